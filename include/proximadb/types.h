@@ -1,0 +1,69 @@
+/* The vocabulary of the database: plain values, open to every layer and to every program. */
+#ifndef PROXIMADB_TYPES_H
+#define PROXIMADB_TYPES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Bytes with a length; need not end with NUL. Owned by whoever made it. */
+struct pdb_text {
+    const char *ptr; /* may be NULL only when len is 0 */
+    size_t len;
+};
+
+/* Hard limits of the formats; configured limits may be lower, never higher. */
+enum {
+    PDB_ID_BYTES_MAX = 512,
+    PDB_NAME_BYTES_MAX = 128,
+    PDB_DIMENSION_MAX = 65535,
+    PDB_FIELD_MAX = 64,       /* vector fields of a collection */
+    PDB_COLUMN_MAX = 256,     /* declared columns of a collection */
+    PDB_METADATA_BYTES_MAX = 1 << 20,
+    PDB_BATCH_RECORDS_MAX = 10000,
+    PDB_K_MAX = 10000,
+};
+
+enum pdb_metric {
+    PDB_METRIC_UNSPECIFIED,
+    PDB_METRIC_COSINE,    /* score: similarity, higher is better; a zero vector scores 0 against everything */
+    PDB_METRIC_DOT,       /* score: inner product, higher is better */
+    PDB_METRIC_EUCLIDEAN, /* score: L2 distance (not squared), lower is better */
+    PDB_METRIC_MANHATTAN, /* score: L1 distance, lower is better */
+    PDB_METRIC_HAMMING,   /* score: bits that differ, lower is better; the dimension counts bits */
+};
+
+enum pdb_index_type { PDB_INDEX_AUTO, PDB_INDEX_FLAT };
+enum pdb_quantization_type { PDB_QUANTIZATION_AUTO, PDB_QUANTIZATION_NONE };
+
+enum pdb_column_type {
+    PDB_COLUMN_UNSPECIFIED,
+    PDB_COLUMN_STRING,
+    PDB_COLUMN_INTEGER,
+    PDB_COLUMN_FLOAT,
+    PDB_COLUMN_BOOLEAN,
+    PDB_COLUMN_DATETIME, /* RFC 3339 text */
+    PDB_COLUMN_STRING_LIST,
+    PDB_COLUMN_INTEGER_LIST,
+    PDB_COLUMN_FLOAT_LIST,
+    PDB_COLUMN_GEO, /* {"lat": degrees, "lon": degrees} */
+    PDB_COLUMN_TEXT,
+};
+
+/* What an acknowledgement promises: docs/operating/durability.md. */
+enum pdb_sync_mode { PDB_SYNC_ALWAYS, PDB_SYNC_BATCH, PDB_SYNC_PERIODIC, PDB_SYNC_NEVER };
+
+/* One resulting row of a write: what is logged, kept and returned. All memory is the maker's. */
+struct pdb_row {
+    struct pdb_text id;
+    /* One per vector field, NULL where the row has none: dimension float32 values, or for hamming (dimension + 7) / 8
+     * packed bytes (bit i is byte i / 8, bit i % 8; the spare bits are 0). */
+    const void *const *vectors;
+    struct pdb_text metadata;    /* a document (docs/formats/document.md), an object; len 0: {} */
+    uint64_t version;
+    int64_t created_at_us, updated_at_us;
+    int64_t expires_at_us; /* 0: never */
+    bool deleted;          /* a delete: only id and version count */
+};
+
+#endif

@@ -1,0 +1,7 @@
+/* Include last: makes libc's heap unusable, so that no allocation escapes the seam of heap.h. */
+#ifndef BASE_NO_LIBC_HEAP_H
+#define BASE_NO_LIBC_HEAP_H
+
+#pragma GCC poison malloc calloc realloc free strdup strndup asprintf vasprintf
+
+#endif

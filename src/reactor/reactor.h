@@ -1,0 +1,152 @@
+/* A reactor: one pinned thread, one loop, and everything that one core owns. It runs in turns of bounded phases:
+ *
+ *     wait (host)  ->  reap I/O  ->  take mail  ->  timers  ->  tasks for one slice  ->  end-of-turn hooks  ->  submit, wake peers
+ *
+ * Callbacks queue work; they do not recurse. Where the thread waits is the host's: h2o's loop in the server (guest_h2o.h; the turn then runs as
+ * a zero-length timeout inside h2o_evloop_run, see network.md), the I/O engine's wait in programs that embed the engine, and nothing at all in
+ * simulated tests, which call reactor_turn by hand.
+ *
+ * Everything here belongs to the reactor's own thread unless it says otherwise. */
+#ifndef REACTOR_REACTOR_H
+#define REACTOR_REACTOR_H
+
+#include "base/heap.h"
+#include "base/list.h"
+#include "base/spsc.h"
+#include "os/io.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { REACTOR_MAX = 64, REACTOR_SLICE_US = 500 };
+
+struct reactor;
+struct reactor_group;
+
+/* ---- tasks: work in budgeted steps ---- */
+
+struct task {
+    struct list_link link;
+    /* One step. It must return within about 500 us: a longer job checks reactor_slice_over and calls task_queue again. */
+    void (*run)(struct task *task);
+    const char *name; /* for the stall log; static */
+};
+
+/* Queues at the back; nothing if it is queued already. */
+void task_queue(struct reactor *r, struct task *task);
+void task_cancel(struct task *task); /* legal on one that is not queued */
+/* True when the running step has used its time: queue again and return. Every call costs one clock read (rdtsc). */
+bool reactor_slice_over(const struct reactor *r);
+
+/* ---- timers: monotonic, by a binary or pairing heap ---- */
+
+struct timer {
+    void (*fire)(struct timer *timer);
+    uint64_t due_ns;
+    uint32_t slot; /* the heap's; 0: not set */
+};
+
+/* Sets or moves. 0, or PDB_RESOURCE_EXHAUSTED when the timer heap cannot grow (never when moving). */
+int timer_set(struct reactor *r, struct timer *timer, uint64_t due_ns);
+void timer_cancel(struct reactor *r, struct timer *timer);
+
+/* ---- mail: values for another core ---- */
+
+/* Embedded in the operation it carries; the operation's memory belongs to the receiver until it is posted back or freed there. */
+struct mail {
+    struct list_link link;                              /* the sender's overflow list when the ring is full */
+    void (*deliver)(struct reactor *here, struct mail *mail);
+    uint16_t from;                                      /* set by mail_post */
+};
+
+/* Never fails and never blocks: when the ring to `to` is full, mail waits in order in an overflow list of the sender. Posting to oneself is delivered in the
+ * next mail phase, by the same path. */
+void mail_post(struct reactor *r, unsigned to, struct mail *mail);
+/* Mail waiting in overflow lists towards `to`: callers that admit new requests refuse above a limit (backpressure). */
+size_t mail_backlog(const struct reactor *r, unsigned to);
+
+/* From any thread that is no reactor (embedders, signal thread): a mutex-guarded inbox of the group. */
+void mail_post_external(struct reactor_group *g, unsigned to, struct mail *mail);
+
+/* ---- end of turn ---- */
+
+struct turn_hook {
+    struct list_link link;
+    void (*run)(struct turn_hook *hook);
+};
+
+/* Runs once at the end of this turn, before submit (log groups are closed here, HTTP/2 sessions are flushed here). */
+void turn_hook_queue(struct reactor *r, struct turn_hook *hook);
+
+/* ---- workers: the companion thread of each reactor ---- */
+
+struct job {
+    struct mail back;                 /* deliver = what runs on the owner when it is done */
+    void (*compute)(struct job *job); /* on a worker thread; touches only the job's own memory */
+    unsigned owner;                   /* set by job_start */
+};
+
+/* Hands a job to the worker of core `worker` (its own or another's). Unbounded FIFO per pair; completion by mail. */
+void job_start(struct reactor *r, unsigned worker, struct job *job);
+
+/* ---- the reactor ---- */
+
+struct reactor {
+    unsigned id, count;
+    struct reactor_group *group;
+    struct io *io;
+    struct heap heap;      /* this core's counted heap */
+    void *user[8];         /* slots for higher layers: see reactor_slot */
+    uint64_t now_ns;       /* monotonic, read once a turn */
+    int64_t now_realtime_us;
+    struct {
+        uint64_t turns, blocked, busy_ns, stalls, mail_taken, wakes_sent, tasks_run;
+    } stats;
+    struct reactor_private *priv;
+};
+
+enum reactor_slot { REACTOR_SLOT_ENGINE, REACTOR_SLOT_TRANSPORT, REACTOR_SLOT_METRICS, REACTOR_SLOT_TEST };
+
+/* The reactor of the calling thread, or NULL. */
+struct reactor *reactor_here(void);
+
+/* What a thread waits in. `wait` returns when I/O, mail, a timer or the host's own events are due; it calls reactor_turn exactly once per call, inside
+ * whatever context the host needs. timeout_ns 0: do not block. */
+struct reactor_host {
+    int (*start)(struct reactor *r, void *arg, void **host_out); /* on the reactor's thread; 0 or PDB_ */
+    void (*wait)(struct reactor *r, void *host, int64_t timeout_ns);
+    void (*stop)(struct reactor *r, void *host);
+    void *arg;
+};
+extern const struct reactor_host reactor_host_plain; /* waits in the I/O engine */
+
+struct reactor_options {
+    unsigned count; /* 1..REACTOR_MAX; may exceed the machine's cores */
+    bool pin;       /* reactor i to the i-th (mod n) core that the process may use */
+    unsigned spin_us;
+    enum io_engine_choice io_engine;
+    const struct reactor_host *host; /* NULL: plain */
+    size_t heap_bytes_max;           /* per core; 0: none */
+    /* Run on each reactor's thread, in order of creation below, all cores in parallel; a failure stops the group and is told by group_start. */
+    int (*start)(struct reactor *r, void *arg);
+    void (*stop)(struct reactor *r, void *arg); /* the mirror image, at the end */
+    void *arg;
+    struct sim_disk *sim; /* tests: no threads, the caller turns the reactors itself; else NULL */
+};
+
+/* Makes all reactors and their workers, waits until every `start` has returned. On failure everything is undone and the first error is returned;
+ * *reason_out: static or thread-local text, also set to the reason of a fallback to `threads` on success, else NULL. */
+int reactor_group_start(const struct reactor_options *options, struct reactor_group **group_out, const char **reason_out);
+/* Asks all to end after their current turn and joins the threads. The higher layers have drained before. */
+void reactor_group_stop(struct reactor_group *g);
+unsigned reactor_group_count(const struct reactor_group *g);
+struct reactor *reactor_group_at(struct reactor_group *g, unsigned id);
+
+/* One turn without waiting. True if there was anything to do. Used by hosts and simulated tests. */
+bool reactor_turn(struct reactor *r);
+/* Nanoseconds until the earliest timer, 0 if work is queued, -1 if there is nothing. */
+int64_t reactor_wait_ns(struct reactor *r);
+/* A descriptor event of the host (a socket was read): counts as activity, so that spinning goes on. */
+void reactor_mark_active(struct reactor *r);
+
+#endif

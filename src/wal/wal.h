@@ -1,0 +1,153 @@
+/* The write-ahead log of one core: every acknowledged change of every shard of that core, in order.
+ * Rules and reasons: the design essay in wal_append.c; bytes: docs/formats/wal.md; rule numbers: docs/invariants.md.
+ *
+ * Life:  wal_scan (at start, any core, any number of logs) -> wal_open -> wal_append ... -> wal_close.
+ * One write per group, one group in flight (depth 1): what is acknowledged is a prefix without holes. The first error of a write or sync
+ * poisons the log: every waiter and all later appends get PDB_UNAVAILABLE, for ever. */
+#ifndef WAL_WAL_H
+#define WAL_WAL_H
+
+#include "base/arena.h"
+#include "base/trail.h"
+#include "base/uuid.h"
+#include "os/io.h"
+#include "reactor/reactor.h"
+
+#include <proximadb/types.h>
+
+enum wal_encoding { WAL_ENCODING_BINARY, WAL_ENCODING_AVRO };
+enum wal_io_mode { WAL_IO_DIRECT, WAL_IO_BUFFERED };
+enum wal_on_error { WAL_ON_ERROR_ABORT, WAL_ON_ERROR_READONLY };
+
+struct wal_options {
+    const char *dir;            /* this log's own directory, "<wal dir>/<core>"; made if missing */
+    enum wal_encoding encoding; /* of new records; both are always readable */
+    enum wal_io_mode io_mode;
+    enum wal_on_error on_error; /* abort: exit 70 at once, a restart recovers */
+    uint64_t segment_bytes;     /* 64 MiB; multiple of 1 MiB */
+    uint64_t batch_window_us, period_ms;
+    uint64_t queue_bytes_max;   /* 4 MiB, or one record */
+    uint64_t min_free_bytes;    /* appends get RESOURCE_EXHAUSTED (507) below it */
+    bool allow_unsafe_fs;
+    /* Called once, when the log is poisoned and on_error is readonly. */
+    void (*poisoned)(void *arg, int error);
+    void *arg;
+};
+
+enum wal_record_type {
+    WAL_RECORD_ROWS = 1,         /* one batch of resulting rows of one shard: upserted and deleted ones */
+    WAL_RECORD_VERSION_JUMP = 2, /* the shard's version counter moved on without rows (after an unclean stop in a weak mode) */
+    WAL_RECORD_CLOSE = 3,        /* a clean stop; proves the group before it */
+};
+
+/* The retry key of a write, logged with its batch. */
+struct wal_request {
+    uint8_t hash[16];       /* of the request_id text; all zero: none */
+    uint32_t body_checksum; /* of the request, to tell a retry from a reuse */
+    int64_t time_us;
+};
+
+/* One batch, as the shard has prepared it. */
+struct wal_batch {
+    enum wal_record_type type;
+    struct uuid collection;
+    uint32_t shard;
+    uint64_t version; /* of the batch: all its rows carry it */
+    struct wal_request request;
+    uint32_t field_count;
+    const uint32_t *field_bytes; /* bytes of a vector of each field (float32 x dimension, or packed bits) */
+    uint32_t row_count;
+    const struct pdb_row *rows;
+};
+
+/* An append under way; the caller's memory until `done`. */
+struct wal_append_op {
+    struct list_link link;
+    const struct wal_batch *batch; /* and all it points to: must live until `done` */
+    enum pdb_sync_mode sync;
+    /* 0: acknowledged as the sync mode promises. PDB_UNAVAILABLE: the log is poisoned, the outcome is unknown.
+     * PDB_RESOURCE_EXHAUSTED: no disk space or the queue stayed full for 1 s; nothing was logged. Called from the reactor's loop in append order,
+     * never from inside wal_append. */
+    void (*done)(struct wal_append_op *op, int rc);
+    uint64_t lsn; /* given when the record joins a group */
+    /* the log's own state */
+    struct {
+        uint64_t body_bytes, encoded, queued_at_ns;
+        int rc;
+    } priv;
+};
+
+struct wal;
+
+/* ---- recovery: reading ---- */
+
+/* Where a record lies; opaque to callers but copyable and sortable by them. */
+struct wal_place {
+    uint32_t log, segment; /* indices into the scan */
+    uint64_t offset, len;  /* of the whole record */
+};
+
+/* What the scan tells of each record, in log order, after checking the header and (when check_bodies) the body. */
+struct wal_record_info {
+    enum wal_record_type type;
+    enum wal_encoding encoding;
+    struct uuid collection;
+    uint32_t shard, row_count;
+    uint64_t version, lsn;
+    struct wal_place place;
+};
+
+struct wal_scan; /* the logs of a data directory, read-only */
+
+/* Opens and checks every log under the directories given ("<wal dir>": its numbered subdirectories): finds each log's end, refuses (PDB_DATA_LOSS) when a
+ * valid group lies behind an invalid one, reports torn bytes. `visit` sees every record of the logs with index % stride == first.
+ * Nonzero from `visit` stops the scan with that code. */
+struct wal_scan_options {
+    const char *const *dirs;
+    size_t dir_count;
+    unsigned first, stride; /* this caller's share of the logs, so that cores can scan in parallel; 0, 1: all */
+    bool check_bodies;
+    int (*visit)(void *arg, const struct wal_record_info *info);
+    void *arg;
+};
+int wal_scan_open(struct io *io, const struct wal_scan_options *options, struct wal_scan **scan_out, struct trail *trail);
+void wal_scan_close(struct wal_scan *scan);
+
+struct wal_scan_stats {
+    uint64_t logs, segments, groups, records, bytes, torn_bytes;
+    bool clean; /* every log ended with a CLOSE record */
+};
+void wal_scan_stats(const struct wal_scan *scan, struct wal_scan_stats *stats_out);
+
+/* Reads one record found by a scan of the same directories (maybe by another core's scan: place values are stable) and decodes it into the arena: the batch's rows point into the arena. Verifies the body. */
+int wal_read_batch(struct wal_scan *scan, const struct wal_place *place, struct arena *arena,
+                   struct wal_batch *batch_out, struct trail *trail);
+
+/* ---- writing ---- */
+
+/* Goes on behind what a scan found in this directory (zeroes the torn tail, syncs, starts a new segment) or starts a new log. Start-up only: waits for its I/O.
+ * The log writes through r->io from then on. */
+int wal_open(struct reactor *r, const struct wal_options *options, struct wal **wal_out, struct trail *trail);
+/* Waits for nothing: the caller has seen all its appends done. Writes the CLOSE record if the log is sound (waits for its I/O), then frees. */
+void wal_close(struct wal *w);
+
+/* Queues. Records reach the disk in the order of the calls. The body is encoded into the group in budgeted steps. */
+void wal_append(struct wal *w, struct wal_append_op *op);
+/* True if an append now would have to wait for room (the sender should hold its clients back). */
+bool wal_congested(const struct wal *w);
+bool wal_poisoned(const struct wal *w);
+/* 0, or PDB_RESOURCE_EXHAUSTED while the disk is full: checked before a write is prepared. Deletes may pass (rule 17). */
+int wal_room(const struct wal *w, bool delete_only, struct trail *trail);
+/* Everything appended so far durable, whatever its sync mode; `done` as for an append. */
+void wal_flush(struct wal *w, struct wal_append_op *op);
+
+struct wal_stats {
+    uint64_t groups, records, bytes, pad_bytes, errors, queue_waits, segment_waits, segments_live, segments_ready, queue_bytes, durable_lsn;
+};
+void wal_stats(const struct wal *w, struct wal_stats *stats_out);
+
+/* Offline: reads everything, one finding per call of `report` (JSON line without newline). 0 clean, PDB_DATA_LOSS damage. */
+int wal_check(struct io *io, const char *const *dirs, size_t dir_count, void (*report)(void *arg, const char *line), void *arg,
+              struct trail *trail);
+
+#endif
