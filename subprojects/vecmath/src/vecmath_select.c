@@ -1,0 +1,128 @@
+/* vecmath_select.c: which implementation this process uses.
+ *
+ * The choice is made once, at start, into the library's only variable; later calls read it without
+ * synchronisation. The candidates are ordered from best to worst. AVX-512 comes twice under one name,
+ * because counting bits has an instruction of its own (VPOPCNTDQ) only on later processors. The
+ * compiler's own detection is used: it also asks whether the operating system saves the wide registers.
+ */
+#include <stdio.h>
+
+#include "vecmath_internal.h"
+
+/* Read by every call; written only by vecmath_select(), before threads start. */
+static const struct vecmath_kernels *active = &vecmath_kernels_scalar;
+
+static const char *const known_names[] = {"scalar", "avx2", "avx512", "neon"};
+
+struct candidate {
+    const struct vecmath_kernels *kernels;
+    bool (*supported)(void);
+};
+
+static bool always(void)
+{
+    return true;
+}
+
+#if defined(__x86_64__)
+static bool has_avx2(void)
+{
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static bool has_avx512(void)
+{
+    __builtin_cpu_init();
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+
+static bool has_avx512_popcnt(void)
+{
+    return has_avx512() && __builtin_cpu_supports("avx512vpopcntdq");
+}
+#endif
+
+/* Best first. NEON is part of every AArch64 processor. */
+static const struct candidate candidates[] = {
+#if defined(__x86_64__)
+    {&vecmath_kernels_avx512_popcnt, has_avx512_popcnt},
+    {&vecmath_kernels_avx512, has_avx512},
+    {&vecmath_kernels_avx2, has_avx2},
+#elif defined(__aarch64__)
+    {&vecmath_kernels_neon, always},
+#endif
+    {&vecmath_kernels_scalar, always},
+};
+
+enum { CANDIDATE_COUNT = sizeof candidates / sizeof candidates[0] };
+
+const struct vecmath_kernels *vecmath_active(void)
+{
+    return active;
+}
+
+const char *vecmath_isa_name(void)
+{
+    return active->name;
+}
+
+size_t vecmath_isa_list(const char *names_out[VECMATH_ISA_MAX])
+{
+    size_t count = 0;
+    for (size_t i = 0; i < CANDIDATE_COUNT; i++) {
+        if (!candidates[i].supported())
+            continue;
+        const char *name = candidates[i].kernels->name;
+        if (count > 0 && strcmp(names_out[count - 1], name) == 0)
+            continue;
+        names_out[count++] = name;
+    }
+    return count;
+}
+
+static bool is_known(const char *name)
+{
+    for (size_t i = 0; i < sizeof known_names / sizeof known_names[0]; i++)
+        if (strcmp(known_names[i], name) == 0)
+            return true;
+    return false;
+}
+
+/* Explains the refusal of `name`, with what would be accepted here. */
+static void explain(const char *name, bool known, char *error_out, size_t error_bytes)
+{
+    const char *names[VECMATH_ISA_MAX];
+    size_t count = vecmath_isa_list(names);
+    char usable[64] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < count && used < sizeof usable; i++) {
+        int written =
+            snprintf(usable + used, sizeof usable - used, "%s%s", i > 0 ? ", " : "", names[i]);
+        used += written > 0 ? (size_t)written : 0;
+    }
+    const char *reason = known ? "is not supported by this processor" : "is not known";
+    int written = snprintf(error_out, error_bytes, "SIMD implementation \"%.32s\" %s; usable: %s",
+                           name, reason, usable);
+    if (written < 0)
+        error_out[0] = '\0';
+}
+
+int vecmath_select(const char *forced_name, char *error_out, size_t error_bytes)
+{
+    bool automatic = forced_name == NULL || forced_name[0] == '\0';
+    for (size_t i = 0; i < CANDIDATE_COUNT; i++) {
+        const struct vecmath_kernels *kernels = candidates[i].kernels;
+        if (!automatic && strcmp(kernels->name, forced_name) != 0)
+            continue;
+        if (!candidates[i].supported())
+            continue;
+        active = kernels;
+        return VECMATH_OK;
+    }
+    bool known = is_known(forced_name);
+    if (error_out != NULL && error_bytes > 0)
+        explain(forced_name, known, error_out, error_bytes);
+    return known ? VECMATH_UNSUPPORTED_ISA : VECMATH_UNKNOWN_ISA;
+}
