@@ -1,0 +1,83 @@
+/* libproximadb: the engine without network. The server is an ordinary user of it. */
+#ifndef PROXIMADB_PROXIMADB_H
+#define PROXIMADB_PROXIMADB_H
+
+#include <proximadb/call.h>
+#include <proximadb/collection.h>
+#include <proximadb/error.h>
+#include <proximadb/record.h>
+#include <proximadb/search.h>
+#include <proximadb/types.h>
+
+struct reactor;
+struct reactor_host;
+
+enum pdb_io_engine { PDB_IO_AUTO, PDB_IO_URING, PDB_IO_THREADS };
+enum pdb_wal_encoding { PDB_WAL_BINARY, PDB_WAL_AVRO };
+enum pdb_wal_io_mode { PDB_WAL_DIRECT, PDB_WAL_BUFFERED };
+enum pdb_wal_on_error { PDB_WAL_ABORT, PDB_WAL_READONLY };
+
+/* Zeroed options are the defaults. */
+struct pdb_options {
+    const char *data_dir; /* "./data"; made if missing (its parent must exist) */
+    unsigned cores;       /* 0: all the process may use; may exceed them */
+    bool no_pin;
+    unsigned spin_us;
+    uint64_t memory_limit; /* bytes of rows and indexes; 0: 70 % of the machine's or cgroup's */
+    enum pdb_io_engine io_engine;
+    const char *const *wal_dirs; /* core i uses entry i mod count; NULL: "<data_dir>/wal" */
+    size_t wal_dir_count;
+    enum pdb_wal_encoding wal_encoding;
+    enum pdb_wal_io_mode wal_io_mode;
+    enum pdb_wal_on_error wal_on_error;
+    uint64_t wal_segment_bytes;   /* 0: 64 MiB */
+    uint64_t wal_batch_window_us; /* 0: 1000 */
+    uint64_t wal_period_ms;       /* 0: 200 */
+    uint64_t disk_min_free_bytes; /* refuse writes below; 0: 2 GiB, UINT64_MAX: no check */
+    bool allow_unsafe_fs;
+    uint32_t collections_max;  /* 0: 65,536 */
+    uint32_t ttl_sweep_ms;     /* 0: 1000: how often expired rows are looked for */
+    uint32_t ttl_grace_s_plus_one; /* 0: 3600 s; else this less 1: an expired row is never shown, and removed so much later */
+    uint32_t filter_depth_max, filter_leaves_max; /* 0: 32, 1,024 */
+    const char *simd; /* forces a kernel set: "scalar", "avx2", "avx512", "neon"; NULL: the best */
+
+    /* For the server, which brings its own event loop into the reactors; else NULL. */
+    const struct reactor_host *host;
+    int (*core_start)(struct pdb *db, struct reactor *r, void *arg, struct pdb_error *error); /* on each core's thread, recovery done */
+    void (*core_stop)(struct pdb *db, struct reactor *r, void *arg);
+    void *arg;
+};
+
+/* Takes the data directory's lock, recovers, starts the reactors. UNAVAILABLE: locked by another process; DATA_LOSS: what is on disk contradicts itself
+ * (the text names file and offset); FAILED_PRECONDITION: unsafe filesystem, io_uring asked for and denied, ... */
+PDB_API int pdb_open(const struct pdb_options *options, struct pdb **db_out, struct pdb_error *error);
+/* Waits for calls under way, syncs the logs, marks the stop as clean, ends the threads. */
+PDB_API void pdb_close(struct pdb *db);
+
+PDB_API const char *pdb_version(void);
+
+/* Facts for GET /v1/info, the same for all doors. Valid as long as the database. */
+struct pdb_facts {
+    const char *version, *simd, *io_engine, *io_engine_reason /* "" or why a fallback */, *wal_encoding, *wal_io_mode, *data_dir;
+    unsigned cores;
+    uint64_t memory_limit;
+    uint64_t recovered_records, recovered_bytes, recovery_us;
+    bool recovered_clean;
+};
+PDB_API const struct pdb_facts *pdb_facts(const struct pdb *db);
+
+/* Live numbers of all cores, gathered by message. */
+struct pdb_stats {
+    struct pdb_call call;
+    uint64_t collections_out, records_out, memory_bytes_out;
+    bool poisoned_out; /* some log refuses writes */
+    bool disk_full_out;
+    struct pdb_text metrics_out; /* Prometheus text */
+};
+PDB_API void pdb_stats_start(struct pdb_stats *s);
+
+/* Offline check of a data directory (takes its lock): one JSON line per finding. 0 clean, PDB_DATA_LOSS damage. */
+PDB_API int pdb_check(const char *data_dir, const char *const *wal_dirs, size_t wal_dir_count,
+                      void (*report)(void *arg, const char *line), void *arg, struct pdb_error *error);
+
+#endif
