@@ -1,0 +1,94 @@
+/* An exchange: one request and its answer, whatever brought it (HTTP/1 through h2o, a stream of HTTP/2, gRPC). The connection code
+ * makes it, hands it to rest_dispatch or to a gRPC method, and ends it when it was answered; the handlers see nothing of sockets.
+ *
+ * Lifetime: the arena holds everything of the request and the answer. It lives until the answer has been handed to the socket AND
+ * no engine call is under way: a handler that starts a call keeps the exchange by not answering yet. When the client leaves first,
+ * `gone` is set, on_gone is called (it cancels the call), and the handler still answers exactly once; the answer is then dropped. */
+#ifndef TRANSPORT_EXCHANGE_H
+#define TRANSPORT_EXCHANGE_H
+
+#include "api/api.h"
+#include "base/arena.h"
+#include "base/buffer.h"
+#include "base/text.h"
+
+enum { EXCHANGE_CALL_ID_MAX = 64, EXCHANGE_HEADER_MAX = 8 };
+
+struct transport_core; /* what the exchanges of one reactor share: transport.h */
+struct exchange;
+
+struct exchange_header {
+    struct pdb_text name, value; /* lower-case names; memory of the arena or static */
+};
+
+struct exchange_response {
+    int status;                   /* HTTP */
+    struct pdb_text content_type; /* static or arena; len 0: no body */
+    struct pdb_text body;         /* static or in the exchange's arena */
+    struct exchange_header headers[EXCHANGE_HEADER_MAX];
+    size_t header_count;
+};
+
+struct exchange_ops {
+    /* REST: the whole answer, exactly once; the handler must not touch the exchange afterwards. */
+    void (*respond)(struct exchange *x, const struct exchange_response *response);
+    /* gRPC: queues one message (without the 5-byte prefix; bytes stay until the exchange ends, or until grpc_sent for streams). */
+    void (*grpc_send)(struct exchange *x, struct pdb_text message);
+    /* gRPC: ends it, exactly once, like respond. `message` is plain UTF-8; percent-encoding is done below. */
+    void (*grpc_finish)(struct exchange *x, int grpc_status, struct pdb_text message);
+    /* gRPC client streams: the message given last was used up; its memory goes, the next one may be delivered. */
+    void (*grpc_consumed)(struct exchange *x);
+};
+
+struct grpc_method;
+
+struct exchange {
+    struct transport_core *core;
+    const struct exchange_ops *ops;
+    struct arena arena;
+
+    /* the request; texts live as long as the exchange */
+    struct pdb_text method, path /* percent-encoded, no query */, query, content_type, content_encoding, authority;
+    struct pdb_text origin, access_request_method, access_request_headers; /* CORS */
+    struct pdb_text timeout; /* x-request-timeout, or grpc-timeout */
+    struct pdb_text body;    /* REST: whole */
+    bool http2;
+    char call_id[EXCHANGE_CALL_ID_MAX + 1]; /* x-request-id: taken over when well-formed, else made */
+    struct pdb_text peer;
+    struct api_context api; /* filled by exchange_begin */
+    uint64_t received_ns, deadline_ns;
+
+    bool gone;
+    void (*on_gone)(struct exchange *x); /* set by a handler with a call under way; NULL otherwise */
+    void *handler;                       /* the handler's own state, in the arena */
+    const struct grpc_method *grpc;      /* gRPC only */
+    enum api_operation operation;        /* set by dispatch, for metrics; API_OPERATION_COUNT: none */
+};
+
+/* Fills call_id, api, deadline (from `timeout` and the limits) once the request's fields are set. 0, or PDB_INVALID_ARGUMENT for a malformed timeout. */
+int exchange_begin(struct exchange *x, struct trail *trail);
+
+/* ---- the two ways in; implemented by transport/http/rest*.c and transport/grpc/grpc_*.c ---- */
+
+/* Finds the route, decodes, calls the api, encodes; answers exactly once through ops->respond, now or later. */
+void rest_dispatch(struct exchange *x);
+/* An error as the REST body of api.md: {"error":{"code":..,"message":..,"details":{}}}. Also used by the connection code itself (413, 431, ...). */
+void rest_respond_error(struct exchange *x, const struct pdb_error *error);
+
+/* One gRPC method. */
+struct grpc_method {
+    const char *path; /* "/proximadb.v1.ProximaDB/Search" */
+    enum api_operation operation;
+    bool client_streaming, server_streaming;
+    /* unary and server streaming: the one message; client streaming: each message, the next only after ops->grpc_consumed. `message` stays
+     * valid until the exchange ends (until grpc_consumed for client streams). */
+    void (*message)(struct exchange *x, struct pdb_text message);
+    /* client streaming: the client has sent its last message (called after that one was consumed). NULL for the others: the connection code
+     * checks that there was exactly one message. */
+    void (*half_close)(struct exchange *x);
+};
+/* NULL: UNIMPLEMENTED. */
+const struct grpc_method *grpc_method_find(struct pdb_text path);
+void grpc_finish_error(struct exchange *x, const struct pdb_error *error);
+
+#endif
