@@ -25,6 +25,7 @@ struct map {
     const void *owner;
     struct map_table now, old; /* old: being emptied step by step after a growth */
     size_t old_next;           /* first slot of old that was not moved yet */
+    size_t old_count;          /* live entries of old */
     size_t count;              /* live entries of both */
     size_t used;               /* live and removed slots of now */
 };
