@@ -9,10 +9,10 @@ struct sim_disk;
 
 struct sim_faults {
     double write_error, read_error, sync_error; /* probabilities of EIO */
-    double short_write;                         /* completes with fewer bytes (whole 512-byte sectors) */
-    double bit_flip;                            /* of a read returning one flipped bit */
+    double short_write; /* completes with fewer bytes (whole 512-byte sectors) */
+    double bit_flip;    /* of a read returning one flipped bit */
     double misdirected_write;
-    uint64_t bytes_max;                         /* ENOSPC beyond; 0: none */
+    uint64_t bytes_max; /* ENOSPC beyond; 0: none */
     uint64_t latency_min_ns, latency_max_ns;
 };
 
