@@ -186,8 +186,7 @@ static int parse_inline_table(struct toml_parser *p, struct toml_node *table)
 static int parse_value(struct toml_parser *p, struct toml_node *node)
 {
     toml_mark(p, p->at, &node->value.line, &node->value.column);
-    char first = p->at < p->end ? *p->at : '\0';
-    switch (first) {
+    switch (p->at < p->end ? *p->at : 0) {
     case '"':
     case '\'':
         node->value.type = TOML_STRING;

@@ -54,6 +54,7 @@ int toml_fail(struct toml_parser *p, const char *at, int code, const char *forma
     toml_mark(p, at, &p->error->line, &p->error->column);
     va_list arguments;
     va_start(arguments, format);
+    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): clang 14 does not see va_start */
     int len = vsnprintf(p->error->message, sizeof p->error->message, format, arguments);
     va_end(arguments);
     if (len >= TOML_MESSAGE_SIZE)

@@ -106,7 +106,7 @@ static int grow_index(struct toml_document *doc)
     struct toml_index grown = {.slot_count =
                                    old->slot_count == 0 ? FIRST_SLOTS : 2 * old->slot_count,
                                .key_count = old->key_count};
-    size_t bytes = grown.slot_count * sizeof *grown.slots; /* at most 16 x TOML_TEXT_MAX_CAP */
+    size_t bytes = grown.slot_count * sizeof(void *); /* at most 16 x TOML_TEXT_MAX_CAP */
     grown.slots = doc->allocator.allocate(doc->allocator.context, bytes);
     if (grown.slots == NULL)
         return TOML_NO_MEMORY;

@@ -7,6 +7,7 @@
 
 #include "toml/toml.h"
 
+/* NOLINTNEXTLINE(readability-identifier-naming): libFuzzer's name */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_place(const struct toml_value *value)

@@ -62,14 +62,16 @@ static void paths_and_messages_are_cut_between_characters(void **state)
     toml_free(doc);
 
     /* Messages quote paths of at most 127 bytes. */
-    char text[512] = "\"";
-    for (int i = 0; i < 60; i++)
-        (void)strcat(text, "\xe2\x82\xac");
-    (void)strcat(text, "\" = 1\n");
-    size_t len = strlen(text);
-    memcpy(text + len, text, len);
+    char text[512];
+    size_t len = 0;
+    for (int line = 0; line < 2; line++) {
+        text[len++] = '"';
+        for (int i = 0; i < 60; i++)
+            len += (size_t)snprintf(text + len, 4, "\xe2\x82\xac");
+        len += (size_t)snprintf(text + len, 8, "\" = 1\n");
+    }
     struct toml_error error;
-    assert_int_equal(toml_parse(text, 2 * len, &doc, &error), TOML_SYNTAX);
+    assert_int_equal(toml_parse(text, len, &doc, &error), TOML_SYNTAX);
     struct toml_document *quoted;
     char literal[TOML_MESSAGE_SIZE + 16];
     (void)snprintf(literal, sizeof literal, "# %s\n", error.message);

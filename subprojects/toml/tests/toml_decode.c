@@ -126,7 +126,7 @@ int main(void)
     size_t len;
     char *text = read_input(&len);
     if (text == NULL || ferror(stdin)) {
-        fprintf(stderr, "toml-decode: cannot read standard input\n");
+        (void)fprintf(stderr, "toml-decode: cannot read standard input\n");
         free(text);
         return 2;
     }
@@ -135,7 +135,8 @@ int main(void)
     int rc = toml_parse(text, len, &doc, &error);
     free(text); /* the document must not need it */
     if (rc < 0) {
-        fprintf(stderr, "%u:%u: %s\n", (unsigned)error.line, (unsigned)error.column, error.message);
+        (void)fprintf(stderr, "%u:%u: %s\n", (unsigned)error.line, (unsigned)error.column,
+                      error.message);
         return rc == TOML_SYNTAX ? 1 : 2;
     }
     print_value(toml_root(doc));

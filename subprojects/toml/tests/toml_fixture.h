@@ -44,8 +44,10 @@ static inline const struct toml_value *value_at(const struct toml_document *doc,
                                                 enum toml_type type)
 {
     const struct toml_value *value = toml_find(toml_root(doc), path);
-    if (value == NULL)
+    if (value == NULL) {
         fail_msg("no value at %s", path);
+        return NULL; /* not reached, which static analysis cannot know */
+    }
     if (value->type != type)
         fail_msg("%s is a %s, not a %s", path, toml_type_name(value->type), toml_type_name(type));
     return value;
