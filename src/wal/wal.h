@@ -1,9 +1,11 @@
 /* The write-ahead log of one core: every acknowledged change of every shard of that core, in order.
- * Rules and reasons: the design essay in wal_append.c; bytes: docs/formats/wal.md; rule numbers: docs/invariants.md.
+ * Rules and reasons: the design essay in wal_append.c; bytes: docs/formats/wal.md; rule numbers:
+ * docs/invariants.md.
  *
  * Life:  wal_scan (at start, any core, any number of logs) -> wal_open -> wal_append ... -> wal_close.
- * One write per group, one group in flight (depth 1): what is acknowledged is a prefix without holes. The first error of a write or sync
- * poisons the log: every waiter and all later appends get PDB_UNAVAILABLE, for ever. */
+ * One write per group, one group in flight (depth 1): what is acknowledged is a prefix without holes.
+ * The first error of a write or sync poisons the log: every waiter and all later appends get
+ * PDB_UNAVAILABLE, for ever. */
 #ifndef WAL_WAL_H
 #define WAL_WAL_H
 
@@ -26,8 +28,8 @@ struct wal_options {
     enum wal_on_error on_error; /* abort: exit 70 at once, a restart recovers */
     uint64_t segment_bytes;     /* 64 MiB; multiple of 1 MiB */
     uint64_t batch_window_us, period_ms;
-    uint64_t queue_bytes_max;   /* 4 MiB, or one record */
-    uint64_t min_free_bytes;    /* appends get RESOURCE_EXHAUSTED (507) below it */
+    uint64_t queue_bytes_max; /* 4 MiB, or one record */
+    uint64_t min_free_bytes;  /* appends get RESOURCE_EXHAUSTED (507) below it */
     bool allow_unsafe_fs;
     /* Called once, when the log is poisoned and on_error is readonly. */
     void (*poisoned)(void *arg, int error);
@@ -35,8 +37,9 @@ struct wal_options {
 };
 
 enum wal_record_type {
-    WAL_RECORD_ROWS = 1,         /* one batch of resulting rows of one shard: upserted and deleted ones */
-    WAL_RECORD_VERSION_JUMP = 2, /* the shard's version counter moved on without rows (after an unclean stop in a weak mode) */
+    WAL_RECORD_ROWS = 1, /* one batch of resulting rows of one shard: upserted and deleted ones */
+    WAL_RECORD_VERSION_JUMP = 2, /* the shard's version counter moved on without rows (after an
+                                    unclean stop in a weak mode) */
     WAL_RECORD_CLOSE = 3,        /* a clean stop; proves the group before it */
 };
 
@@ -55,7 +58,8 @@ struct wal_batch {
     uint64_t version; /* of the batch: all its rows carry it */
     struct wal_request request;
     uint32_t field_count;
-    const uint32_t *field_bytes; /* bytes of a vector of each field (float32 x dimension, or packed bits) */
+    const uint32_t
+        *field_bytes; /* bytes of a vector of each field (float32 x dimension, or bits) */
     uint32_t row_count;
     const struct pdb_row *rows;
 };
@@ -65,14 +69,17 @@ struct wal_append_op {
     struct list_link link;
     const struct wal_batch *batch; /* and all it points to: must live until `done` */
     enum pdb_sync_mode sync;
-    /* 0: acknowledged as the sync mode promises. PDB_UNAVAILABLE: the log is poisoned, the outcome is unknown.
-     * PDB_RESOURCE_EXHAUSTED: no disk space or the queue stayed full for 1 s; nothing was logged. Called from the reactor's loop in append order,
-     * never from inside wal_append. */
+    /* 0: acknowledged as the sync mode promises. PDB_UNAVAILABLE: the log is poisoned, the outcome is
+     * unknown. PDB_RESOURCE_EXHAUSTED: no disk space or memory, too large, or the queue stayed full
+     * for 1 s; nothing was logged, and every append that was queued behind this one fails with it, so
+     * that no shard's versions get a hole. Called from the reactor's loop in append order, never from
+     * inside wal_append. The op may be reused inside. */
     void (*done)(struct wal_append_op *op, int rc);
     uint64_t lsn; /* given when the record joins a group */
     /* the log's own state */
     struct {
-        uint64_t body_bytes, encoded, queued_at_ns;
+        uint64_t body_bytes, queued_at_ns, group_seq;
+        bool delete_only, settled;
         int rc;
     } priv;
 };
@@ -83,11 +90,14 @@ struct wal;
 
 /* Where a record lies; opaque to callers but copyable and sortable by them. */
 struct wal_place {
-    uint32_t log, segment; /* indices into the scan */
-    uint64_t offset, len;  /* of the whole record */
+    uint32_t log,
+        segment; /* indices into the scan; the same for every scan of the same directories */
+    uint64_t offset, len; /* of the whole record */
+    uint64_t lsn;         /* its header is only valid at this one */
 };
 
-/* What the scan tells of each record, in log order, after checking the header and (when check_bodies) the body. */
+/* What the scan tells of each record, in log order, after checking the header and (when check_bodies)
+ * the body. */
 struct wal_record_info {
     enum wal_record_type type;
     enum wal_encoding encoding;
@@ -99,55 +109,72 @@ struct wal_record_info {
 
 struct wal_scan; /* the logs of a data directory, read-only */
 
-/* Opens and checks every log under the directories given ("<wal dir>": its numbered subdirectories): finds each log's end, refuses (PDB_DATA_LOSS) when a
- * valid group lies behind an invalid one, reports torn bytes. `visit` sees every record of the logs with index % stride == first.
- * Nonzero from `visit` stops the scan with that code. */
+/* `visit` sees every record of the logs with index % stride == first. Nonzero from it stops the scan
+ * with that code. */
 struct wal_scan_options {
-    const char *const *dirs;
+    const char *const *dirs; /* "<wal dir>" each: its numbered subdirectories are the logs */
     size_t dir_count;
-    unsigned first, stride; /* this caller's share of the logs, so that cores can scan in parallel; 0, 1: all */
+    unsigned first, stride; /* this caller's share of the logs, so that cores can scan in parallel;
+                               0, 1: all */
     bool check_bodies;
     int (*visit)(void *arg, const struct wal_record_info *info);
     void *arg;
+    struct heap *heap; /* what the scan's memory is counted in; may be NULL */
 };
-int wal_scan_open(struct io *io, const struct wal_scan_options *options, struct wal_scan **scan_out, struct trail *trail);
+
+/* Syncs and checks every log under the directories and finds each log's end. A torn tail is counted,
+ * not an error. PDB_DATA_LOSS with file and offset: a valid group lies behind an invalid one, a file is
+ * missing, foreign or damaged. PDB_FAILED_PRECONDITION: written by a newer version. PDB_UNAVAILABLE:
+ * a file cannot be opened, synced or read. A directory that does not exist holds no logs. Blocks. */
+int wal_scan_open(struct io *io, const struct wal_scan_options *options, struct wal_scan **scan_out,
+                  struct trail *trail);
 void wal_scan_close(struct wal_scan *scan);
 
 struct wal_scan_stats {
     uint64_t logs, segments, groups, records, bytes, torn_bytes;
-    bool clean; /* every log ended with a CLOSE record */
+    bool clean; /* every log that holds records ends with a CLOSE record */
 };
 void wal_scan_stats(const struct wal_scan *scan, struct wal_scan_stats *stats_out);
 
-/* Reads one record found by a scan of the same directories (maybe by another core's scan: place values are stable) and decodes it into the arena: the batch's rows point into the arena. Verifies the body. */
+/* Reads one record found by a scan of the same directories (maybe by another core's scan) and decodes it
+ * into the arena: the batch's rows point into the arena. Verifies header and body. Blocks. */
 int wal_read_batch(struct wal_scan *scan, const struct wal_place *place, struct arena *arena,
                    struct wal_batch *batch_out, struct trail *trail);
 
 /* ---- writing ---- */
 
-/* Goes on behind what a scan found in this directory (zeroes the torn tail, syncs, starts a new segment) or starts a new log. Start-up only: waits for its I/O.
- * The log writes through r->io from then on. */
-int wal_open(struct reactor *r, const struct wal_options *options, struct wal **wal_out, struct trail *trail);
-/* Waits for nothing: the caller has seen all its appends done. Writes the CLOSE record if the log is sound (waits for its I/O), then frees. */
+/* Goes on behind what lies in this directory (cuts the torn tail off, syncs, starts a new segment) or
+ * starts a new log. Start-up only: waits for its I/O. The log writes through r->io from then on. A full
+ * disk is no error: see wal_room. PDB_FAILED_PRECONDITION: a filesystem whose sync cannot be trusted;
+ * else as wal_scan_open. */
+int wal_open(struct reactor *r, const struct wal_options *options, struct wal **wal_out,
+             struct trail *trail);
+/* The caller has seen all its appends done. Writes what weak modes left over and the CLOSE record if the
+ * log is sound (waits for its I/O), then frees. NULL is legal. */
 void wal_close(struct wal *w);
 
-/* Queues. Records reach the disk in the order of the calls. The body is encoded into the group in budgeted steps. */
+/* Queues. Records reach the disk in the order of the calls. The body is encoded into the group in
+ * budgeted steps. */
 void wal_append(struct wal *w, struct wal_append_op *op);
 /* True if an append now would have to wait for room (the sender should hold its clients back). */
 bool wal_congested(const struct wal *w);
 bool wal_poisoned(const struct wal *w);
-/* 0, or PDB_RESOURCE_EXHAUSTED while the disk is full: checked before a write is prepared. Deletes may pass (rule 17). */
-int wal_room(const struct wal *w, bool delete_only, struct trail *trail);
-/* Everything appended so far durable, whatever its sync mode; `done` as for an append. */
+/* 0, or PDB_RESOURCE_EXHAUSTED (507) while the disk is full: checked before a write is prepared. Deletes may
+ * pass (rule W17). PDB_UNAVAILABLE: poisoned. */
+int wal_room(struct wal *w, bool delete_only, struct trail *trail);
+/* Everything appended so far durable, whatever its sync mode; `done` as for an append. `batch` is not
+ * read. */
 void wal_flush(struct wal *w, struct wal_append_op *op);
 
 struct wal_stats {
-    uint64_t groups, records, bytes, pad_bytes, errors, queue_waits, segment_waits, segments_live, segments_ready, queue_bytes, durable_lsn;
+    uint64_t groups, records, bytes, pad_bytes, errors, queue_waits, segment_waits, segments_live,
+        segments_ready, queue_bytes, durable_lsn;
 };
 void wal_stats(const struct wal *w, struct wal_stats *stats_out);
 
-/* Offline: reads everything, one finding per call of `report` (JSON line without newline). 0 clean, PDB_DATA_LOSS damage. */
-int wal_check(struct io *io, const char *const *dirs, size_t dir_count, void (*report)(void *arg, const char *line), void *arg,
-              struct trail *trail);
+/* Offline: reads everything, one finding per call of `report` (JSON line without newline). 0 clean,
+ * PDB_DATA_LOSS damage. */
+int wal_check(struct io *io, const char *const *dirs, size_t dir_count,
+              void (*report)(void *arg, const char *line), void *arg, struct trail *trail);
 
 #endif
