@@ -11,6 +11,7 @@
 #include "base/arena.h"
 #include "base/buffer.h"
 #include "base/text.h"
+#include "base/trail.h"
 
 enum { EXCHANGE_CALL_ID_MAX = 64, EXCHANGE_HEADER_MAX = 8 };
 
@@ -65,8 +66,12 @@ struct exchange {
     enum api_operation operation;        /* set by dispatch, for metrics; API_OPERATION_COUNT: none */
 };
 
-/* Fills call_id, api, deadline (from `timeout` and the limits) once the request's fields are set. 0, or PDB_INVALID_ARGUMENT for a malformed timeout. */
-int exchange_begin(struct exchange *x, struct trail *trail);
+/* Fills call_id (`offered_id`: the client's x-request-id), api and deadline_ns (from `timeout` and the limits) once the request's fields are
+ * set. 0, or PDB_INVALID_ARGUMENT for a malformed timeout; everything is filled in then, too, so that the error can be answered. */
+int exchange_begin(struct exchange *x, struct pdb_text offered_id, struct trail *trail);
+
+/* False if the request names a host that is not this machine's loopback although its listener is (security.md, requirement 1). */
+bool exchange_host_allowed(const struct exchange *x, bool loopback_only);
 
 /* ---- the two ways in; implemented by transport/http/rest*.c and transport/grpc/grpc_*.c ---- */
 

@@ -1,0 +1,280 @@
+/* h2_send.c: answers on a stream of HTTP/2: a REST answer, or gRPC messages and the status in the trailers.
+ *
+ * What is to be sent is a chain of pieces whose bytes stay where they are (in the exchange's arena); nghttp2 is told with NO_COPY, and each byte is copied once, into the session's
+ * write buffer. A gRPC error before any message is one HEADERS frame ("Trailers-Only"). When a stream has nothing to send but is not finished, nghttp2 defers
+ * it until the next message. */
+#include "base/assert.h"
+#include "transport/grpc/h2_internal.h"
+
+#include "base/no_libc_heap.h"
+
+static nghttp2_nv header(struct pdb_text name, struct pdb_text value)
+{
+    return (nghttp2_nv){.name = (uint8_t *)(uintptr_t)name.ptr,
+                        .value = (uint8_t *)(uintptr_t)value.ptr,
+                        .namelen = name.len,
+                        .valuelen = value.len,
+                        .flags = NGHTTP2_NV_FLAG_NO_COPY_NAME};
+}
+
+static struct pdb_text small_number(char text[12], int value)
+{
+    int n = snprintf(text, 12, "%d", value);
+    return (struct pdb_text){text, (size_t)n};
+}
+
+static struct h2_stream *stream_of(struct exchange *x)
+{
+    return container_of(x, struct h2_stream, x);
+}
+
+/* ---- reading for nghttp2 ---- */
+
+static size_t piece_left(const struct h2_stream *st)
+{
+    return st->out_first->prefix_len + st->out_first->len - st->out_offset;
+}
+
+static size_t bytes_waiting(const struct h2_stream *st, size_t enough)
+{
+    if (st->out_first == NULL)
+        return 0;
+    size_t sum = piece_left(st);
+    for (const struct h2_piece *p = st->out_first->next; p != NULL && sum < enough; p = p->next)
+        sum += p->prefix_len + p->len;
+    return sum;
+}
+
+/* "Percent-Encoded" of gRPC over HTTP/2: everything but printable ASCII, and '%'. */
+static struct pdb_text percent_encode(struct arena *arena, struct pdb_text text)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    char *out = arena_alloc(arena, text.len * 3 + 1);
+    size_t len = 0;
+    for (size_t i = 0; out != NULL && i < text.len; i++) {
+        unsigned char ch = (unsigned char)text.ptr[i];
+        if (ch >= ' ' && ch <= '~' && ch != '%') {
+            out[len++] = (char)ch;
+        } else {
+            out[len++] = '%';
+            out[len++] = digits[ch >> 4];
+            out[len++] = digits[ch & 15];
+        }
+    }
+    return (struct pdb_text){out, len};
+}
+
+static size_t status_headers(struct h2_stream *st, char number[12], nghttp2_nv *nv)
+{
+    size_t count = 0;
+    nv[count++] = header(TEXT_LIT("grpc-status"), small_number(number, st->grpc_status));
+    if (st->grpc_message.len != 0)
+        nv[count++] = header(TEXT_LIT("grpc-message"), st->grpc_message);
+    return count;
+}
+
+static ssize_t read_answer(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t len,
+                           uint32_t *flags, nghttp2_data_source *source, void *user)
+{
+    struct h2_stream *st = source->ptr;
+    (void)buf;
+    (void)user;
+    size_t waiting = bytes_waiting(st, len + 1);
+    if (waiting == 0 && !st->finished) {
+        st->deferred = true;
+        return NGHTTP2_ERR_DEFERRED;
+    }
+    *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+    if (waiting > len)
+        return (ssize_t)len;
+    if (st->finished) {
+        *flags |= NGHTTP2_DATA_FLAG_EOF;
+        if (st->is_grpc) {
+            char number[12];
+            nghttp2_nv nv[2];
+            size_t count = status_headers(st, number, nv);
+            *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+            if (nghttp2_submit_trailer(ng, id, nv, count) != 0)
+                return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+        }
+    }
+    return (ssize_t)waiting;
+}
+
+/* Copies the next `len` bytes of the stream's pieces. */
+static void take_bytes(struct h2_stream *st, uint8_t *to, size_t len)
+{
+    while (len != 0) {
+        struct h2_piece *p = st->out_first;
+        size_t n;
+        if (st->out_offset < p->prefix_len) {
+            n = p->prefix_len - st->out_offset < len ? p->prefix_len - st->out_offset : len;
+            memcpy(to, p->prefix + st->out_offset, n);
+        } else {
+            size_t at = st->out_offset - p->prefix_len;
+            n = p->len - at < len ? p->len - at : len;
+            memcpy(to, p->bytes + at, n);
+        }
+        to += n;
+        len -= n;
+        st->out_offset += n;
+        if (st->out_offset == p->prefix_len + p->len) {
+            st->out_first = p->next;
+            st->out_offset = 0;
+            if (st->out_first == NULL)
+                st->out_last = &st->out_first;
+        }
+    }
+}
+
+int h2_send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *frame_head, size_t len,
+                 nghttp2_data_source *source, void *user)
+{
+    (void)ng;
+    (void)frame; /* no padding: no select_padding callback is set */
+    enum { FRAME_HEAD = 9 };
+    uint8_t *at = h2_reserve_out(user, FRAME_HEAD + len);
+    if (at == NULL)
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
+    memcpy(at, frame_head, FRAME_HEAD);
+    take_bytes(source->ptr, at + FRAME_HEAD, len);
+    return 0;
+}
+
+/* ---- the handlers' side ---- */
+
+static void give_up(struct h2_stream *st)
+{
+    st->finished = true;
+    (void)nghttp2_submit_rst_stream(st->session->ng, NGHTTP2_FLAG_NONE, st->id,
+                                    NGHTTP2_INTERNAL_ERROR);
+}
+
+static bool add_piece(struct h2_stream *st, struct pdb_text bytes, bool grpc_prefix)
+{
+    struct h2_piece *p = arena_new(&st->x.arena, struct h2_piece);
+    if (p == NULL)
+        return false;
+    p->bytes = bytes.ptr;
+    p->len = bytes.len;
+    if (grpc_prefix) {
+        const uint8_t prefix[GRPC_PREFIX] = {0, (uint8_t)(bytes.len >> 24),
+                                             (uint8_t)(bytes.len >> 16), (uint8_t)(bytes.len >> 8),
+                                             (uint8_t)bytes.len};
+        memcpy(p->prefix, prefix, sizeof(prefix));
+        p->prefix_len = GRPC_PREFIX;
+    }
+    *st->out_last = p;
+    st->out_last = &p->next;
+    return true;
+}
+
+/* Ends the handler's part. True if the stream still exists and the answer has to be sent. */
+static bool answer(struct h2_stream *st)
+{
+    ASSERT(!st->answered);
+    st->answered = true;
+    st->x.on_gone = NULL;
+    if (st->closed || st->session == NULL) {
+        h2_stream_free(st);
+        return false;
+    }
+    h2_mark_dirty(st->session);
+    return true;
+}
+
+static void respond(struct exchange *x, const struct exchange_response *r)
+{
+    struct h2_stream *st = stream_of(x);
+    if (!answer(st))
+        return;
+    char status[12], length[24];
+    nghttp2_nv nv[4 + EXCHANGE_HEADER_MAX];
+    size_t count = 0;
+    nv[count++] = header(TEXT_LIT(":status"), small_number(status, r->status));
+    if (r->content_type.len != 0)
+        nv[count++] = header(TEXT_LIT("content-type"), r->content_type);
+    int n = snprintf(length, sizeof(length), "%zu", r->body.len);
+    nv[count++] = header(TEXT_LIT("content-length"), (struct pdb_text){length, (size_t)n});
+    nv[count++] = header(TEXT_LIT("x-request-id"), text_of(x->call_id));
+    for (size_t i = 0; i < r->header_count; i++)
+        nv[count++] = header(r->headers[i].name, r->headers[i].value);
+    nghttp2_data_provider body = {.source.ptr = st, .read_callback = read_answer};
+    st->finished = true;
+    if ((r->body.len != 0 && !add_piece(st, r->body, false)) ||
+        nghttp2_submit_response(st->session->ng, st->id, nv, count,
+                                r->body.len != 0 ? &body : NULL) != 0)
+        give_up(st);
+}
+
+static void send_grpc_headers(struct h2_stream *st)
+{
+    const nghttp2_nv nv[] = {
+        header(TEXT_LIT(":status"), TEXT_LIT("200")),
+        header(TEXT_LIT("content-type"), TEXT_LIT("application/grpc+proto")),
+        header(TEXT_LIT("x-request-id"), text_of(st->x.call_id)),
+    };
+    nghttp2_data_provider body = {.source.ptr = st, .read_callback = read_answer};
+    st->headers_sent = true;
+    if (nghttp2_submit_response(st->session->ng, st->id, nv, 3, &body) != 0)
+        give_up(st);
+}
+
+static void resume(struct h2_stream *st)
+{
+    if (!st->deferred)
+        return;
+    st->deferred = false;
+    (void)nghttp2_session_resume_data(st->session->ng, st->id);
+}
+
+static void grpc_send(struct exchange *x, struct pdb_text message)
+{
+    struct h2_stream *st = stream_of(x);
+    if (st->closed || st->session == NULL || st->finished)
+        return;
+    if (!add_piece(st, message, true)) {
+        give_up(st);
+        return;
+    }
+    if (!st->headers_sent)
+        send_grpc_headers(st);
+    resume(st);
+    h2_mark_dirty(st->session);
+}
+
+static void trailers_only(struct h2_stream *st)
+{
+    char number[12];
+    nghttp2_nv nv[5];
+    size_t count = 0;
+    nv[count++] = header(TEXT_LIT(":status"), TEXT_LIT("200"));
+    nv[count++] = header(TEXT_LIT("content-type"), TEXT_LIT("application/grpc+proto"));
+    nv[count++] = header(TEXT_LIT("x-request-id"), text_of(st->x.call_id));
+    count += status_headers(st, number, nv + count);
+    if (nghttp2_submit_response(st->session->ng, st->id, nv, count, NULL) != 0)
+        give_up(st);
+}
+
+static void grpc_finish(struct exchange *x, int grpc_status, struct pdb_text message)
+{
+    struct h2_stream *st = stream_of(x);
+    if (!answer(st))
+        return;
+    if (st->finished)
+        return; /* given up before */
+    st->finished = true;
+    st->grpc_status = grpc_status;
+    st->grpc_message = percent_encode(&x->arena, message);
+    if (!st->headers_sent)
+        trailers_only(st);
+    else
+        resume(st);
+}
+
+const struct exchange_ops h2_ops = {
+    .respond = respond,
+    .grpc_send = grpc_send,
+    .grpc_finish = grpc_finish,
+    .grpc_consumed = h2_stream_consumed,
+};
