@@ -38,6 +38,17 @@ uint64_t vecmath_hamming(const void *a, const void *b, size_t byte_count)
     return vecmath_active()->hamming(a, b, byte_count);
 }
 
+static struct vecmath_cosine_pieces repaired(const float *a, const float *b, size_t n)
+{
+    struct vecmath_wide_pieces wide;
+    vecmath_wide_pieces(a, b, n, &wide);
+    return (struct vecmath_cosine_pieces){
+        .dot = vecmath_narrow(wide.dot),
+        .norm_squared_a = vecmath_narrow(wide.norm_squared_a),
+        .norm_squared_b = vecmath_narrow(wide.norm_squared_b),
+    };
+}
+
 void vecmath_cosine_pieces_f32(const float *a, const float *b, size_t dimension,
                                struct vecmath_cosine_pieces *pieces_out)
 {
@@ -45,7 +56,7 @@ void vecmath_cosine_pieces_f32(const float *a, const float *b, size_t dimension,
     vecmath_active()->pieces(a, b, dimension, &pieces);
     if (!isfinite(pieces.dot) || !isfinite(pieces.norm_squared_a) ||
         !isfinite(pieces.norm_squared_b))
-        vecmath_kernels_scalar.pieces(a, b, dimension, &pieces);
+        pieces = repaired(a, b, dimension);
     *pieces_out = pieces;
 }
 

@@ -11,7 +11,7 @@
 #define AVX2   __attribute__((target("avx2,fma")))
 #define INLINE static inline __attribute__((always_inline))
 
-enum { LANES = 8, SUMS = 2, STEP = LANES * SUMS, BYTES = 32 };
+enum { LANES = 8, SUMS = 2, STEP = LANES * SUMS, CHECK_STEP = 4 * LANES, BYTES = 32 };
 
 enum metric { L2_SQUARED, DOT, L1 };
 
@@ -46,17 +46,18 @@ INLINE AVX2 void score_rows(enum metric metric, const size_t rows, const float *
                             float *score_out)
 {
     __m256 sum[VECMATH_BLOCK][SUMS];
-#pragma GCC unroll 4
-    for (size_t r = 0; r < rows; r++)
-#pragma GCC unroll 4
+    VECMATH_UNROLL
+    for (size_t r = 0; r < rows; r++) {
+        VECMATH_UNROLL
         for (size_t s = 0; s < SUMS; s++)
             sum[r][s] = _mm256_setzero_ps();
+    }
     size_t i = 0;
     for (; i + STEP <= n; i += STEP) {
-#pragma GCC unroll 4
+        VECMATH_UNROLL
         for (size_t s = 0; s < SUMS; s++) {
             __m256 q = _mm256_loadu_ps(query + i + s * LANES);
-#pragma GCC unroll 4
+            VECMATH_UNROLL
             for (size_t r = 0; r < rows; r++) {
                 const float *at = (const float *)row[r] + i + s * LANES;
                 sum[r][s] = add_term(metric, sum[r][s], q, _mm256_loadu_ps(at));
@@ -68,7 +69,7 @@ INLINE AVX2 void score_rows(enum metric metric, const size_t rows, const float *
     for (; i < n; i += LANES) {
         __m256i mask = tail_mask(n - i < LANES ? n - i : LANES);
         __m256 q = _mm256_maskload_ps(query + i, mask);
-#pragma GCC unroll 4
+        VECMATH_UNROLL
         for (size_t r = 0; r < rows; r++) {
             __m256 x = _mm256_maskload_ps((const float *)row[r] + i, mask);
             sum[r][0] = add_term(metric, sum[r][0], q, x);
@@ -76,7 +77,7 @@ INLINE AVX2 void score_rows(enum metric metric, const size_t rows, const float *
                 VECMATH_PREFETCH((const float *)next[r] + i);
         }
     }
-#pragma GCC unroll 4
+    VECMATH_UNROLL
     for (size_t r = 0; r < rows; r++)
         score_out[r] = total(_mm256_add_ps(sum[r][0], sum[r][1]));
 }
@@ -87,13 +88,13 @@ INLINE AVX2 void cosine_rows(const size_t rows, const float *query, const void *
 {
     __m256 dot[VECMATH_BLOCK];
     __m256 norm[VECMATH_BLOCK];
-#pragma GCC unroll 4
+    VECMATH_UNROLL
     for (size_t r = 0; r < rows; r++)
         dot[r] = norm[r] = _mm256_setzero_ps();
     size_t i = 0;
     for (; i + LANES <= n; i += LANES) {
         __m256 q = _mm256_loadu_ps(query + i);
-#pragma GCC unroll 4
+        VECMATH_UNROLL
         for (size_t r = 0; r < rows; r++) {
             __m256 x = _mm256_loadu_ps((const float *)row[r] + i);
             dot[r] = _mm256_fmadd_ps(q, x, dot[r]);
@@ -105,7 +106,7 @@ INLINE AVX2 void cosine_rows(const size_t rows, const float *query, const void *
     if (i < n) {
         __m256i mask = tail_mask(n - i);
         __m256 q = _mm256_maskload_ps(query + i, mask);
-#pragma GCC unroll 4
+        VECMATH_UNROLL
         for (size_t r = 0; r < rows; r++) {
             __m256 x = _mm256_maskload_ps((const float *)row[r] + i, mask);
             dot[r] = _mm256_fmadd_ps(q, x, dot[r]);
@@ -114,7 +115,7 @@ INLINE AVX2 void cosine_rows(const size_t rows, const float *query, const void *
                 VECMATH_PREFETCH((const float *)next[r] + i);
         }
     }
-#pragma GCC unroll 4
+    VECMATH_UNROLL
     for (size_t r = 0; r < rows; r++) {
         score_out[r] = total(dot[r]);
         score_out[rows + r] = total(norm[r]);
@@ -152,13 +153,13 @@ INLINE AVX2 void hamming_rows(const size_t rows, const uint8_t *query, const voi
                               const void *const *next, size_t byte_count, uint64_t *bits_out)
 {
     __m256i sum[VECMATH_BLOCK];
-#pragma GCC unroll 4
+    VECMATH_UNROLL
     for (size_t r = 0; r < rows; r++)
         sum[r] = _mm256_setzero_si256();
     size_t i = 0;
     for (; i + BYTES <= byte_count; i += BYTES) {
         __m256i q = load_bytes(query + i);
-#pragma GCC unroll 4
+        VECMATH_UNROLL
         for (size_t r = 0; r < rows; r++) {
             __m256i x = load_bytes((const uint8_t *)row[r] + i);
             sum[r] = _mm256_add_epi64(sum[r], count_bits(_mm256_xor_si256(q, x)));
@@ -170,7 +171,7 @@ INLINE AVX2 void hamming_rows(const size_t rows, const uint8_t *query, const voi
         uint8_t query_tail[BYTES] = {0};
         memcpy(query_tail, query + i, byte_count - i);
         __m256i q = load_bytes(query_tail);
-#pragma GCC unroll 4
+        VECMATH_UNROLL
         for (size_t r = 0; r < rows; r++) {
             uint8_t row_tail[BYTES] = {0};
             memcpy(row_tail, (const uint8_t *)row[r] + i, byte_count - i);
@@ -180,7 +181,7 @@ INLINE AVX2 void hamming_rows(const size_t rows, const uint8_t *query, const voi
                 VECMATH_PREFETCH((const uint8_t *)next[r] + i);
         }
     }
-#pragma GCC unroll 4
+    VECMATH_UNROLL
     for (size_t r = 0; r < rows; r++)
         bits_out[r] = total_u64(sum[r]);
 }
@@ -199,7 +200,7 @@ static AVX2 void block_hamming_avx2(const void *query, const void *const row[VEC
 {
     uint64_t bits[VECMATH_BLOCK];
     hamming_rows(VECMATH_BLOCK, query, row, next, n, bits);
-#pragma GCC unroll 4
+    VECMATH_UNROLL
     for (size_t r = 0; r < VECMATH_BLOCK; r++)
         score_out[r] = (float)bits[r];
 }
@@ -254,9 +255,9 @@ INLINE AVX2 __m256i bad_lanes(__m256 values)
 static AVX2 size_t first_nonfinite_avx2(const float *values, size_t count)
 {
     size_t i = 0;
-    for (; i + 4 * LANES <= count; i += 4 * LANES) {
+    for (; i + CHECK_STEP <= count; i += CHECK_STEP) {
         __m256i bad = _mm256_setzero_si256();
-#pragma GCC unroll 4
+        VECMATH_UNROLL
         for (size_t s = 0; s < 4; s++)
             bad = _mm256_or_si256(bad, bad_lanes(_mm256_loadu_ps(values + i + s * LANES)));
         if (!_mm256_testz_si256(bad, bad))

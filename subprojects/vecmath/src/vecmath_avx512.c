@@ -1,7 +1,7 @@
 /* vecmath_avx512.c: AVX-512 (F, BW, VL, DQ; VPOPCNTDQ for counting bits where present).
  *
  * One template scores R rows, with R = 1 (pairs) or 4 (blocks). It is inlined with R and the metric
- * constant, so every inner loop unrolls (gcc 12 must be told, or it keeps the sums on the stack). Both sizes add in the same order, so that a row's score does not
+ * constant, so every inner loop unrolls (VECMATH_UNROLL tells gcc to). Both sizes add in the same order, so that a row's score does not
  * depend on how many rows were scored with it. Sixteen sums (4 rows x 4) fit in the 32 registers and
  * keep both multiply-add ports busy; each load of the query serves four rows.
  *
@@ -17,7 +17,7 @@
     __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,fma,avx512vpopcntdq")))
 #define INLINE static inline __attribute__((always_inline))
 
-enum { LANES = 16, SUMS = 4, STEP = LANES * SUMS, BYTES = 64 };
+enum { LANES = 16, SUMS = 4, STEP = LANES * SUMS, COSINE_STEP = 2 * LANES, BYTES = 64 };
 
 enum metric { L2_SQUARED, DOT, L1 };
 
@@ -50,17 +50,18 @@ INLINE AVX512 void score_rows(enum metric metric, const size_t rows, const float
                               float *score_out)
 {
     __m512 sum[VECMATH_BLOCK][SUMS];
-#pragma GCC unroll 4
-    for (size_t r = 0; r < rows; r++)
-#pragma GCC unroll 4
+    VECMATH_UNROLL
+    for (size_t r = 0; r < rows; r++) {
+        VECMATH_UNROLL
         for (size_t s = 0; s < SUMS; s++)
             sum[r][s] = _mm512_setzero_ps();
+    }
     size_t i = 0;
     for (; i + STEP <= n; i += STEP) {
-#pragma GCC unroll 4
+        VECMATH_UNROLL
         for (size_t s = 0; s < SUMS; s++) {
             __m512 q = _mm512_loadu_ps(query + i + s * LANES);
-#pragma GCC unroll 4
+            VECMATH_UNROLL
             for (size_t r = 0; r < rows; r++) {
                 const float *at = (const float *)row[r] + i + s * LANES;
                 sum[r][s] = add_term(metric, sum[r][s], q, _mm512_loadu_ps(at));
@@ -71,7 +72,7 @@ INLINE AVX512 void score_rows(enum metric metric, const size_t rows, const float
     }
     for (; i + LANES <= n; i += LANES) {
         __m512 q = _mm512_loadu_ps(query + i);
-#pragma GCC unroll 4
+        VECMATH_UNROLL
         for (size_t r = 0; r < rows; r++) {
             sum[r][0] = add_term(metric, sum[r][0], q, _mm512_loadu_ps((const float *)row[r] + i));
             if (next != NULL)
@@ -81,7 +82,7 @@ INLINE AVX512 void score_rows(enum metric metric, const size_t rows, const float
     if (i < n) {
         __mmask16 mask = tail_mask(n - i);
         __m512 q = _mm512_maskz_loadu_ps(mask, query + i);
-#pragma GCC unroll 4
+        VECMATH_UNROLL
         for (size_t r = 0; r < rows; r++) {
             __m512 x = _mm512_maskz_loadu_ps(mask, (const float *)row[r] + i);
             sum[r][1] = add_term(metric, sum[r][1], q, x);
@@ -89,7 +90,7 @@ INLINE AVX512 void score_rows(enum metric metric, const size_t rows, const float
                 VECMATH_PREFETCH((const float *)next[r] + i);
         }
     }
-#pragma GCC unroll 4
+    VECMATH_UNROLL
     for (size_t r = 0; r < rows; r++)
         score_out[r] = total(_mm512_add_ps(_mm512_add_ps(sum[r][0], sum[r][1]),
                                            _mm512_add_ps(sum[r][2], sum[r][3])));
@@ -101,17 +102,18 @@ INLINE AVX512 void cosine_rows(const size_t rows, const float *query, const void
 {
     __m512 dot[VECMATH_BLOCK][2];
     __m512 norm[VECMATH_BLOCK][2];
-#pragma GCC unroll 4
-    for (size_t r = 0; r < rows; r++)
-#pragma GCC unroll 4
+    VECMATH_UNROLL
+    for (size_t r = 0; r < rows; r++) {
+        VECMATH_UNROLL
         for (size_t s = 0; s < 2; s++)
             dot[r][s] = norm[r][s] = _mm512_setzero_ps();
+    }
     size_t i = 0;
-    for (; i + 2 * LANES <= n; i += 2 * LANES) {
-#pragma GCC unroll 4
+    for (; i + COSINE_STEP <= n; i += COSINE_STEP) {
+        VECMATH_UNROLL
         for (size_t s = 0; s < 2; s++) {
             __m512 q = _mm512_loadu_ps(query + i + s * LANES);
-#pragma GCC unroll 4
+            VECMATH_UNROLL
             for (size_t r = 0; r < rows; r++) {
                 __m512 x = _mm512_loadu_ps((const float *)row[r] + i + s * LANES);
                 dot[r][s] = _mm512_fmadd_ps(q, x, dot[r][s]);
@@ -124,7 +126,7 @@ INLINE AVX512 void cosine_rows(const size_t rows, const float *query, const void
     for (; i < n; i += LANES) {
         __mmask16 mask = n - i < LANES ? tail_mask(n - i) : (__mmask16)0xffff;
         __m512 q = _mm512_maskz_loadu_ps(mask, query + i);
-#pragma GCC unroll 4
+        VECMATH_UNROLL
         for (size_t r = 0; r < rows; r++) {
             __m512 x = _mm512_maskz_loadu_ps(mask, (const float *)row[r] + i);
             dot[r][0] = _mm512_fmadd_ps(q, x, dot[r][0]);
@@ -133,7 +135,7 @@ INLINE AVX512 void cosine_rows(const size_t rows, const float *query, const void
                 VECMATH_PREFETCH((const float *)next[r] + i);
         }
     }
-#pragma GCC unroll 4
+    VECMATH_UNROLL
     for (size_t r = 0; r < rows; r++) {
         score_out[r] = total(_mm512_add_ps(dot[r][0], dot[r][1]));
         score_out[rows + r] = total(_mm512_add_ps(norm[r][0], norm[r][1]));
@@ -155,27 +157,31 @@ INLINE AVX512 __m512i count_by_nibble(__m512i bits)
     return _mm512_sad_epu8(sum, _mm512_setzero_si512());
 }
 
+/* A macro, because the two versions differ in their target, which a template cannot take as argument. */
+/* clang-format off: it takes VECMATH_UNROLL for a statement */
 #define HAMMING_ROWS(name, TARGET, count_bits)                                                     \
     INLINE TARGET void name(const size_t rows, const uint8_t *query, const void *const *row,       \
                             const void *const *next, size_t byte_count, uint64_t *bits_out)        \
     {                                                                                              \
-        __m512i sum[VECMATH_BLOCK];                                                                \
-        _Pragma("GCC unroll 4") for (size_t r = 0; r < rows; r++) sum[r] = _mm512_setzero_si512(); \
+        __m512i sum[VECMATH_BLOCK] = {_mm512_setzero_si512(), _mm512_setzero_si512(),              \
+                                      _mm512_setzero_si512(), _mm512_setzero_si512()};             \
         for (size_t i = 0; i < byte_count; i += BYTES) {                                           \
             __mmask64 mask =                                                                       \
                 byte_count - i < BYTES ? ((__mmask64)1 << (byte_count - i)) - 1 : ~(__mmask64)0;   \
             __m512i q = _mm512_maskz_loadu_epi8(mask, query + i);                                  \
-            _Pragma("GCC unroll 4") for (size_t r = 0; r < rows; r++)                              \
-            {                                                                                      \
+            VECMATH_UNROLL                                                                         \
+            for (size_t r = 0; r < rows; r++) {                                                    \
                 __m512i x = _mm512_maskz_loadu_epi8(mask, (const uint8_t *)row[r] + i);            \
                 sum[r] = _mm512_add_epi64(sum[r], count_bits(_mm512_xor_si512(q, x)));             \
                 if (next != NULL)                                                                  \
                     VECMATH_PREFETCH((const uint8_t *)next[r] + i);                                \
             }                                                                                      \
         }                                                                                          \
-        _Pragma("GCC unroll 4") for (size_t r = 0; r < rows; r++) bits_out[r] =                    \
-            (uint64_t)_mm512_reduce_add_epi64(sum[r]);                                             \
+        VECMATH_UNROLL                                                                             \
+        for (size_t r = 0; r < rows; r++)                                                          \
+            bits_out[r] = (uint64_t)_mm512_reduce_add_epi64(sum[r]);                               \
     }
+/* clang-format on */
 
 HAMMING_ROWS(hamming_rows_nibble, AVX512, count_by_nibble)
 HAMMING_ROWS(hamming_rows_popcnt, AVX512_POPCNT, _mm512_popcnt_epi64)
@@ -203,7 +209,7 @@ static AVX512 void block_hamming_avx512(const void *query, const void *const row
 {
     uint64_t bits[VECMATH_BLOCK];
     hamming_rows_nibble(VECMATH_BLOCK, query, row, next, n, bits);
-#pragma GCC unroll 4
+    VECMATH_UNROLL
     for (size_t r = 0; r < VECMATH_BLOCK; r++)
         score_out[r] = (float)bits[r];
 }
@@ -215,7 +221,7 @@ static AVX512_POPCNT void block_hamming_avx512_popcnt(const void *query,
 {
     uint64_t bits[VECMATH_BLOCK];
     hamming_rows_popcnt(VECMATH_BLOCK, query, row, next, n, bits);
-#pragma GCC unroll 4
+    VECMATH_UNROLL
     for (size_t r = 0; r < VECMATH_BLOCK; r++)
         score_out[r] = (float)bits[r];
 }
@@ -271,7 +277,7 @@ static AVX512 size_t first_nonfinite_avx512(const float *values, size_t count)
     size_t i = 0;
     for (; i + STEP <= count; i += STEP) {
         unsigned bad = 0;
-#pragma GCC unroll 4
+        VECMATH_UNROLL
         for (size_t s = 0; s < SUMS; s++)
             bad |= bad_lanes(0xffff, values + i + s * LANES);
         if (bad != 0)

@@ -10,7 +10,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { LANES = 4, SUMS = 4, STEP = LANES * SUMS, BYTES = 16 };
+enum { LANES = 4, SUMS = 4, STEP = LANES * SUMS, COSINE_STEP = 2 * LANES, BYTES = 16 };
 
 enum metric { L2_SQUARED, DOT, L1 };
 
@@ -37,17 +37,18 @@ INLINE void score_rows(enum metric metric, const size_t rows, const float *query
                        const void *const *row, const void *const *next, size_t n, float *score_out)
 {
     float32x4_t sum[VECMATH_BLOCK][SUMS];
-#pragma GCC unroll 4
-    for (size_t r = 0; r < rows; r++)
-#pragma GCC unroll 4
+    VECMATH_UNROLL
+    for (size_t r = 0; r < rows; r++) {
+        VECMATH_UNROLL
         for (size_t s = 0; s < SUMS; s++)
             sum[r][s] = vdupq_n_f32(0);
+    }
     size_t i = 0;
     for (; i + STEP <= n; i += STEP) {
-#pragma GCC unroll 4
+        VECMATH_UNROLL
         for (size_t s = 0; s < SUMS; s++) {
             float32x4_t q = vld1q_f32(query + i + s * LANES);
-#pragma GCC unroll 4
+            VECMATH_UNROLL
             for (size_t r = 0; r < rows; r++) {
                 const float *at = (const float *)row[r] + i + s * LANES;
                 sum[r][s] = add_term(metric, sum[r][s], q, vld1q_f32(at));
@@ -59,7 +60,7 @@ INLINE void score_rows(enum metric metric, const size_t rows, const float *query
     for (size_t s = 0; i < n; i += LANES, s++) {
         size_t count = n - i < LANES ? n - i : LANES;
         float32x4_t q = load_some(query + i, count);
-#pragma GCC unroll 4
+        VECMATH_UNROLL
         for (size_t r = 0; r < rows; r++) {
             float32x4_t x = load_some((const float *)row[r] + i, count);
             sum[r][s] = add_term(metric, sum[r][s], q, x);
@@ -67,7 +68,7 @@ INLINE void score_rows(enum metric metric, const size_t rows, const float *query
                 VECMATH_PREFETCH((const float *)next[r] + i);
         }
     }
-#pragma GCC unroll 4
+    VECMATH_UNROLL
     for (size_t r = 0; r < rows; r++)
         score_out[r] =
             vaddvq_f32(vaddq_f32(vaddq_f32(sum[r][0], sum[r][1]), vaddq_f32(sum[r][2], sum[r][3])));
@@ -79,17 +80,18 @@ INLINE void cosine_rows(const size_t rows, const float *query, const void *const
 {
     float32x4_t dot[VECMATH_BLOCK][2];
     float32x4_t norm[VECMATH_BLOCK][2];
-#pragma GCC unroll 4
-    for (size_t r = 0; r < rows; r++)
-#pragma GCC unroll 4
+    VECMATH_UNROLL
+    for (size_t r = 0; r < rows; r++) {
+        VECMATH_UNROLL
         for (size_t s = 0; s < 2; s++)
             dot[r][s] = norm[r][s] = vdupq_n_f32(0);
+    }
     size_t i = 0;
-    for (; i + 2 * LANES <= n; i += 2 * LANES) {
-#pragma GCC unroll 4
+    for (; i + COSINE_STEP <= n; i += COSINE_STEP) {
+        VECMATH_UNROLL
         for (size_t s = 0; s < 2; s++) {
             float32x4_t q = vld1q_f32(query + i + s * LANES);
-#pragma GCC unroll 4
+            VECMATH_UNROLL
             for (size_t r = 0; r < rows; r++) {
                 float32x4_t x = vld1q_f32((const float *)row[r] + i + s * LANES);
                 dot[r][s] = vfmaq_f32(dot[r][s], q, x);
@@ -102,14 +104,14 @@ INLINE void cosine_rows(const size_t rows, const float *query, const void *const
     for (; i < n; i += LANES) {
         size_t count = n - i < LANES ? n - i : LANES;
         float32x4_t q = load_some(query + i, count);
-#pragma GCC unroll 4
+        VECMATH_UNROLL
         for (size_t r = 0; r < rows; r++) {
             float32x4_t x = load_some((const float *)row[r] + i, count);
             dot[r][0] = vfmaq_f32(dot[r][0], q, x);
             norm[r][0] = vfmaq_f32(norm[r][0], x, x);
         }
     }
-#pragma GCC unroll 4
+    VECMATH_UNROLL
     for (size_t r = 0; r < rows; r++) {
         score_out[r] = vaddvq_f32(vaddq_f32(dot[r][0], dot[r][1]));
         score_out[rows + r] = vaddvq_f32(vaddq_f32(norm[r][0], norm[r][1]));
@@ -134,13 +136,13 @@ INLINE void hamming_rows(const size_t rows, const uint8_t *query, const void *co
                          const void *const *next, size_t byte_count, uint64_t *bits_out)
 {
     uint64x2_t sum[VECMATH_BLOCK];
-#pragma GCC unroll 4
+    VECMATH_UNROLL
     for (size_t r = 0; r < rows; r++)
         sum[r] = vdupq_n_u64(0);
     size_t i = 0;
     for (; i + BYTES <= byte_count; i += BYTES) {
         uint8x16_t q = vld1q_u8(query + i);
-#pragma GCC unroll 4
+        VECMATH_UNROLL
         for (size_t r = 0; r < rows; r++) {
             sum[r] = add_bits(sum[r], veorq_u8(q, vld1q_u8((const uint8_t *)row[r] + i)));
             if (next != NULL)
@@ -149,13 +151,13 @@ INLINE void hamming_rows(const size_t rows, const uint8_t *query, const void *co
     }
     if (i < byte_count) {
         uint8x16_t q = load_some_bytes(query + i, byte_count - i);
-#pragma GCC unroll 4
+        VECMATH_UNROLL
         for (size_t r = 0; r < rows; r++) {
             uint8x16_t x = load_some_bytes((const uint8_t *)row[r] + i, byte_count - i);
             sum[r] = add_bits(sum[r], veorq_u8(q, x));
         }
     }
-#pragma GCC unroll 4
+    VECMATH_UNROLL
     for (size_t r = 0; r < rows; r++)
         bits_out[r] = vaddvq_u64(sum[r]);
 }
@@ -173,7 +175,7 @@ static void block_hamming_neon(const void *query, const void *const row[VECMATH_
 {
     uint64_t bits[VECMATH_BLOCK];
     hamming_rows(VECMATH_BLOCK, query, row, next, n, bits);
-#pragma GCC unroll 4
+    VECMATH_UNROLL
     for (size_t r = 0; r < VECMATH_BLOCK; r++)
         score_out[r] = (float)bits[r];
 }
@@ -221,7 +223,7 @@ INLINE bool any_bad(const float *values)
 {
     const uint32x4_t exponent = vdupq_n_u32(0x7f800000u);
     uint32x4_t bad = vdupq_n_u32(0);
-#pragma GCC unroll 4
+    VECMATH_UNROLL
     for (size_t s = 0; s < SUMS; s++) {
         uint32x4_t bits = vreinterpretq_u32_f32(vld1q_f32(values + s * LANES));
         bad = vorrq_u32(bad, vceqq_u32(vandq_u32(bits, exponent), exponent));

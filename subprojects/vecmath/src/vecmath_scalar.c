@@ -10,34 +10,44 @@
 
 #include "vecmath_internal.h"
 
-double vecmath_wide_dot(const float *a, const float *b, size_t n)
+enum metric { L2_SQUARED, DOT, L1 };
+
+static inline __attribute__((always_inline)) double term(enum metric metric, const float *a,
+                                                         const float *b, size_t i)
+{
+    double x = (double)vecmath_load(a, i);
+    double y = (double)vecmath_load(b, i);
+    if (metric == DOT)
+        return x * y;
+    return metric == L1 ? fabs(x - y) : (x - y) * (x - y);
+}
+
+static inline __attribute__((always_inline)) double sum_terms(enum metric metric, const float *a,
+                                                              const float *b, size_t n)
 {
     double sum[4] = {0};
     size_t i = 0;
     for (; i + 4 <= n; i += 4)
         for (size_t lane = 0; lane < 4; lane++)
-            sum[lane] += (double)vecmath_load(a, i + lane) * (double)vecmath_load(b, i + lane);
+            sum[lane] += term(metric, a, b, i + lane);
     for (; i < n; i++)
-        sum[0] += (double)vecmath_load(a, i) * (double)vecmath_load(b, i);
+        sum[0] += term(metric, a, b, i);
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
 double vecmath_wide_l2_squared(const float *a, const float *b, size_t n)
 {
-    double sum[4] = {0};
-    for (size_t i = 0; i < n; i++) {
-        double difference = (double)vecmath_load(a, i) - (double)vecmath_load(b, i);
-        sum[i % 4] += difference * difference;
-    }
-    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    return sum_terms(L2_SQUARED, a, b, n);
+}
+
+double vecmath_wide_dot(const float *a, const float *b, size_t n)
+{
+    return sum_terms(DOT, a, b, n);
 }
 
 double vecmath_wide_l1(const float *a, const float *b, size_t n)
 {
-    double sum[4] = {0};
-    for (size_t i = 0; i < n; i++)
-        sum[i % 4] += fabs((double)vecmath_load(a, i) - (double)vecmath_load(b, i));
-    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    return sum_terms(L1, a, b, n);
 }
 
 void vecmath_wide_pieces(const float *a, const float *b, size_t n, struct vecmath_wide_pieces *out)
@@ -62,19 +72,21 @@ float vecmath_narrow(double value)
     return (float)value;
 }
 
+/* Like every kernel these become infinite past FLT_MAX; saturating here would hide the overflow from those
+ * who repair it. */
 static float dot_scalar(const float *a, const float *b, size_t n)
 {
-    return vecmath_narrow(vecmath_wide_dot(a, b, n));
+    return (float)vecmath_wide_dot(a, b, n);
 }
 
 static float l2_squared_scalar(const float *a, const float *b, size_t n)
 {
-    return vecmath_narrow(vecmath_wide_l2_squared(a, b, n));
+    return (float)vecmath_wide_l2_squared(a, b, n);
 }
 
 static float l1_scalar(const float *a, const float *b, size_t n)
 {
-    return vecmath_narrow(vecmath_wide_l1(a, b, n));
+    return (float)vecmath_wide_l1(a, b, n);
 }
 
 static void pieces_scalar(const float *a, const float *b, size_t n,
@@ -82,9 +94,9 @@ static void pieces_scalar(const float *a, const float *b, size_t n,
 {
     struct vecmath_wide_pieces wide;
     vecmath_wide_pieces(a, b, n, &wide);
-    out->dot = vecmath_narrow(wide.dot);
-    out->norm_squared_a = vecmath_narrow(wide.norm_squared_a);
-    out->norm_squared_b = vecmath_narrow(wide.norm_squared_b);
+    out->dot = (float)wide.dot;
+    out->norm_squared_a = (float)wide.norm_squared_a;
+    out->norm_squared_b = (float)wide.norm_squared_b;
 }
 
 static uint64_t hamming_scalar(const uint8_t *a, const uint8_t *b, size_t byte_count)
@@ -121,8 +133,10 @@ static void block_cosine_scalar(const void *query, const void *const row[VECMATH
 {
     (void)next;
     for (size_t r = 0; r < VECMATH_BLOCK; r++) {
-        score_out[r] = dot_scalar(query, row[r], n);
-        score_out[VECMATH_BLOCK + r] = dot_scalar(row[r], row[r], n);
+        struct vecmath_wide_pieces wide;
+        vecmath_wide_pieces(query, row[r], n, &wide);
+        score_out[r] = (float)wide.dot;
+        score_out[VECMATH_BLOCK + r] = (float)wide.norm_squared_b;
     }
 }
 

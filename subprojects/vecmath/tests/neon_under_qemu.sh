@@ -1,0 +1,35 @@
+#!/bin/sh
+# Cross-compiles the library and its tests for AArch64 and runs them in user-mode emulation, so that the NEON
+# kernels are tested on machines that are not ARM. Usage: neon_under_qemu.sh LIBRARY_FOLDER SCRATCH_FOLDER
+set -eu
+
+library=$1
+scratch=$2
+
+need() {
+    if ! command -v "$1" >/dev/null 2>&1; then
+        echo "$1 is missing: install the Debian package(s) $2" >&2
+        exit 1
+    fi
+}
+need aarch64-linux-gnu-gcc "gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
+need qemu-aarch64 "qemu-user"
+
+warnings="-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wdouble-promotion -Wcast-qual
+    -Wcast-align -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror"
+sources=""
+for name in vecmath vecmath_scalar vecmath_scan vecmath_select vecmath_neon; do
+    sources="$sources $library/src/$name.c"
+done
+
+mkdir -p "$scratch"
+for name in test_metrics test_scan test_checks test_select; do
+    # shellcheck disable=SC2086  # lists of words
+    aarch64-linux-gnu-gcc -std=gnu17 -O3 -static -D_GNU_SOURCE $warnings \
+        -I "$library/include" -I "$library/src" -I "$library/tests" \
+        -o "$scratch/$name" "$library/tests/$name.c" "$library/tests/fixture.c" $sources -lm
+    qemu-aarch64 "$scratch/$name" >"$scratch/$name.log" || { cat "$scratch/$name.log"; exit 1; }
+    cat "$scratch/$name.log"
+    # A build without NEON would pass with scalar alone.
+    grep -q '^ok     neon ' "$scratch/$name.log" || { echo "$name did not run NEON" >&2; exit 1; }
+done
