@@ -124,12 +124,11 @@ static void every_element_counts_exactly_once(void)
     }
 }
 
-static void infinities_of_both_signs_saturate_instead_of_becoming_nan(void)
+static void overflow_of_both_signs_gives_the_exact_or_saturated_score(void)
 {
     const float a[3] = {3e38F, 3e38F, 1};
     const float b[3] = {3e38F, -3e38F, 5};
-    CHECK(vecmath_dot_f32(a, b, 3) == 5 || vecmath_dot_f32(a, b, 3) == 0, "%g",
-          (double)vecmath_dot_f32(a, b, 3));
+    CHECK(vecmath_dot_f32(a, b, 3) == 5, "%g", (double)vecmath_dot_f32(a, b, 3));
     CHECK(vecmath_dot_f32(a, b, 1) == FLT_MAX, "%g", (double)vecmath_dot_f32(a, b, 1));
     CHECK(vecmath_l2_squared_f32(a, b, 3) == FLT_MAX, "%g",
           (double)vecmath_l2_squared_f32(a, b, 3));
@@ -206,7 +205,7 @@ int main(void)
         TEST(cosine_pieces_stay_within_the_stated_bound),
         TEST(a_zero_vector_has_cosine_0),
         TEST(every_element_counts_exactly_once),
-        TEST(infinities_of_both_signs_saturate_instead_of_becoming_nan),
+        TEST(overflow_of_both_signs_gives_the_exact_or_saturated_score),
         TEST(hamming_counts_every_bit),
 #if defined(__x86_64__)
         TEST(hamming_without_vpopcntdq_counts_every_bit),
