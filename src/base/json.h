@@ -1,8 +1,7 @@
 /* JSON (RFC 8259) as a pull reader over a whole text in memory, and writing helpers.
  *
  * A reader holds a position only, so that a caller can stop between two values and go on in another turn. It refuses invalid UTF-8,
- * control characters, numbers out of range, depth over the limit and (where objects are read through json_object_next or
- * json_read_doc) duplicate keys; every error names the byte offset. Numbers are read eight digits at a time with one double
+ * control characters, numbers out of range, depth over the limit and (in json_read_doc) duplicate keys; every error names the byte offset. Numbers are read eight digits at a time with one double
  * operation, and by strtod/strtof where the rounding is in doubt. strtof obeys the locale: nobody may call setlocale. */
 #ifndef BASE_JSON_H
 #define BASE_JSON_H
