@@ -663,8 +663,10 @@ uint8_t *sim_disk_bytes(struct sim_disk *disk, const char *path, size_t *len_out
     struct sim_inode *inode;
     if (find_inode(disk, path, true, &inode) < 0 || inode->is_dir)
         return NULL;
-    if (inode->durable.capacity == 0) /* an empty file has an address too */
-        image_resize(&inode->durable, 1), image_resize(&inode->durable, 0);
+    if (inode->durable.capacity == 0) { /* an empty file has an address too */
+        image_resize(&inode->durable, 1);
+        image_resize(&inode->durable, 0);
+    }
     inode->tampered = true;
     *len_out = inode->durable.len;
     return inode->durable.ptr;

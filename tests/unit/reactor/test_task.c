@@ -1,0 +1,202 @@
+/* Tasks take turns, hooks come after them, and a job in a simulated group runs on its worker's turn. */
+#include "os/sim.h"
+#include "reactor/reactor.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+struct fixture {
+    struct sim_disk *disk;
+    struct reactor_group *group;
+    struct reactor *r;
+    char trace[64];
+};
+
+static int set_up(void **state)
+{
+    struct fixture *fx = test_calloc(1, sizeof(*fx));
+    const char *reason;
+    fx->disk = sim_disk_new(1);
+    struct reactor_options options = {.count = 2, .sim = fx->disk};
+    assert_int_equal(reactor_group_start(&options, &fx->group, &reason), 0);
+    fx->r = reactor_group_at(fx->group, 0);
+    *state = fx;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *fx = *state;
+    reactor_group_stop(fx->group);
+    sim_disk_free(fx->disk);
+    test_free(fx);
+    return 0;
+}
+
+struct item {
+    struct task task;
+    struct turn_hook hook;
+    struct mail mail;
+    struct timer timer;
+    struct job job;
+    struct io_op op;
+    struct fixture *fx;
+    char letter;
+    unsigned again;
+};
+
+static void trace(struct fixture *fx, char letter)
+{
+    size_t len = strlen(fx->trace);
+    assert_true(len + 1 < sizeof(fx->trace));
+    fx->trace[len] = letter;
+}
+
+static void run_task(struct task *task)
+{
+    struct item *item = container_of(task, struct item, task);
+    assert_ptr_equal(reactor_here(), item->fx->r);
+    trace(item->fx, item->letter);
+    if (item->again != 0) {
+        --item->again;
+        task_queue(item->fx->r, task);
+        task_queue(item->fx->r, task); /* queued already: nothing */
+    }
+}
+
+/* Also in the stress build, where a turn is one step. */
+static void turn_until_idle(struct fixture *fx)
+{
+    while (reactor_has_work(fx->r))
+        (void)reactor_turn(fx->r);
+}
+
+static void tasks_that_queue_themselves_take_turns(void **state)
+{
+    struct fixture *fx = *state;
+    struct item a = {.task = {.run = run_task}, .fx = fx, .letter = 'a', .again = 3};
+    struct item b = {.task = {.run = run_task}, .fx = fx, .letter = 'b', .again = 1};
+    struct item c = {.task = {.run = run_task}, .fx = fx, .letter = 'c'};
+    task_queue(fx->r, &a.task);
+    task_queue(fx->r, &b.task);
+    task_queue(fx->r, &c.task);
+    turn_until_idle(fx);
+    assert_string_equal(fx->trace, "abcabaa");
+    assert_int_equal(fx->r->stats.tasks_run, 7);
+    assert_null(reactor_here());
+}
+
+static void a_cancelled_task_does_not_run(void **state)
+{
+    struct fixture *fx = *state;
+    struct item a = {.task = {.run = run_task}, .fx = fx, .letter = 'a'};
+    struct item b = {.task = {.run = run_task}, .fx = fx, .letter = 'b'};
+    task_queue(fx->r, &a.task);
+    task_queue(fx->r, &b.task);
+    task_cancel(&a.task);
+    task_cancel(&a.task);
+    turn_until_idle(fx);
+    assert_string_equal(fx->trace, "b");
+}
+
+static void run_hook(struct turn_hook *hook)
+{
+    struct item *item = container_of(hook, struct item, hook);
+    trace(item->fx, item->letter);
+    if (item->again != 0) {
+        --item->again;
+        turn_hook_queue(item->fx->r, hook);
+    }
+}
+
+static void deliver(struct reactor *r, struct mail *mail)
+{
+    struct item *item = container_of(mail, struct item, mail);
+    assert_ptr_equal(r, item->fx->r);
+    assert_int_equal(mail->from, 0);
+    trace(item->fx, item->letter);
+    if (item->again != 0) {
+        --item->again;
+        mail_post(r, 0, mail);
+    }
+}
+
+static void fire(struct timer *timer)
+{
+    struct item *item = container_of(timer, struct item, timer);
+    trace(item->fx, item->letter);
+}
+
+static void io_done(struct io_op *op, int64_t result)
+{
+    struct item *item = container_of(op, struct item, op);
+    assert_int_equal(result, 0);
+    trace(item->fx, item->letter);
+}
+
+static void a_turn_reaps_then_mail_then_timers_then_tasks_then_hooks(void **state)
+{
+    struct fixture *fx = *state;
+    struct item io = {.op = {.done = io_done}, .fx = fx, .letter = 'i'};
+    struct item mail = {.mail = {.deliver = deliver}, .fx = fx, .letter = 'm', .again = 1};
+    struct item timer = {.timer = {.fire = fire}, .fx = fx, .letter = 't'};
+    struct item task = {.task = {.run = run_task}, .fx = fx, .letter = 'k'};
+    struct item hook = {.hook = {.run = run_hook}, .fx = fx, .letter = 'h', .again = 1};
+    turn_hook_queue(fx->r, &hook.hook);
+    turn_hook_queue(fx->r, &hook.hook);
+    task_queue(fx->r, &task.task);
+    assert_int_equal(timer_set(fx->r, &timer.timer, 0), 0);
+    mail_post(fx->r, 0, &mail.mail);
+    fx->r->io->ops->make_dir(fx->r->io, &io.op, "/d");
+    assert_int_equal(fx->r->io->ops->submit(fx->r->io), 1);
+    (void)reactor_turn(fx->r);
+    assert_string_equal(fx->trace, "imtkh");
+    (void)reactor_turn(fx->r); /* what queued itself comes now, and only now */
+    assert_string_equal(fx->trace, "imtkhmh");
+    assert_false(reactor_has_work(fx->r));
+}
+
+static void compute(struct job *job)
+{
+    struct item *item = container_of(job, struct item, job);
+    trace(item->fx, 'x');
+}
+
+static void job_done(struct reactor *r, struct mail *mail)
+{
+    struct item *item = container_of(mail, struct item, job.back);
+    assert_ptr_equal(r, item->fx->r);
+    assert_int_equal(mail->from, 1);
+    trace(item->fx, 'y');
+}
+
+static void a_simulated_job_runs_on_the_turn_of_its_worker(void **state)
+{
+    struct fixture *fx = *state;
+    struct item item = {.job = {.compute = compute, .back = {.deliver = job_done}}, .fx = fx};
+    job_start(fx->r, 1, &item.job);
+    (void)reactor_turn(fx->r);
+    assert_string_equal(fx->trace, "");
+    (void)reactor_turn(reactor_group_at(fx->group, 1));
+    assert_string_equal(fx->trace, "x");
+    (void)reactor_turn(fx->r);
+    assert_string_equal(fx->trace, "xy");
+}
+
+#define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(tasks_that_queue_themselves_take_turns),
+        CASE(a_cancelled_task_does_not_run),
+        CASE(a_turn_reaps_then_mail_then_timers_then_tasks_then_hooks),
+        CASE(a_simulated_job_runs_on_the_turn_of_its_worker),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
