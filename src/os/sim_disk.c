@@ -522,9 +522,9 @@ static int64_t do_rename(struct sim_disk *disk, const struct io_op *op)
     struct sim_inode *from_dir, *to_dir;
     char from[256], to[256];
     int rc = walk(disk, op->engine.path, false, &from_dir, from);
-    if (rc == 0)
-        rc = walk(disk, op->engine.path_to, false, &to_dir, to);
     if (rc < 0)
+        return rc;
+    if ((rc = walk(disk, op->engine.path_to, false, &to_dir, to)) < 0)
         return rc;
     if (from[0] == '\0' || to[0] == '\0')
         return -EBUSY;
@@ -606,6 +606,7 @@ static int64_t do_sync(struct sim_disk *disk, const struct io_op *op, bool crash
 int64_t sim_execute(struct sim_disk *disk, const struct io_op *op, bool crashing)
 {
     struct sim_file *f;
+    ASSERT(op->engine.kind < IO_KIND_COUNT);
     switch ((enum io_kind)op->engine.kind) {
     case IO_KIND_OPEN:
         return do_open(disk, op);
@@ -634,7 +635,6 @@ int64_t sim_execute(struct sim_disk *disk, const struct io_op *op, bool crashing
     case IO_KIND_COUNT:
         break;
     }
-    ASSERT(!"an operation of no kind");
     return -EINVAL;
 }
 
