@@ -1,17 +1,23 @@
-/* The memtable of one shard: its fresh rows, on its owner core, scanned exactly. One core, no locks, no I/O.
+/* The memtable of one shard: its fresh rows, on its owner core, scanned exactly. One core, no
+ * locks, no I/O, no clock.
  *
- * Multi-version by appending: a batch of version v appends a row for each record (a deletion appends a tombstone row) and links it to the id's older
- * row; nothing is overwritten. A reader carries one read version and sees, per id, the newest row with version <= its own. Rows of
- * batches that are queued in the log but not durable are there already (so that if_version and insert see them), with versions above the shard's visible
- * version. Since a failing log group poisons the log, they never have to be taken back one by one.
+ * Multi-version by appending: a batch of version v appends a row for each record and links it to
+ * the id's older row; of an older row nothing changes but `ended_at`, the version from which it is
+ * no longer seen. A delete appends nothing: it ends the newest row of its id, and so needs no
+ * memory. A reader carries one read version v and sees the rows with version <= v < ended_at. Rows
+ * of batches that are queued in the log but not durable are there already (so that if_version and
+ * insert see them), with versions above the shard's visible version. Since a failing log group
+ * poisons the log, they never have to be taken back one by one.
  *
- * Rows lie in chunks of a fixed number of rows: per chunk one array per vector field, contiguous and 64-byte aligned, so that a scan runs at
- * memory bandwidth; ids and metadata in blocks beside it. A snapshot counts references to chunks; a chunk whose rows are mostly superseded, deleted or expired is rewritten
+ * Rows lie in chunks of a limited number of rows: per chunk one array per vector field, contiguous
+ * and 64-byte aligned, so that a scan runs at memory bandwidth; ids and metadata in blocks beside
+ * it. A snapshot counts references to chunks; a chunk with many dead rows is rewritten
  * (memtable_collect) by moving its live rows, and freed when no snapshot holds it. */
 #ifndef MEMTABLE_MEMTABLE_H
 #define MEMTABLE_MEMTABLE_H
 
 #include "base/arena.h"
+#include "base/hash.h"
 #include "base/heap.h"
 #include "base/topk.h"
 #include "base/trail.h"
@@ -24,44 +30,67 @@ struct memtable;
 struct memtable_field {
     uint32_t dimension;
     enum pdb_metric metric;
-    uint32_t bytes; /* of one vector: dimension x 4, or packed bits */
+    uint32_t bytes; /* of one vector: dimension x 4, or (dimension + 7) / 8 for packed bits */
 };
 
 struct memtable_options {
     struct heap *heap;
-    const struct memtable_field *fields;
-    uint32_t field_count;
-    uint32_t chunk_rows; /* 0: chosen from the row size (about 4 MiB a chunk; tiny under PDB_STRESS) */
+    struct hash_key hash_key;            /* of the id map: random per process */
+    const struct memtable_field *fields; /* copied */
+    uint32_t field_count;                /* 0..PDB_FIELD_MAX */
+    /* Most rows of a chunk; 0: chosen from the row size (about 4 MiB a chunk). The first chunks are
+     * smaller, so that a collection of ten rows costs kilobytes. */
+    uint32_t chunk_rows;
 };
 
+/* 0 or PDB_RESOURCE_EXHAUSTED. */
 int memtable_new(const struct memtable_options *options, struct memtable **memtable_out);
 void memtable_free(struct memtable *m); /* no snapshot may be left */
 
 /* ---- writing: prepare may fail, commit may not ---- */
 
-/* Makes room for `row_count` rows with the given total of id and metadata bytes. Nothing visible changes. 0 or PDB_RESOURCE_EXHAUSTED. */
+/* Reserves room for `row_count` commits whose ids and metadata have the given total of bytes; it
+ * replaces an earlier reservation (so a caller that gives up need not say so; 0, 0 gives the memory
+ * back). Nothing visible changes. Reads, snapshots and memtable_collect between the commits leave
+ * the reservation whole. 0 or PDB_RESOURCE_EXHAUSTED: then the earlier reservation still stands. */
 int memtable_prepare(struct memtable *m, size_t row_count, size_t text_bytes);
-/* Appends one row (copied; row->version must not be below any earlier one). Needs a prepare that covered it. */
+/* Appends one row (copied; row->version must not be below any earlier one), or ends the newest of
+ * its id (row->deleted; an id that is not there is no error). Needs a prepare that covered it. Of
+ * two rows with one id and version the later counts. */
 void memtable_commit(struct memtable *m, const struct pdb_row *row);
 
 /* ---- point reads ---- */
 
-/* The newest row of `id` with version <= at_version. False: none, or it is a tombstone (then *version_out still tells the tombstone's version;
- * 0 for an id never seen). The row's pointers live until the next call that writes or collects, unless a snapshot holds them.
- * `vectors` in the row point to an array owned by the memtable that the next memtable_get overwrites. */
-bool memtable_get(struct memtable *m, struct pdb_text id, uint64_t at_version, struct pdb_row *row_out,
-                  uint64_t *version_out);
+/* The newest row of `id` with version <= at_version, expired or not. False: there is none, or it is
+ * deleted at that version; *version_out (may be NULL) is the row's version, or that of the delete,
+ * or 0 for an id that is not known (a delete is forgotten once collected). The row's pointers live
+ * until the next call that writes or collects, unless a snapshot holds them. `vectors` in the row
+ * point to an array owned by the memtable that the next memtable_get overwrites. row_out may be
+ * NULL. */
+bool memtable_get(struct memtable *m, struct pdb_text id, uint64_t at_version,
+                  struct pdb_row *row_out, uint64_t *version_out);
+
+/* Visits the newest state of every id, in no order: a row, or for a deleted id one with `deleted`,
+ * the id and the version of the delete. The memtable must not change meanwhile; the row's pointers
+ * live as for memtable_get. */
+void memtable_each_newest(struct memtable *m, void (*visit)(void *arg, const struct pdb_row *row),
+                          void *arg);
 
 /* ---- scans ---- */
 
 struct memtable_snapshot; /* what a reader of version v sees; pins chunks */
 
-int memtable_snapshot(struct memtable *m, uint64_t at_version, int64_t now_us, struct memtable_snapshot **snapshot_out);
-void memtable_snapshot_release(struct memtable_snapshot *s);
+/* All batches with versions <= at_version must be complete; later commits and collections do not
+ * change what it shows. Costs one small allocation, however many rows. 0 or PDB_RESOURCE_EXHAUSTED.
+ * */
+int memtable_snapshot(struct memtable *m, uint64_t at_version, int64_t now_us,
+                      struct memtable_snapshot **snapshot_out);
+void memtable_snapshot_release(struct memtable_snapshot *s); /* NULL is legal */
 /* Rows in it, live or not: the work of a full scan. */
 uint64_t memtable_snapshot_rows(const struct memtable_snapshot *s);
 
-/* A cursor of budgeted steps over a snapshot, in order of arrival. */
+/* A cursor of budgeted steps over a snapshot, in order of arrival; begins as zeros. (Rows that
+ * memtable_collect moved have arrived again.) */
 struct memtable_cursor {
     uint32_t chunk, row; /* next */
 };
@@ -73,27 +102,42 @@ struct memtable_search {
     const void *query; /* dimension floats (cosine: any length, normalised inside) or packed bits */
     float query_norm;  /* set by memtable_search_begin */
     const struct filter *filter;
-    struct topk topk; /* key: chunk << 32 | row, for memtable_snapshot_row; distance: lower is better (negated similarity; euclidean: squared) */
-    bool has_score_limit; /* min_score of the request, in the metric's own scale and direction: drop rows worse than it */
+    /* key: chunk << 32 | row, for memtable_snapshot_row; distance: lower is better (negated
+     * similarity; euclidean: squared). Ties go to the row that arrived first. */
+    struct topk topk;
+    /* min_score of the request, in the metric's own scale and direction: drop rows worse than it */
+    bool has_score_limit;
     float score_limit;
-    uint64_t rows_scored, rows_seen;
-    struct pdb_text exclude_id; /* search by stored record leaves that record out; len 0: none */
+    uint64_t rows_scored, rows_seen; /* set by begin and step */
+    struct pdb_text exclude_id;      /* a search by stored record leaves it out; len 0: none */
+    struct {                         /* what filtering has cost so far; set by begin and step */
+        uint64_t early_tested, early_passed;
+        uint64_t late_seen, late_tested;
+    } selectivity;
 };
+/* The caller has set snapshot, field, query, topk (topk_init) and what it wants of the rest. */
 void memtable_search_begin(struct memtable_search *search);
-/* Scores about `row_budget` rows; true when the scan is complete. Allocates nothing. */
+/* Looks at about `row_budget` rows (whole batches, so that the answer does not depend on the
+ * budget); true when the scan is complete. Allocates nothing. */
 bool memtable_search_step(struct memtable_search *search, size_t row_budget);
-/* The score as api.md defines it, from a kept distance: similarity for cosine and dot, the distance itself (root taken) for the others. */
+/* The score as api.md defines it, from a kept distance: similarity for cosine and dot, the distance
+ * itself (root taken) for the others. */
 float memtable_score(enum pdb_metric metric, float distance);
 
-/* The row behind a key or cursor position; pointers live as long as the snapshot. */
+/* The row behind a key or cursor position; pointers live as long as the snapshot. `vectors`:
+ * field_count pointers, the caller's; NULL: row_out->vectors is NULL. */
 void memtable_snapshot_row(const struct memtable_snapshot *s, uint64_t key, struct pdb_row *row_out,
-                           const void **vectors /* field_count pointers, the caller's */);
+                           const void **vectors);
 
-/* Visits live rows that match, up to row_budget rows looked at; true when complete. Nonzero from `visit` stops the step after that row (for scroll and count pages). */
-bool memtable_scan_step(struct memtable_snapshot *s, struct memtable_cursor *cursor, const struct filter *filter,
-                        size_t row_budget, int (*visit)(void *arg, uint64_t key), void *arg);
+/* Visits live rows that match, up to row_budget rows looked at; true when no row is left. Nonzero
+ * from `visit` stops the step after that row (for scroll and count pages). */
+bool memtable_scan_step(struct memtable_snapshot *s, struct memtable_cursor *cursor,
+                        const struct filter *filter, size_t row_budget,
+                        int (*visit)(void *arg, uint64_t key), void *arg);
 
-/* Scroll in order of id: the `limit` smallest ids greater than `after`, live and matching, by one budgeted pass that keeps a bounded heap. Same step pattern as search. */
+/* Scroll in order of id: the `limit` smallest ids greater than `after`, live and matching, by one
+ * budgeted pass that keeps a bounded heap. Same step pattern as search; cursor and count begin as
+ * zeros. */
 struct memtable_scroll {
     struct memtable_snapshot *snapshot;
     struct memtable_cursor cursor;
@@ -106,14 +150,23 @@ bool memtable_scroll_step(struct memtable_scroll *scroll, size_t row_budget);
 
 /* ---- upkeep ---- */
 
-/* One budgeted step of giving space back: rewrites chunks with many dead rows (superseded below `oldest_version`, tombstones that hide nothing, rows expired before
- * `expired_before_us`). Returns true while there is more to do. `dropped` is called for each expired live row that it removes (may be NULL): so the count stays right. */
-bool memtable_collect(struct memtable *m, uint64_t oldest_version, int64_t expired_before_us, size_t row_budget);
+/* One budgeted step of giving space back. Rewrites chunks of which a third is dead: rows that ended
+ * at or before `oldest_version` (below which nobody will read or take a snapshot), and rows that
+ * expired at or before `expired_before_us`. True while there is more to do; false also without
+ * memory for moving: try later. */
+bool memtable_collect(struct memtable *m, uint64_t oldest_version, int64_t expired_before_us,
+                      size_t row_budget);
 
 struct memtable_stats {
-    uint64_t rows_live; /* newest, not deleted, of any version; expired ones still count until collected */
-    uint64_t rows_total, chunks, bytes;
+    uint64_t
+        rows_live; /* newest, not deleted, of any version; expired ones count until collected */
+    uint64_t rows_total, chunks;
+    uint64_t bytes; /* all memory of it, also what only snapshots hold */
 };
 void memtable_stats(const struct memtable *m, struct memtable_stats *stats_out);
+
+/* Checks every invariant by walking all rows: for tests and stress builds. 0 or PDB_INTERNAL, told
+ * in the trail. */
+int memtable_check(const struct memtable *m, struct trail *trail);
 
 #endif
