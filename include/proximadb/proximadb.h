@@ -70,6 +70,7 @@ PDB_API const struct pdb_facts *pdb_facts(const struct pdb *db);
 struct pdb_stats {
     struct pdb_call call;
     uint64_t collections_out, records_out, memory_bytes_out;
+    bool want_metrics; /* set by the caller: also render metrics_out */
     bool poisoned_out; /* some log refuses writes */
     bool disk_full_out;
     struct pdb_text metrics_out; /* Prometheus text */

@@ -6,7 +6,8 @@
 
 enum pdb_vector_form {
     PDB_VECTOR_F32,  /* `count` float32, little-endian, any alignment */
-    PDB_VECTOR_BITS, /* `count` bytes of packed bits: for metric hamming. F32 input of a hamming field must be 0s and 1s and is packed. */
+    PDB_VECTOR_BYTES, /* `count` bytes as the field stores them: dimension x 4 of float32, or packed bits for hamming */
+    /* F32 input of a hamming field must be 0s and 1s, and is packed. */
 };
 
 struct pdb_vector {

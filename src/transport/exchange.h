@@ -61,7 +61,7 @@ struct exchange {
 
     bool gone;
     void (*on_gone)(struct exchange *x); /* set by a handler with a call under way; NULL otherwise */
-    void *handler;                       /* the handler's own state, in the arena */
+    void *handler, *handler_more;        /* the handler's own state, in the arena */
     const struct grpc_method *grpc;      /* gRPC only */
     enum api_operation operation;        /* set by dispatch, for metrics; API_OPERATION_COUNT: none */
 };

@@ -1,0 +1,428 @@
+/* json_requests.c: the bodies of REST requests, each a table of its fields. */
+#include "base/clock.h"
+#include "transport/codec/json_fields.h"
+
+#include "base/no_libc_heap.h"
+
+#define COUNT(fields) (sizeof(fields) / sizeof((fields)[0]))
+
+void json_decoder_open(struct json_decoder *d, struct arena *arena, const struct api_limits *limits,
+                       struct pdb_text body, struct trail *trail)
+{
+    *d = (struct json_decoder){.arena = arena, .limits = limits};
+    json_open(&d->reader, body.ptr, body.len, limits->json_depth, trail);
+}
+
+static int read_whole(struct json_decoder *d, const struct json_field *fields, size_t count,
+                      void *into)
+{
+    int rc = json_read_object(d, fields, count, into);
+    return rc == 0 ? json_finish(&d->reader) : rc;
+}
+
+/* ---- collections ---- */
+
+struct type_object {
+    struct pdb_text type;
+};
+
+static int read_type(struct json_decoder *d, struct pdb_text *type_out)
+{
+    static const struct json_field fields[] = {
+        JSON_FIELD("type", json_text_field, struct type_object, type)};
+    struct type_object object = {0};
+    int rc = json_read_object(d, fields, COUNT(fields), &object);
+    *type_out = object.type;
+    return rc;
+}
+
+static int index_field(struct json_decoder *d, void *into)
+{
+    struct pdb_text type = {0};
+    int rc = read_type(d, &type);
+    if (rc != 0)
+        return rc;
+    if (type.len == 0 || text_equal(type, TEXT_LIT("auto")))
+        *(enum pdb_index_type *)into = PDB_INDEX_AUTO;
+    else if (text_equal(type, TEXT_LIT("flat")))
+        *(enum pdb_index_type *)into = PDB_INDEX_FLAT;
+    else
+        return json_fail(&d->reader, "index type '%.*s' is not one of auto, flat",
+                         type.len < 64 ? (int)type.len : 64, type.ptr);
+    return 0;
+}
+
+static int quantization_field(struct json_decoder *d, void *into)
+{
+    struct pdb_text type = {0};
+    int rc = read_type(d, &type);
+    if (rc != 0)
+        return rc;
+    if (type.len == 0 || text_equal(type, TEXT_LIT("auto")))
+        *(enum pdb_quantization_type *)into = PDB_QUANTIZATION_AUTO;
+    else if (text_equal(type, TEXT_LIT("none")))
+        *(enum pdb_quantization_type *)into = PDB_QUANTIZATION_NONE;
+    else
+        return json_fail(&d->reader, "quantization type '%.*s' is not one of auto, none",
+                         type.len < 64 ? (int)type.len : 64, type.ptr);
+    return 0;
+}
+
+static int vector_field_object(struct json_decoder *d, void *into)
+{
+    static const struct json_field fields[] = {
+        JSON_FIELD("name", json_text_field, struct pdb_field, name),
+        JSON_FIELD("dimension", json_u32_field, struct pdb_field, dimension),
+        JSON_FIELD("metric", json_metric_field, struct pdb_field, metric),
+        JSON_FIELD("index", index_field, struct pdb_field, index),
+        JSON_FIELD("quantization", quantization_field, struct pdb_field, quantization),
+    };
+    return json_read_object(d, fields, COUNT(fields), into);
+}
+
+static int column_object(struct json_decoder *d, void *into)
+{
+    static const struct json_field fields[] = {
+        JSON_FIELD("name", json_text_field, struct pdb_column, name),
+        JSON_FIELD("type", json_column_type_field, struct pdb_column, type),
+    };
+    return json_read_object(d, fields, COUNT(fields), into);
+}
+
+struct collection_body {
+    struct pdb_collection_config config;
+    struct pdb_field single; /* top-level dimension, metric, index, quantization */
+    struct pdb_text compression, vectors;
+    bool has_sync, has_ttl, has_description;
+};
+
+static int fields_field(struct json_decoder *d, void *into)
+{
+    struct collection_body *body = into;
+    void *elements = NULL;
+    int rc = json_read_array(d, vector_field_object, sizeof(struct pdb_field), PDB_FIELD_MAX,
+                             &elements, &body->config.field_count);
+    body->config.fields = elements;
+    return rc;
+}
+
+static int columns_field(struct json_decoder *d, void *into)
+{
+    struct collection_body *body = into;
+    void *elements = NULL;
+    int rc = json_read_array(d, column_object, sizeof(struct pdb_column), PDB_COLUMN_MAX, &elements,
+                             &body->config.column_count);
+    body->config.columns = elements;
+    return rc;
+}
+
+static int storage_field(struct json_decoder *d, void *into)
+{
+    static const struct json_field fields[] = {
+        JSON_FIELD("compression", json_text_field, struct collection_body, compression),
+        JSON_FIELD("vectors", json_text_field, struct collection_body, vectors),
+        JSON_FIELD("version_retention_s", json_u64_field, struct collection_body,
+                   config.version_retention_s),
+    };
+    struct collection_body *body = into;
+    int rc = json_read_object(d, fields, COUNT(fields), body);
+    if (rc != 0)
+        return rc;
+    if (body->compression.len != 0 && !text_equal(body->compression, TEXT_LIT("none")))
+        return json_fail(&d->reader, "storage.compression: only 'none'");
+    if (body->vectors.len != 0 && !text_equal(body->vectors, TEXT_LIT("memory")))
+        return json_fail(&d->reader, "storage.vectors: only 'memory'");
+    return 0;
+}
+
+static int sync_field(struct json_decoder *d, void *into)
+{
+    struct collection_body *body = into;
+    body->has_sync = true;
+    return json_sync_field(d, &body->config.sync);
+}
+
+/* Seconds, or null for none. */
+static int ttl_field(struct json_decoder *d, void *into)
+{
+    struct collection_body *body = into;
+    body->has_ttl = true;
+    return json_take_null(d) ? 0 : json_u64_field(d, &body->config.ttl_s);
+}
+
+static int description_field(struct json_decoder *d, void *into)
+{
+    struct collection_body *body = into;
+    body->has_description = true;
+    return json_text_field(d, &body->config.description);
+}
+
+int json_decode_collection(struct json_decoder *d, struct pdb_collection_config *config_out)
+{
+    static const struct json_field fields[] = {
+        JSON_FIELD("name", json_text_field, struct collection_body, config.name),
+        JSON_FIELD("dimension", json_u32_field, struct collection_body, single.dimension),
+        JSON_FIELD("metric", json_metric_field, struct collection_body, single.metric),
+        JSON_FIELD("index", index_field, struct collection_body, single.index),
+        JSON_FIELD("quantization", quantization_field, struct collection_body, single.quantization),
+        JSON_FIELD_WHOLE("fields", fields_field),
+        JSON_FIELD_WHOLE("columns", columns_field),
+        JSON_FIELD_WHOLE("sync", sync_field),
+        JSON_FIELD_WHOLE("ttl_s", ttl_field),
+        JSON_FIELD_WHOLE("description", description_field),
+        JSON_FIELD_WHOLE("storage", storage_field),
+    };
+    struct collection_body *body = arena_new(d->arena, struct collection_body);
+    if (body == NULL)
+        return json_no_memory(d);
+    int rc = read_whole(d, fields, COUNT(fields), body);
+    if (rc != 0)
+        return rc;
+    bool single = body->single.dimension != 0 || body->single.metric != PDB_METRIC_UNSPECIFIED;
+    if (single && body->config.field_count != 0)
+        return trail_add(d->reader.trail, PDB_INVALID_ARGUMENT,
+                         "either dimension and metric, or fields: not both");
+    if (single) {
+        body->config.fields = &body->single;
+        body->config.field_count = 1;
+    }
+    *config_out = body->config;
+    return 0;
+}
+
+int json_decode_collection_update(struct json_decoder *d, struct pdb_collection_update *update_out)
+{
+    static const struct json_field fields[] = {
+        JSON_FIELD_WHOLE("sync", sync_field),
+        JSON_FIELD_WHOLE("ttl_s", ttl_field),
+        JSON_FIELD_WHOLE("description", description_field),
+        JSON_FIELD_WHOLE("add_columns", columns_field),
+    };
+    struct collection_body body = {0};
+    int rc = read_whole(d, fields, COUNT(fields), &body);
+    if (rc != 0)
+        return rc;
+    update_out->has_sync = body.has_sync;
+    update_out->has_ttl = body.has_ttl;
+    update_out->has_description = body.has_description;
+    update_out->sync = body.config.sync;
+    update_out->ttl_s = body.config.ttl_s;
+    update_out->description = body.config.description;
+    update_out->add_columns = body.config.columns;
+    update_out->add_column_count = body.config.column_count;
+    return 0;
+}
+
+/* ---- small requests ---- */
+
+struct id_list {
+    const struct pdb_text *ids;
+    uint32_t count;
+};
+
+static int id_list_field(struct json_decoder *d, void *into)
+{
+    struct id_list *list = into;
+    void *elements = NULL;
+    int rc = json_read_array(d, json_text_field, sizeof(struct pdb_text), d->limits->batch_records,
+                             &elements, &list->count);
+    list->ids = elements;
+    return rc;
+}
+
+static int include_element(struct json_decoder *d, void *into)
+{
+    struct pdb_text name;
+    int rc = json_read_string(&d->reader, d->arena, &name);
+    if (rc != 0)
+        return rc;
+    unsigned *flag = into;
+    if (text_equal(name, TEXT_LIT("metadata")))
+        *flag = PDB_INCLUDE_METADATA;
+    else if (text_equal(name, TEXT_LIT("vectors")) || text_equal(name, TEXT_LIT("vector")))
+        *flag = PDB_INCLUDE_VECTORS;
+    else if (text_equal(name, TEXT_LIT("times")))
+        *flag = PDB_INCLUDE_TIMES;
+    else
+        return json_fail(&d->reader, "'%.*s' is not one of metadata, vectors, times",
+                         name.len < 64 ? (int)name.len : 64, name.ptr);
+    return 0;
+}
+
+static int include_field(struct json_decoder *d, void *into)
+{
+    void *elements = NULL;
+    uint32_t count = 0;
+    int rc = json_read_array(d, include_element, sizeof(unsigned), 16, &elements, &count);
+    *(unsigned *)into = 0;
+    for (uint32_t i = 0; rc == 0 && i < count; i++)
+        *(unsigned *)into |= ((const unsigned *)elements)[i];
+    return rc;
+}
+
+struct get_body {
+    struct id_list ids;
+    unsigned include;
+};
+
+int json_decode_get(struct json_decoder *d, struct pdb_get *get_out)
+{
+    static const struct json_field fields[] = {
+        JSON_FIELD("ids", id_list_field, struct get_body, ids),
+        JSON_FIELD("include", include_field, struct get_body, include),
+    };
+    struct get_body body = {.include =
+                                PDB_INCLUDE_METADATA | PDB_INCLUDE_VECTORS | PDB_INCLUDE_TIMES};
+    int rc = read_whole(d, fields, COUNT(fields), &body);
+    get_out->ids = body.ids.ids;
+    get_out->id_count = body.ids.count;
+    get_out->include = body.include;
+    return rc;
+}
+
+struct delete_body {
+    struct id_list ids;
+    struct pdb_text filter, request_id;
+    bool has_filter, has_if_version;
+    uint64_t if_version;
+};
+
+static int delete_filter_field(struct json_decoder *d, void *into)
+{
+    struct delete_body *body = into;
+    body->has_filter = true;
+    return json_document_field(d, &body->filter);
+}
+
+static int delete_if_version_field(struct json_decoder *d, void *into)
+{
+    struct delete_body *body = into;
+    body->has_if_version = true;
+    return json_u64_field(d, &body->if_version);
+}
+
+int json_decode_delete(struct json_decoder *d, struct pdb_delete *delete_out)
+{
+    static const struct json_field fields[] = {
+        JSON_FIELD("ids", id_list_field, struct delete_body, ids),
+        JSON_FIELD_WHOLE("filter", delete_filter_field),
+        JSON_FIELD_WHOLE("if_version", delete_if_version_field),
+        JSON_FIELD("request_id", json_text_field, struct delete_body, request_id),
+    };
+    struct delete_body body = {0};
+    int rc = read_whole(d, fields, COUNT(fields), &body);
+    delete_out->ids = body.ids.ids;
+    delete_out->id_count = body.ids.count;
+    delete_out->filter = body.filter;
+    delete_out->has_filter = body.has_filter;
+    delete_out->has_if_version = body.has_if_version;
+    delete_out->if_version = body.if_version;
+    delete_out->request_id = body.request_id;
+    return rc;
+}
+
+/* A filter, or null for none. */
+static int filter_field(struct json_decoder *d, void *into)
+{
+    return json_take_null(d) ? 0 : json_document_field(d, into);
+}
+
+/* Text, or null for none. */
+static int cursor_field(struct json_decoder *d, void *into)
+{
+    return json_take_null(d) ? 0 : json_text_field(d, into);
+}
+
+int json_decode_scroll(struct json_decoder *d, struct pdb_scroll *scroll_out)
+{
+    static const struct json_field fields[] = {
+        JSON_FIELD("filter", filter_field, struct pdb_scroll, filter),
+        JSON_FIELD("limit", json_u32_field, struct pdb_scroll, limit),
+        JSON_FIELD("cursor", cursor_field, struct pdb_scroll, cursor),
+        JSON_FIELD("include", include_field, struct pdb_scroll, include),
+    };
+    scroll_out->include = PDB_INCLUDE_METADATA;
+    return read_whole(d, fields, COUNT(fields), scroll_out);
+}
+
+int json_decode_count(struct json_decoder *d, struct pdb_count *count_out)
+{
+    static const struct json_field fields[] = {
+        JSON_FIELD("filter", filter_field, struct pdb_count, filter)};
+    return read_whole(d, fields, COUNT(fields), count_out);
+}
+
+/* ---- searches ---- */
+
+static int min_score_field(struct json_decoder *d, void *into)
+{
+    struct pdb_query *q = into;
+    double value = 0;
+    if (json_take_null(d))
+        return 0;
+    int rc = json_read_double(&d->reader, &value);
+    q->has_min_score = true;
+    q->min_score = (float)value;
+    return rc;
+}
+
+static int params_field(struct json_decoder *d, void *into)
+{
+    static const struct json_field fields[] = {
+        JSON_FIELD("ef", json_u32_field, struct pdb_query, ef),
+        JSON_FIELD("exact", json_bool_field, struct pdb_query, exact),
+    };
+    return json_take_null(d) ? 0 : json_read_object(d, fields, COUNT(fields), into);
+}
+
+static int query_object(struct json_decoder *d, void *into)
+{
+    static const struct json_field fields[] = {
+        JSON_FIELD("vector", json_vector_field, struct pdb_query, vector),
+        JSON_FIELD("id", json_text_field, struct pdb_query, id),
+        JSON_FIELD("field", json_text_field, struct pdb_query, field),
+        JSON_FIELD("k", json_u32_field, struct pdb_query, k),
+        JSON_FIELD("filter", filter_field, struct pdb_query, filter),
+        JSON_FIELD("include", include_field, struct pdb_query, include),
+        JSON_FIELD_WHOLE("params", params_field),
+        JSON_FIELD_WHOLE("min_score", min_score_field),
+    };
+    struct pdb_query *q = into;
+    *q = (struct pdb_query){.k = 10, .include = PDB_INCLUDE_METADATA};
+    int rc = json_read_object(d, fields, COUNT(fields), q);
+    if (rc == 0 && (q->vector.values != NULL) == (q->id.len != 0))
+        return json_fail(&d->reader, "exactly one of vector and id must be given");
+    return rc;
+}
+
+int json_decode_search(struct json_decoder *d, struct pdb_query *query_out)
+{
+    int rc = query_object(d, query_out);
+    return rc == 0 ? json_finish(&d->reader) : rc;
+}
+
+struct search_batch_body {
+    const struct pdb_query *queries;
+    uint32_t count;
+};
+
+static int searches_field(struct json_decoder *d, void *into)
+{
+    struct search_batch_body *body = into;
+    void *elements = NULL;
+    int rc = json_read_array(d, query_object, sizeof(struct pdb_query), d->limits->batch_searches,
+                             &elements, &body->count);
+    body->queries = elements;
+    return rc;
+}
+
+int json_decode_search_batch(struct json_decoder *d, const struct pdb_query **queries_out,
+                             uint32_t *count_out)
+{
+    static const struct json_field fields[] = {JSON_FIELD_WHOLE("searches", searches_field)};
+    struct search_batch_body body = {0};
+    int rc = read_whole(d, fields, COUNT(fields), &body);
+    *queries_out = body.queries;
+    *count_out = body.count;
+    return rc;
+}

@@ -1,0 +1,22 @@
+/* The columnar form of a batch, from any door: ids beside one run of packed vectors of equal size. */
+#ifndef TRANSPORT_CODEC_PACKED_BATCH_H
+#define TRANSPORT_CODEC_PACKED_BATCH_H
+
+#include "api/api.h"
+#include "base/arena.h"
+#include "base/trail.h"
+
+/* Everything points into the request. */
+struct packed_batch {
+    const struct pdb_text *ids; /* NULL: the server makes them; then the dimension must be known: see packed_batch_records */
+    size_t id_count;
+    struct pdb_text vectors, field; /* id_count x (dimension float32 little-endian, or packed bits) */
+    const struct pdb_text *metadata; /* documents; NULL or one per vector */
+    size_t metadata_count;
+};
+
+/* Records in the arena that point into the batch, with vectors of form PDB_VECTOR_BYTES (the engine knows metric and dimension). 0, PDB_INVALID_ARGUMENT ("packed.vectors: ..."), PDB_RESOURCE_EXHAUSTED. */
+int packed_batch_records(const struct packed_batch *batch, struct arena *arena, const struct api_limits *limits,
+                         struct pdb_record **records_out, uint32_t *count_out, struct trail *trail);
+
+#endif
