@@ -198,12 +198,19 @@ static struct sim_name *find_name(struct list *names, const char *text)
     return NULL;
 }
 
+static void copy_name(char to[256], const char *from)
+{
+    size_t len = strlen(from);
+    ASSERT(len < 256); /* walk refuses longer ones */
+    memcpy(to, from, len + 1);
+}
+
 static void put_name(struct list *names, const char *text, struct sim_inode *inode)
 {
     struct sim_name *name = find_name(names, text);
     if (name == NULL) {
         name = must_have(heap_calloc(NULL, 1, sizeof(*name)));
-        (void)strncpy(name->text, text, sizeof(name->text) - 1);
+        copy_name(name->text, text);
         list_push_back(names, &name->link);
     }
     name->inode = inode;
@@ -277,11 +284,11 @@ static void move_name(struct sim_disk *disk, struct sim_inode *inode, struct sim
     move->from_dir = from_dir;
     move->to_dir = to_dir;
     if (from_dir != NULL) {
-        (void)strncpy(move->from, from, sizeof(move->from) - 1);
+        copy_name(move->from, from);
         remove_name(&from_dir->names, from, inode);
     }
     if (to_dir != NULL) {
-        (void)strncpy(move->to, to, sizeof(move->to) - 1);
+        copy_name(move->to, to);
         put_name(&to_dir->names, to, inode);
     }
     list_push_back(&disk->moves, &move->link);
