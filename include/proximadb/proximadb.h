@@ -48,6 +48,9 @@ struct pdb_options {
     void *arg;
 };
 
+/* How many cores pdb_open would use: options->cores, or what the process may use. 0 or PDB_INVALID_ARGUMENT. */
+PDB_API int pdb_core_count(const struct pdb_options *options, unsigned *count_out);
+
 /* Takes the data directory's lock, recovers, starts the reactors. UNAVAILABLE: locked by another process; DATA_LOSS: what is on disk contradicts itself
  * (the text names file and offset); FAILED_PRECONDITION: unsafe filesystem, io_uring asked for and denied, ... */
 PDB_API int pdb_open(const struct pdb_options *options, struct pdb **db_out, struct pdb_error *error);
