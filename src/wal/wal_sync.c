@@ -1,0 +1,312 @@
+/* wal_sync.c: closes a group, writes it, and says what that write has proven.
+ *
+ * One write carries a whole group: header, records, zeros up to the block. It is durable when it completes: files are
+ * opened O_DIRECT|O_DSYNC, or, in buffered mode, the write comes with its fdatasync. A group is closed at the end of a
+ * turn, so that all records of the turn share it, and only when the one before it is on disk.
+ *
+ *     always     due at once                     batch      due within batch_window_us
+ *     periodic   due within period_ms            never      due when it is full or another record makes it due
+ *
+ * The cap of a group is soft and 4 MiB. Measured on a virtual disk of 1.9 GB/s with records of 256 rows of 768 floats
+ * (786 KB), O_DIRECT|O_DSYNC, one write in flight: 0.79 MB writes reach 1.82 GB/s into zero-filled and 1.25 GB/s into
+ * merely allocated files, 1 MiB 1.75 and 1.33, 4 MiB 2.00 and 1.60. Beyond that nothing is gained; below it a second
+ * such record does not fit beside the first, so every record pays its own flush. A small write that meets a full group waits
+ * about 2 ms for it, instead of 0.6.
+ *
+ * Rule W14: success is the full length, nothing else. A short write is continued (direct) or repeated (buffered, where only a
+ * sync over all of it proves all of it). Any error but EAGAIN and EINTR poisons the log: never an
+ * acknowledgement again, and never a second sync to see whether it works now, because after a failed one the kernel may
+ * have dropped the dirty pages, and the next one succeeds over nothing.
+ *
+ * Rule W16: a log that is idle for 100 ms after data writes one empty group. It proves the group before it: from then on
+ * rot in that group cannot be taken for a torn tail. */
+#include "base/assert.h"
+#include "base/bytes.h"
+#include "base/log.h"
+#include "wal/wal_internal.h"
+
+#include <unistd.h>
+
+#include "base/no_libc_heap.h"
+
+enum { EXIT_LOG_FAILED = 70 };
+
+/* ---- the group being built ---- */
+
+bool wal_group_begin(struct wal *w, uint64_t record_bytes)
+{
+    struct wal_group *g = w->filling;
+    struct wal_segment *segment = w->current;
+    ASSERT(!g->open);
+    if (segment == NULL)
+        return false;
+    uint64_t left = segment->size - segment->offset;
+    if (wal_group_disk_bytes(record_bytes, segment->block_bytes) > left)
+        return false;
+    uint64_t room = WAL_GROUP_HEADER_BYTES + record_bytes;
+    room = room < WAL_GROUP_BYTES ? WAL_GROUP_BYTES : room;
+    g->open = true;
+    g->urgent = false;
+    g->last = false;
+    g->due_ns = UINT64_MAX;
+    g->len = WAL_GROUP_HEADER_BYTES;
+    g->room = room < left ? room : left;
+    g->records = 0;
+    g->group_seq = w->next_group_seq;
+    g->first_lsn = w->next_lsn;
+    g->segment = segment;
+    return true;
+}
+
+bool wal_group_fits(const struct wal *w, uint64_t record_bytes)
+{
+    const struct wal_group *g = w->filling;
+    return g->len + record_bytes <= g->room;
+}
+
+bool wal_group_reserve(struct wal *w, uint64_t record_bytes)
+{
+    struct wal_group *g = w->filling;
+    size_t need = bytes_align_up(g->len + record_bytes, w->block_bytes);
+    if (need <= g->capacity)
+        return true;
+    size_t capacity = g->capacity != 0 ? 2 * g->capacity : WAL_GROUP_BYTES_FIRST;
+    while (capacity < need && capacity < WAL_GROUP_BYTES)
+        capacity *= 2;
+    capacity = capacity < need ? need : capacity;
+    uint8_t *bytes = heap_alloc_aligned(&w->r->heap, w->block_bytes, capacity);
+    if (bytes == NULL)
+        return false;
+    if (g->len != 0 && g->bytes != NULL)
+        memcpy(bytes, g->bytes, g->len);
+    heap_free(&w->r->heap, g->bytes);
+    g->bytes = bytes;
+    g->capacity = capacity;
+    return true;
+}
+
+uint64_t wal_group_add(struct wal *w, struct wal_record_header *header)
+{
+    struct wal_group *g = w->filling;
+    uint8_t *record = g->bytes + g->len;
+    uint64_t used = WAL_RECORD_HEADER_BYTES + header->body_len, lsn = w->next_lsn++;
+    memset(record + used, 0, header->len - used);
+    wal_record_header_put(header, &g->segment->uuid, lsn, record);
+    g->len += header->len;
+    g->records++;
+    return lsn;
+}
+
+void wal_group_due(struct wal *w, uint64_t due_ns)
+{
+    struct wal_group *g = w->filling;
+    if (due_ns == 0)
+        g->urgent = true;
+    if (g->urgent || due_ns >= g->due_ns)
+        return;
+    g->due_ns = due_ns;
+    if (timer_set(w->r, &w->close_timer, due_ns) != 0)
+        g->urgent = true;
+}
+
+/* ---- closing ---- */
+
+static bool should_close(const struct wal *w)
+{
+    const struct wal_group *g = w->filling;
+    return g->open && !w->encoding && w->writing == NULL && w->poison == 0 &&
+           (g->urgent || g->due_ns <= w->r->now_ns);
+}
+
+void wal_group_close_if_due(struct wal *w)
+{
+    if (should_close(w))
+        turn_hook_queue(w->r, &w->close_hook);
+}
+
+static void on_turn_end(struct turn_hook *hook)
+{
+    struct wal *w = container_of(hook, struct wal, close_hook);
+    if (should_close(w))
+        wal_group_close(w);
+}
+
+static void on_due(struct timer *timer)
+{
+    struct wal *w = container_of(timer, struct wal, close_timer);
+    if (w->filling->open && w->filling->due_ns <= w->r->now_ns)
+        w->filling->urgent = true;
+    else if (w->filling->open && w->filling->due_ns != UINT64_MAX &&
+             timer_set(w->r, &w->close_timer, w->filling->due_ns) != 0)
+        w->filling->urgent = true;
+    wal_group_close_if_due(w);
+}
+
+static uint64_t disk_bytes(const struct wal_group *g)
+{
+    return bytes_align_up(g->len, g->segment->block_bytes);
+}
+
+static void submit(struct wal *w)
+{
+    struct wal_group *g = w->writing;
+    w->io->ops->write(w->io, &w->write_op, g->segment->file, g->bytes + w->write_done,
+                      disk_bytes(g) - w->write_done, g->offset + w->write_done,
+                      w->direct ? 0 : IO_WRITE_DURABLE);
+}
+
+void wal_group_close(struct wal *w)
+{
+    struct wal_group *g = w->filling;
+    ASSERT(g->open && w->writing == NULL && !w->encoding);
+    if (g->capacity == 0 && !wal_group_reserve(w, 0)) {
+        g->open = false; /* an empty group, and no memory for it: it was only a courtesy */
+        return;
+    }
+    struct wal_group_header header = {
+        .record_count = g->records,
+        .group_seq = g->group_seq,
+        .first_lsn = g->first_lsn,
+        .time_us = w->r->now_realtime_us,
+        .body_len = g->len - WAL_GROUP_HEADER_BYTES,
+        .prev_group_crc = w->prev_group_crc,
+    };
+    ASSERT(g->group_seq == w->next_group_seq && disk_bytes(g) <= g->capacity);
+    memset(g->bytes + g->len, 0, disk_bytes(g) - g->len);
+    w->prev_group_crc = wal_group_header_put(&header, &g->segment->uuid, g->bytes);
+    w->next_group_seq++;
+    g->offset = g->segment->offset;
+    g->segment->offset += disk_bytes(g);
+    w->idle_due = g->records != 0;
+    g->open = false;
+    timer_cancel(w->r, &w->close_timer);
+    w->writing = g;
+    w->filling = g == &w->groups[0] ? &w->groups[1] : &w->groups[0];
+    w->write_done = 0;
+    w->resubmits = 0;
+    submit(w);
+}
+
+/* ---- the end of a write ---- */
+
+static void move_all(struct list *from, struct list *to)
+{
+    struct list_link *link;
+    while ((link = list_pop_front(from)) != NULL)
+        list_push_back(to, link);
+}
+
+static void poison(struct wal *w, int error)
+{
+    const char *name = strerrorname_np(-error);
+    w->poison = error;
+    w->encoding = false;
+    w->queue_bytes = 0;
+    w->stats.errors++;
+    LOG_ERROR("wal", "write of %s failed with %s: the log takes no more writes until a restart",
+              w->dir, name != NULL ? name : "an error");
+    if (w->options.on_error == WAL_ON_ERROR_ABORT) {
+        log_stop();
+        _exit(EXIT_LOG_FAILED);
+    }
+    timer_cancel(w->r, &w->close_timer);
+    timer_cancel(w->r, &w->idle_timer);
+    timer_cancel(w->r, &w->wait_timer);
+    move_all(&w->queue, &w->order);
+    move_all(&w->waiting, &w->order);
+    list_each (link, &w->order) {
+        struct wal_append_op *op = container_of(link, struct wal_append_op, link);
+        if (op->priv.settled)
+            continue;
+        op->priv.settled = true;
+        op->priv.rc = PDB_UNAVAILABLE;
+    }
+    if (w->options.poisoned != NULL)
+        w->options.poisoned(w->options.arg, error);
+    wal_encode_more(w);
+}
+
+static void release_segment(struct wal *w, struct wal_group *g)
+{
+    if (g->last)
+        wal_segment_retire(w, g->segment, false);
+    g->segment = NULL;
+}
+
+static void group_is_durable(struct wal *w)
+{
+    struct wal_group *g = w->writing;
+    uint64_t bytes = disk_bytes(g);
+    w->writing = NULL;
+    w->durable_group_seq = g->group_seq;
+    w->durable_lsn = g->first_lsn + g->records - 1;
+    w->stats.groups++;
+    w->stats.records += g->records;
+    w->stats.bytes += bytes;
+    w->stats.pad_bytes += bytes - g->len;
+    release_segment(w, g);
+    if (w->idle_due && timer_set(w->r, &w->idle_timer, w->r->now_ns + WAL_IDLE_NS) != 0)
+        w->idle_due = false;
+    wal_make_resume(w);
+    wal_deliver(w);
+    wal_encode_more(w); /* closes what has gathered, after what this turn still adds */
+}
+
+static void on_written(struct io_op *op, int64_t result)
+{
+    struct wal *w = container_of(op, struct wal, write_op);
+    uint64_t left = disk_bytes(w->writing) - w->write_done;
+    if (result >= 0 && (uint64_t)result == left) {
+        group_is_durable(w);
+        return;
+    }
+    ASSERT(result < 0 || (uint64_t)result < left);
+    bool again = result >= 0 || result == -EAGAIN || result == -EINTR;
+    uint64_t whole =
+        result > 0 && w->direct ? (uint64_t)result & ~(uint64_t)(w->block_bytes - 1) : 0;
+    w->write_done += whole;
+    w->resubmits = whole != 0 ? 0 : w->resubmits + 1;
+    if (again && w->resubmits <= WAL_RESUBMIT_MAX) {
+        submit(w);
+        return;
+    }
+    struct wal_group *g = w->writing;
+    w->writing = NULL;
+    release_segment(w, g);
+    poison(w, result < 0 ? (int)result : -EIO);
+}
+
+/* ---- idle ---- */
+
+/* Large buffers were needed by a burst; an idle log does not hold them. */
+static void shrink(struct wal *w, struct wal_group *g)
+{
+    if (g->capacity <= WAL_GROUP_BYTES_FIRST)
+        return;
+    heap_free(&w->r->heap, g->bytes);
+    g->bytes = NULL;
+    g->capacity = 0;
+}
+
+static void on_idle(struct timer *timer)
+{
+    struct wal *w = container_of(timer, struct wal, idle_timer);
+    if (!w->idle_due || w->writing != NULL || w->filling->open || !list_empty(&w->queue) ||
+        w->poison != 0)
+        return;
+    shrink(w, &w->groups[0]);
+    shrink(w, &w->groups[1]);
+    if (wal_group_begin(w, 0)) {
+        wal_group_due(w, 0);
+        wal_group_close_if_due(w);
+    }
+}
+
+void wal_sync_init(struct wal *w)
+{
+    w->filling = &w->groups[0];
+    w->write_op.done = on_written;
+    w->close_hook.run = on_turn_end;
+    w->close_timer.fire = on_due;
+    w->idle_timer.fire = on_idle;
+}
