@@ -74,6 +74,9 @@ struct pdb_stats {
     struct pdb_call call;
     uint64_t collections_out, records_out, memory_bytes_out;
     bool want_metrics; /* set by the caller: also render metrics_out */
+    /* Names of the operations that the caller's doors count, for the labels of their metrics; by index, NULL: none. */
+    const char *const *operation_names, *const *method_names;
+    unsigned operation_count;
     bool poisoned_out; /* some log refuses writes */
     bool disk_full_out;
     struct pdb_text metrics_out; /* Prometheus text */

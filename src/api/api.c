@@ -141,6 +141,19 @@ void api_search(const struct api_context *ctx, struct pdb_search *s)
 
 void api_stats(const struct api_context *ctx, struct pdb_stats *s)
 {
+    static const char *const names[] = {
+#define API_OPERATION_NAME(name, method, path, grpc, right) #name,
+        API_OPERATIONS(API_OPERATION_NAME)
+#undef API_OPERATION_NAME
+    };
+    static const char *const methods[] = {
+#define API_METHOD_NAME(name, method, path, grpc, right) grpc,
+        API_OPERATIONS(API_METHOD_NAME)
+#undef API_METHOD_NAME
+    };
     (void)ctx;
+    s->operation_names = names;
+    s->method_names = methods;
+    s->operation_count = API_OPERATION_COUNT;
     pdb_stats_start(s);
 }

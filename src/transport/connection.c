@@ -82,6 +82,18 @@ static bool count_address(struct transport_core *core, uint64_t hash)
 
 /* ---- the record ---- */
 
+static const unsigned kind_label[] = {
+    [CONNECTION_NEW] = METRICS_PROTO_NEW,
+    [CONNECTION_TLS] = METRICS_PROTO_TLS,
+    [CONNECTION_HTTP1] = METRICS_PROTO_HTTP1,
+    [CONNECTION_HTTP2] = METRICS_PROTO_HTTP2,
+};
+
+static void gauge_move(struct transport_core *core, enum connection_kind kind, int by)
+{
+    core->metrics->values[METRICS_CONNECTIONS_AT + kind_label[kind]] += (uint64_t)(int64_t)by;
+}
+
 static void on_closed(void *data)
 {
     struct connection *c = data;
@@ -93,16 +105,15 @@ static void on_closed(void *data)
         forget_address(p, entry);
     list_remove(&c->link);
     p->connection_count--;
-    c->core->counts.connections_open[c->kind]--;
+    gauge_move(c->core, c->kind, -1);
     heap_free(&c->core->reactor->heap, c);
 }
 
 static void become(struct connection *c, enum connection_kind kind)
 {
-    c->core->counts.connections_open[c->kind]--;
+    gauge_move(c->core, c->kind, -1);
     c->kind = kind;
-    c->core->counts.connections_open[kind]++;
-    c->core->counts.connections_total[kind]++;
+    gauge_move(c->core, kind, 1);
 }
 
 void connection_cut(struct connection *c)
@@ -156,7 +167,7 @@ static bool cleartext_allowed(const struct connection *c)
 
 static void refuse_cleartext(struct connection *c)
 {
-    c->core->counts.rejected[REJECT_CLEARTEXT]++;
+    metrics_add(c->core->metrics, METRICS_CONNECTIONS_REJECTED_AT + METRICS_REJECT_TLS, 1);
     h2o_socket_close(c->sock);
 }
 
@@ -204,8 +215,8 @@ static void tell_peer(struct connection *c, struct sockaddr_storage *address, so
 static int reject_reason(struct transport_core *core, uint64_t address_hash)
 {
     if (core->priv->connection_count >= core->limits->connections)
-        return REJECT_ALL;
-    return count_address(core, address_hash) ? -1 : REJECT_ADDRESS;
+        return METRICS_REJECT_LIMIT;
+    return count_address(core, address_hash) ? -1 : METRICS_REJECT_ADDRESS;
 }
 
 static void admit(struct listener_socket *l, h2o_socket_t *sock)
@@ -222,7 +233,10 @@ static void admit(struct listener_socket *l, h2o_socket_t *sock)
             if (--entry->connections == 0)
                 forget_address(core->priv, entry);
         }
-        core->counts.rejected[reason < 0 ? REJECT_MEMORY : reason]++;
+        metrics_add(core->metrics,
+                    METRICS_CONNECTIONS_REJECTED_AT +
+                        (unsigned)(reason < 0 ? METRICS_REJECT_MEMORY : reason),
+                    1);
         h2o_socket_close(sock);
         return;
     }
@@ -235,8 +249,7 @@ static void admit(struct listener_socket *l, h2o_socket_t *sock)
     tell_peer(c, &address, len);
     list_push_back(&core->priv->connections, &c->link);
     core->priv->connection_count++;
-    core->counts.connections_open[CONNECTION_NEW]++;
-    core->counts.connections_total[CONNECTION_NEW]++;
+    gauge_move(core, CONNECTION_NEW, 1);
     sock->on_close.cb = on_closed;
     sock->on_close.data = c;
     h2o_socket_read_start(sock, on_first_bytes);

@@ -10,6 +10,9 @@
 
 #include <math.h>
 
+_Static_assert((int)API_OPERATION_COUNT < (int)METRICS_OPERATIONS_MAX,
+               "the last place counts what has no operation");
+
 #include "base/no_libc_heap.h"
 
 static bool call_id_well_formed(struct pdb_text id)
@@ -100,6 +103,31 @@ int exchange_begin(struct exchange *x, struct pdb_text offered_id, struct trail 
                          TEXT_ARG(x->timeout));
     x->deadline_ns = x->received_ns + (uint64_t)fmin(wanted_ns, limit_ns);
     return 0;
+}
+
+static unsigned operation_index(const struct exchange *x)
+{
+    return x->operation < API_OPERATION_COUNT ? (unsigned)x->operation
+                                              : METRICS_OPERATIONS_MAX - 1u;
+}
+
+void exchange_count_http(const struct exchange *x, int status)
+{
+    struct metrics *m = x->core->metrics;
+    unsigned operation = operation_index(x);
+    metrics_add(
+        m, METRICS_HTTP_REQUESTS_AT + METRICS_PLACE(STATUS, operation, metrics_status(status)), 1);
+    metrics_time(m, METRICS_HTTP_DURATION_IN + operation, clock_monotonic_ns() - x->received_ns);
+}
+
+void exchange_count_grpc(const struct exchange *x, int grpc_status)
+{
+    struct metrics *m = x->core->metrics;
+    unsigned operation = operation_index(x);
+    unsigned code =
+        grpc_status >= 0 && grpc_status < METRICS_CODE_END ? (unsigned)grpc_status : METRICS_CODE_2;
+    metrics_add(m, METRICS_GRPC_REQUESTS_AT + METRICS_PLACE(CODE, operation, code), 1);
+    metrics_time(m, METRICS_GRPC_DURATION_IN + operation, clock_monotonic_ns() - x->received_ns);
 }
 
 /* Without sign-in only this machine may ask. A web page elsewhere can make a browser on this machine send requests here under a name that it owns (DNS rebinding):

@@ -70,6 +70,10 @@ struct exchange {
  * set. 0, or PDB_INVALID_ARGUMENT for a malformed timeout; everything is filled in then, too, so that the error can be answered. */
 int exchange_begin(struct exchange *x, struct pdb_text offered_id, struct trail *trail);
 
+/* Count the answer: status and time since the whole request was there. */
+void exchange_count_http(const struct exchange *x, int status);
+void exchange_count_grpc(const struct exchange *x, int grpc_status);
+
 /* False if the request names a host that is not this machine's loopback although its listener is (security.md, requirement 1). */
 bool exchange_host_allowed(const struct exchange *x, bool loopback_only);
 

@@ -18,17 +18,7 @@
 
 #include "base/no_libc_heap.h"
 
-enum {
-    BODY_RATE_MIN = 1024,
-    BODY_GRACE_S = 10,
-    POLL_BATCH = 256,
-    LIMIT_IDLE,
-    LIMIT_STALL,
-    LIMIT_HEADER,
-    LIMIT_RATE,
-    LIMIT_HANDSHAKE,
-    LIMIT_BODY_BUDGET
-};
+enum { BODY_RATE_MIN = 1024, BODY_GRACE_S = 10, POLL_BATCH = 256 };
 static const uint64_t second_ns = 1000000000u;
 
 static bool older(uint64_t now, uint64_t since, uint32_t seconds)
@@ -36,9 +26,9 @@ static bool older(uint64_t now, uint64_t since, uint32_t seconds)
     return since != 0 && now - since >= seconds * second_ns;
 }
 
-static void cut(struct connection *c, int limit)
+static void cut(struct connection *c, unsigned limit)
 {
-    c->core->counts.limit_exceeded[limit]++;
+    metrics_add(c->core->metrics, METRICS_LIMIT_EXCEEDED_AT + limit, 1);
     connection_cut(c);
 }
 
@@ -78,7 +68,7 @@ static void look_at_h1_input(struct connection *c, uint64_t now)
             c->idle_since_ns = now;
         c->seen_read = c->sock->bytes_read;
         if (older(now, c->idle_since_ns, limits->idle_s))
-            cut(c, LIMIT_IDLE);
+            cut(c, METRICS_LIMIT_IDLE);
         return;
     }
     c->idle_since_ns = 0;
@@ -92,10 +82,10 @@ static void look_at_h1_input(struct connection *c, uint64_t now)
                      memmem(input->bytes, head_most, "\n\n", 2) != NULL;
     uint64_t age_s = (now - c->request_since_ns) / second_ns;
     if (!head_done && age_s >= limits->header_s)
-        cut(c, LIMIT_HEADER);
+        cut(c, METRICS_LIMIT_HEADER);
     else if (head_done && age_s > BODY_GRACE_S &&
              c->sock->bytes_read - c->request_start_bytes < age_s * BODY_RATE_MIN)
-        cut(c, LIMIT_RATE);
+        cut(c, METRICS_LIMIT_BODY);
 }
 
 static void look_at_h2(struct connection *c, uint64_t now)
@@ -110,7 +100,7 @@ static void look_at_h2(struct connection *c, uint64_t now)
     if (!older(now, c->idle_since_ns, c->core->limits->idle_s))
         return;
     if (older(now, c->idle_since_ns, c->core->limits->idle_s + 5))
-        cut(c, LIMIT_IDLE); /* GOAWAY did not help */
+        cut(c, METRICS_LIMIT_IDLE); /* GOAWAY did not help */
     else
         h2_shutdown(c);
 }
@@ -120,9 +110,9 @@ static void look_at(struct connection *c, uint64_t now)
     const struct api_limits *limits = c->core->limits;
     if (c->kind == CONNECTION_NEW || c->kind == CONNECTION_TLS) {
         if (older(now, c->opened_ns, limits->handshake_s))
-            cut(c, LIMIT_HANDSHAKE);
+            cut(c, METRICS_LIMIT_DEADLINE);
     } else if (write_stalled(c, now)) {
-        cut(c, LIMIT_STALL);
+        cut(c, METRICS_LIMIT_OTHER);
     } else if (c->kind == CONNECTION_HTTP2) {
         look_at_h2(c, now);
     } else if (c->exchanges == 0) {
@@ -184,7 +174,7 @@ static void hold_body_budget(struct transport_core *core)
     }
     bool over = sum > core->limits->inflight_body_bytes_per_core;
     if (over && largest != NULL)
-        cut(largest, LIMIT_BODY_BUDGET);
+        cut(largest, METRICS_LIMIT_INFLIGHT);
     bool was_paused = core->priv->accept_paused;
     core->priv->accept_paused = over;
     for (size_t i = 0; was_paused && !over && i < core->priv->listener_count; i++)

@@ -240,6 +240,7 @@ int transport_core_start(struct transport *t, struct pdb *db, struct reactor *r,
                                     .reactor = r,
                                     .limits = t->options.limits,
                                     .started_ns = t->started_ns,
+                                    .metrics = r->user[REACTOR_SLOT_METRICS],
                                     .priv = p};
     list_init(&core->watchers);
     p->core = core;

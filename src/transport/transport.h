@@ -4,6 +4,7 @@
 
 #include "api/api.h"
 #include "base/list.h"
+#include "metrics/metrics.h"
 #include "reactor/reactor.h"
 
 struct transport; /* one per process */
@@ -51,9 +52,7 @@ struct transport_core {
     const char *not_ready_reason; /* static; NULL when ready */
     struct list watchers;         /* of grpc health Watch exchanges */
     size_t exchanges;             /* under way */
-    struct {
-        uint64_t connections_open[4], connections_total[4], rejected[8], h2_abuse[8], limit_exceeded[16];
-    } counts;
+    struct metrics *metrics; /* this core's; the engine made it */
     struct transport_core_private *priv;
 };
 

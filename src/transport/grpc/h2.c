@@ -14,7 +14,6 @@
 
 #include "base/no_libc_heap.h"
 
-enum { ABUSE_RESET_FLOOD = 0, ABUSE_INVALID_FRAME = 1, ABUSE_SESSION_ERROR = 2 };
 enum {
     RESET_BURST = 1000,
     RESETS_PER_S = 33,
@@ -52,7 +51,7 @@ void h2_abuse(struct h2_session *s)
     s->abuse_tokens -= 1;
     if (s->abuse_tokens >= 0)
         return;
-    s->core->counts.h2_abuse[ABUSE_INVALID_FRAME]++;
+    metrics_add(s->core->metrics, METRICS_H2_ABUSE_AT + METRICS_ABUSE_WINDOW, 1);
     (void)nghttp2_session_terminate_session(s->ng, NGHTTP2_ENHANCE_YOUR_CALM);
     h2_mark_dirty(s);
 }
@@ -216,7 +215,8 @@ static int on_frame_sent(nghttp2_session *ng, const nghttp2_frame *frame, void *
         h2_abuse(user);
     else if (frame->hd.type == NGHTTP2_GOAWAY &&
              frame->goaway.error_code == NGHTTP2_ENHANCE_YOUR_CALM)
-        ((struct h2_session *)user)->core->counts.h2_abuse[ABUSE_RESET_FLOOD]++;
+        metrics_add(((struct h2_session *)user)->core->metrics,
+                    METRICS_H2_ABUSE_AT + METRICS_ABUSE_RESET, 1);
     return 0;
 }
 
@@ -233,7 +233,10 @@ static void on_read(h2o_socket_t *sock, const char *err)
     ssize_t n =
         nghttp2_session_mem_recv(s->ng, (const uint8_t *)sock->input->bytes, sock->input->size);
     if (n < 0) {
-        s->core->counts.h2_abuse[ABUSE_SESSION_ERROR]++;
+        metrics_add(s->core->metrics,
+                    METRICS_H2_ABUSE_AT +
+                        (n == NGHTTP2_ERR_FLOODED ? METRICS_ABUSE_CONTROL : METRICS_ABUSE_OTHER),
+                    1);
         (void)nghttp2_session_terminate_session(
             s->ng, n == NGHTTP2_ERR_FLOODED ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR);
         h2o_socket_read_stop(sock);

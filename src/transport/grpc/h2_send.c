@@ -186,6 +186,7 @@ static bool answer(struct h2_stream *st)
 static void respond(struct exchange *x, const struct exchange_response *r)
 {
     struct h2_stream *st = stream_of(x);
+    exchange_count_http(x, r->status);
     if (!answer(st))
         return;
     char status[12], length[24];
@@ -259,6 +260,7 @@ static void trailers_only(struct h2_stream *st)
 static void grpc_finish(struct exchange *x, int grpc_status, struct pdb_text message)
 {
     struct h2_stream *st = stream_of(x);
+    exchange_count_grpc(x, grpc_status);
     if (!answer(st))
         return;
     if (st->finished)

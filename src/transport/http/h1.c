@@ -160,6 +160,7 @@ static void respond(struct exchange *x, const struct exchange_response *response
     ASSERT(!e->answered);
     e->answered = true;
     x->on_gone = NULL;
+    exchange_count_http(x, response->status);
     if (e->req == NULL) {
         recycle(e);
         return;
