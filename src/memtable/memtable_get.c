@@ -27,6 +27,8 @@ bool memtable_get(struct memtable *m, struct pdb_text id, uint64_t at_version,
                   struct pdb_row *row_out, uint64_t *version_out)
 {
     const struct memtable_row *row = memtable_find(m, id);
+    if (at_version == MEMTABLE_NEVER) /* "the newest" must be below the end of what did not end */
+        at_version--;
     while (row != NULL && row->version > at_version)
         row = row->older;
     bool alive = row != NULL && row->ended_at > at_version;
