@@ -333,6 +333,45 @@ static int on_request(h2o_handler_t *self, h2o_req_t *req)
     return 0;
 }
 
+/* ---- errors that h2o finds before there is an exchange ---- */
+
+struct json_error_stream {
+    h2o_ostream_t super;
+    h2o_iovec_t body;
+};
+
+static void send_json_error(h2o_ostream_t *self, h2o_req_t *req, h2o_iovec_t *bufs, size_t count,
+                            h2o_send_state_t state)
+{
+    (void)bufs;
+    (void)count;
+    h2o_ostream_send_next(self, req, &((struct json_error_stream *)self)->body, 1, state);
+}
+
+/* A body over the limit, an unfinished one: h2o answers those itself, in plain text. Its text becomes the JSON that every error has. */
+static void on_setup_stream(h2o_filter_t *self, h2o_req_t *req, h2o_ostream_t **slot)
+{
+    (void)self;
+    struct connection *c = connection_of(req->conn->callbacks->get_socket(req->conn));
+    if (c->h1_exchange == NULL && req->res.status >= 400) {
+        static const char too_large[] =
+            "{\"error\":{\"code\":\"RESOURCE_EXHAUSTED\",\"message\":\"the body is larger than "
+            "limits.body_bytes\",\"details\":{}}}";
+        static const char bad[] = "{\"error\":{\"code\":\"INVALID_ARGUMENT\",\"message\":\"the "
+                                  "request is malformed\",\"details\":{}}}";
+        bool large = req->res.status == 413;
+        struct json_error_stream *stream = (void *)h2o_add_ostream(req, sizeof(*stream), slot);
+        slot = &stream->super.next;
+        stream->super.do_send = send_json_error;
+        stream->body =
+            large ? h2o_iovec_init(H2O_STRLIT(too_large)) : h2o_iovec_init(H2O_STRLIT(bad));
+        req->res.content_length = stream->body.len;
+        h2o_set_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE,
+                       H2O_STRLIT("application/json"), 1);
+    }
+    h2o_setup_next_ostream(req, slot);
+}
+
 void h1_configure(h2o_globalconf_t *config, const struct api_limits *limits)
 {
     h2o_config_init(config);
@@ -345,6 +384,7 @@ void h1_configure(h2o_globalconf_t *config, const struct api_limits *limits)
         h2o_config_register_host(config, h2o_iovec_init(H2O_STRLIT("default")), 65535);
     h2o_pathconf_t *path = h2o_config_register_path(host, "/", 0);
     h2o_create_handler(path, sizeof(h2o_handler_t))->on_req = on_request;
+    h2o_create_filter(path, sizeof(h2o_filter_t))->on_setup_ostream = on_setup_stream;
 }
 
 void h1_accept(struct connection *c)

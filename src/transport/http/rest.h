@@ -6,6 +6,7 @@
 #include "transport/codec/json_responses.h"
 #include "reactor/reactor.h"
 #include "transport/exchange.h"
+#include "transport/transport.h"
 
 /* One REST request under way: in the exchange's arena. The union has the engine's call of the operation. */
 struct rest {

@@ -55,10 +55,18 @@ static void decode_write(struct task *task)
         start_write(r, r->decoder.records, r->decoder.count, r->decoder.request_id);
 }
 
+/* The schema has no place for a retry key: it comes as a query parameter. */
+static void start_write_avro(struct rest *r, const struct avro_records_decoder *avro)
+{
+    struct pdb_text request_id = {0};
+    (void)rest_query_param(r, "request_id", &request_id);
+    start_write(r, avro->records, avro->count, request_id);
+}
+
 static void decode_avro(struct task *task)
 {
     struct rest *r = container_of(task, struct rest, task);
-    struct avro_records *avro = r->x->handler_more;
+    struct avro_records_decoder *avro = r->x->handler_more;
     int rc = 1;
     while (rc > 0 && !r->x->gone) {
         if (reactor_slice_over(r->x->core->reactor)) {
@@ -72,7 +80,7 @@ static void decode_avro(struct task *task)
     else if (rc < 0)
         rest_fail(r, rc);
     else
-        start_write(r, avro->records, avro->count, (struct pdb_text){0});
+        start_write_avro(r, avro);
 }
 
 static void write_records(struct rest *r, enum pdb_write_kind kind)
@@ -82,12 +90,13 @@ static void write_records(struct rest *r, enum pdb_write_kind kind)
     r->task = (struct task){.run = avro ? decode_avro : decode_write, .name = "rest_decode"};
     r->decoder.kind = kind;
     if (avro) {
-        x->handler_more = arena_new(&x->arena, struct avro_records);
+        x->handler_more = arena_new(&x->arena, struct avro_records_decoder);
         if (x->handler_more == NULL) {
             rest_fail(r, trail_add(&r->trail, PDB_RESOURCE_EXHAUSTED, "no memory for the request"));
             return;
         }
-        avro_records_open(x->handler_more, &x->arena, x->core->limits, x->body, &r->trail);
+        avro_records_open(x->handler_more, &x->arena, x->core->limits, x->body, "vectors",
+                          &r->trail);
     } else {
         json_write_decoder_open(&r->decoder, kind, &x->arena, x->core->limits, x->body, &r->trail);
     }
