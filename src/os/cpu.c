@@ -1,6 +1,6 @@
-/* Processors and memory as the kernel tells them: affinity masks, /proc and the cgroup files of version 2, which are
- * the ones a container sees at /sys/fs/cgroup. A limit may sit on any level above us, so all are read and the
- * smallest counts. */
+/* Processors and memory as the kernel tells them: affinity masks, /proc and the cgroup files of
+ * version 2, which are the ones a container sees at /sys/fs/cgroup. A limit may sit on any level
+ * above us, so all are read and the smallest counts. */
 #include "os/cpu.h"
 
 #include <errno.h>

@@ -7,14 +7,16 @@
 
 enum { CPU_MAX = 1024 };
 
-/* Numbers of the processors that this process may use, ascending; at most `max` are stored. Returns how many there are
- * in all. On a thread that was pinned it still tells the process's (main thread's) set. */
+/* Numbers of the processors that this process may use, ascending; at most `max` are stored. Returns
+ * how many there are in all. On a thread that was pinned it still tells the process's (main
+ * thread's) set. */
 unsigned cpu_allowed(unsigned *ids_out, unsigned max);
 /* Processors' worth of time that the cgroup grants, rounded up; 0: no limit. */
 unsigned cpu_cgroup_quota(void);
 /* Ties the calling thread to one processor. 0 or a negative errno. */
 int cpu_pin(unsigned id);
-/* The features that matter to kernels, as "avx2 fma f16c avx512f ..."; "" when none is known. Cut to `size`. */
+/* The features that matter to kernels, as "avx2 fma f16c avx512f ..."; "" when none is known. Cut
+ * to `size`. */
 void cpu_features_text(char *text_out, size_t size);
 
 /* Bytes of RAM of the machine; 0: unknown. */

@@ -1,6 +1,7 @@
-/* statfs tells the kind by a magic number; statx (Linux 6.1) the alignments of direct I/O, for regular files only, so
- * a folder has none. Debian 12's headers know STATX_DIOALIGN only through the kernel's own, whose struct is then the
- * longer one; the fields are read by the system call, to depend on neither. */
+/* statfs tells the kind by a magic number; statx (Linux 6.1) the alignments of direct I/O, for
+ * regular files only, so a folder has none. Debian 12's headers know STATX_DIOALIGN only through
+ * the kernel's own, whose struct is then the longer one; the fields are read by the system call, to
+ * depend on neither. */
 #include "os/fs.h"
 
 #include <errno.h>

@@ -1,4 +1,5 @@
-/* What kind of filesystem a path lies on: its promises about sync, and what direct I/O asks for. Start-up only. */
+/* What kind of filesystem a path lies on: its promises about sync, and what direct I/O asks for.
+ * Start-up only. */
 #ifndef OS_FS_H
 #define OS_FS_H
 
@@ -21,8 +22,9 @@ struct fs_facts {
 
 /* 0 or a negative errno. `path` must exist. */
 int fs_probe(const char *path, struct fs_facts *facts_out);
-/* The alignments that direct I/O on a file needs, from STATX_DIOALIGN, else 4096 when an open with O_DIRECT works.
- * 0 or a negative errno: -EOPNOTSUPP when the filesystem has no direct I/O. `path`: a regular file. */
+/* The alignments that direct I/O on a file needs, from STATX_DIOALIGN, else 4096 when an open with
+ * O_DIRECT works. 0 or a negative errno: -EOPNOTSUPP when the filesystem has no direct I/O. `path`:
+ * a regular file. */
 int io_direct_alignment(const char *path, uint32_t *memory_out, uint32_t *offset_out);
 /* btrfs: asks that new files in a folder be overwritten in place. 0 or a negative errno. */
 int fs_set_no_copy(const char *folder);

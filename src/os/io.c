@@ -1,8 +1,8 @@
 /* Choosing an engine, and small helpers that run one operation to its end.
  *
- * Containers often deny io_uring: the default seccomp profiles of container runtimes, kernel.io_uring_disabled, and
- * sandboxes that do not have it. `auto` then takes `threads` and says why; the text names what a person would have to
- * change. */
+ * Containers often deny io_uring: the default seccomp profiles of container runtimes,
+ * kernel.io_uring_disabled, and sandboxes that do not have it. `auto` then takes `threads` and says
+ * why; the text names what a person would have to change. */
 #include "os/io_internal.h"
 
 #include "base/heap.h"
@@ -12,11 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/no_libc_heap.h"
+
 enum { REASON_SIZE = 320, PATH_SIZE = 4096 };
 
 /* ---- creation ---- */
 
-/* The number behind `key` at a line's start in a small file of /proc; -1 if there is none. "" is the file's start. */
+/* The number behind `key` at a line's start in a small file of /proc; -1 if there is none. "" is
+ * the file's start. */
 static long proc_number(const char *path, const char *key)
 {
     char line[128];

@@ -1,10 +1,12 @@
-/* The I/O table: all file work of the server goes through it, so that one engine can be the kernel's ring, one a
- * thread with plain system calls, and one a disk in memory that crashes on command. Completion is by callback, on
- * the thread that started the operation, from reap - never from inside the starting call.
+/* The I/O table: all file work of the server goes through it, so that one engine can be the
+ * kernel's ring, one a thread with plain system calls, and one a disk in memory that crashes on
+ * command. Completion is by callback, on the thread that started the operation, from reap - never
+ * from inside the starting call.
  *
- * Buffers and paths belong to the engine until the completion. Results are what the system call returns: >= 0, or
- * a negative errno; translating errno into PDB_ codes is the caller's (it knows what failed). Operations in flight
- * together are in no order, not even on one file. One struct io per core. */
+ * Buffers and paths belong to the engine until the completion. Results are what the system call
+ * returns: >= 0, or a negative errno; translating errno into PDB_ codes is the caller's (it knows
+ * what failed). Operations in flight together are in no order, not even on one file. One struct io
+ * per core. */
 #ifndef OS_IO_H
 #define OS_IO_H
 
@@ -18,7 +20,8 @@ struct io;
 
 /* Zeroed by the caller before its first use. */
 struct io_op {
-    /* Set by the caller. `result`: bytes, a descriptor, 0, or a negative errno. The op may be reused inside. */
+    /* Set by the caller. `result`: bytes, a descriptor, 0, or a negative errno. The op may be
+     * reused inside. */
     void (*done)(struct io_op *op, int64_t result);
     /* The engine's, until done. */
     struct list_link link;
@@ -47,9 +50,10 @@ enum io_open_flags {
 };
 
 enum io_write_flags {
-    /* Completes when the data is durable: a linked fdatasync, or RWF_DSYNC in `threads`; needless on files opened
-     * with IO_OPEN_DSYNC. The linked pair is one operation with one completion: a short write reports its length,
-     * nothing is durable then, and the caller submits the remainder. */
+    /* Completes when the data is durable: a linked fdatasync, or RWF_DSYNC in `threads`; needless
+     * on files opened with IO_OPEN_DSYNC. The linked pair is one operation with one completion: a
+     * short write reports its length, nothing is durable then, and the caller submits the
+     * remainder. */
     IO_WRITE_DURABLE = 1,
 };
 
@@ -70,7 +74,8 @@ struct io_ops {
     void (*make_dir)(struct io *io, struct io_op *op, const char *path);
     /* Opens, syncs and closes a directory: makes renames in it durable. */
     void (*sync_dir)(struct io *io, struct io_op *op, const char *path);
-    /* Takes an op whose fields the functions above have filled: the one entry that engines differ in. */
+    /* Takes an op whose fields the functions above have filled: the one entry that engines differ
+     * in. */
     void (*start)(struct io *io, struct io_op *op);
 
     /* ---- synchronous, for start-up and checks only ---- */
@@ -90,14 +95,16 @@ struct io_ops {
     size_t (*reap)(struct io *io, size_t max);
     /* True if reap (or another submit) would find something to do. */
     bool (*ready)(struct io *io);
-    /* A descriptor that polls readable when completions arrive; -1 in `sim`. The io keeps it open. */
+    /* A descriptor that polls readable when completions arrive; -1 in `sim`. The io keeps it
+     * open. */
     int (*event_fd)(struct io *io);
-    /* Tells another core's engine to become readable (MSG_RING, sent by the next submit, or eventfd). Callable from
-     * the thread of `from` only. */
+    /* Tells another core's engine to become readable (MSG_RING, sent by the next submit, or
+     * eventfd). Callable from the thread of `from` only. */
     void (*wake)(struct io *from, struct io *to);
     /* The same from any thread, also one without an io. `to` must outlive the call. */
     void (*wake_any)(struct io *to);
-    /* Blocks until something is ready or the time is over (embedders without h2o's loop). timeout < 0: for ever. */
+    /* Blocks until something is ready or the time is over (embedders without h2o's loop). timeout <
+     * 0: for ever. */
     void (*wait)(struct io *io, int64_t timeout_ns);
     /* Finishes what is in flight, then frees. */
     void (*destroy)(struct io *io);
@@ -113,12 +120,13 @@ struct io {
 
 enum io_engine_choice { IO_ENGINE_AUTO, IO_ENGINE_URING, IO_ENGINE_THREADS };
 
-/* Must be called on the thread that will use it. 0 or a negative errno; *reason_out (static or thread-local text)
- * says why `auto` chose threads, or why `uring` failed: errno, kernel.io_uring_disabled, seccomp mode, and what
- * would help; else NULL. */
+/* Must be called on the thread that will use it. 0 or a negative errno; *reason_out (static or
+ * thread-local text) says why `auto` chose threads, or why `uring` failed: errno,
+ * kernel.io_uring_disabled, seccomp mode, and what would help; else NULL. */
 int io_create(enum io_engine_choice choice, struct io **io_out, const char **reason_out);
 
-/* Start-up convenience: starts nothing else meanwhile; runs the loop until `op` is done and returns its result.
+/* Start-up convenience: starts nothing else meanwhile; runs the loop until `op` is done and returns
+ * its result.
  * -EIO when the io is a simulated one whose disk has crashed. */
 int64_t io_wait_open(struct io *io, const char *path, unsigned flags);
 int64_t io_wait_close(struct io *io, int file);
@@ -133,12 +141,13 @@ int64_t io_wait_unlink(struct io *io, const char *path);
 int64_t io_wait_make_dir(struct io *io, const char *path);
 int64_t io_wait_sync_dir(struct io *io, const char *path);
 
-/* Writes a whole small file atomically and durably: temporary name ("<name>.tmp"), write, sync, rename, sync of the
- * directory. 0 or a negative errno; a failure before the rename leaves the old file as it was. */
+/* Writes a whole small file atomically and durably: temporary name ("<name>.tmp"), write, sync,
+ * rename, sync of the directory. 0 or a negative errno; a failure before the rename leaves the old
+ * file as it was. */
 int io_replace_file(struct io *io, const char *directory, const char *name, const void *bytes,
                     size_t len);
-/* Reads a whole file of at most len_max bytes into a heap block (heap_free(NULL, ...)), with a NUL behind them.
- * 0 or a negative errno: -EFBIG when it is longer, -ENOMEM. */
+/* Reads a whole file of at most len_max bytes into a heap block (heap_free(NULL, ...)), with a NUL
+ * behind them. 0 or a negative errno: -EFBIG when it is longer, -ENOMEM. */
 int io_read_file(struct io *io, const char *path, size_t len_max, void **bytes_out,
                  size_t *len_out);
 

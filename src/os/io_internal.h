@@ -1,5 +1,5 @@
-/* What the engines share: the kinds of operation, how an operation is filled, and how one is done by plain system
- * calls. Only for src/os. */
+/* What the engines share: the kinds of operation, how an operation is filled, and how one is done
+ * by plain system calls. Only for src/os. */
 #ifndef OS_IO_INTERNAL_H
 #define OS_IO_INTERNAL_H
 
@@ -46,7 +46,8 @@ void io_start_sync_dir(struct io *io, struct io_op *op, const char *path);
 
 /* O_ flags for IO_OPEN_ flags. */
 int io_system_open_flags(unsigned flags);
-/* Does the whole operation with plain system calls, however long that takes; the result is the op's. */
+/* Does the whole operation with plain system calls, however long that takes; the result is the
+ * op's. */
 int64_t io_system_run(const struct io_op *op);
 
 int io_system_list_dir(struct io *io, const char *path, void (*visit)(void *arg, const char *name),

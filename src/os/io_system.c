@@ -1,8 +1,9 @@
-/* Operations by plain system calls: what the thread of `threads` executes, what `uring` does where the ring has no
- * operation for it, and the few functions of the table that are synchronous in both.
+/* Operations by plain system calls: what the thread of `threads` executes, what `uring` does where
+ * the ring has no operation for it, and the few functions of the table that are synchronous in
+ * both.
  *
- * EINTR is retried, except for close: Linux has released the descriptor by then, and closing its number again could
- * hit a stranger's. */
+ * EINTR is retried, except for close: Linux has released the descriptor by then, and closing its
+ * number again could hit a stranger's. */
 #include "os/io_internal.h"
 
 #include "base/assert.h"

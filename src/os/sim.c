@@ -1,14 +1,15 @@
 /* The I/O table on a disk in memory, for thousands of crashes a second.
  *
- * Time is virtual: it moves only by sim_advance, and by `wait`, which has nobody to wait for and moves it on to the
- * next completion. An operation gets a due time when it is submitted (a latency drawn from the seed) and takes effect
- * when it is reaped at or after that time, so operations that are in flight together take effect in any order, as on a
- * real disk. Nothing is random but the seed: the same calls give the same bytes, results and order.
+ * Time is virtual: it moves only by sim_advance, and by `wait`, which has nobody to wait for and
+ * moves it on to the next completion. An operation gets a due time when it is submitted (a latency
+ * drawn from the seed) and takes effect when it is reaped at or after that time, so operations that
+ * are in flight together take effect in any order, as on a real disk. Nothing is random but the
+ * seed: the same calls give the same bytes, results and order.
  *
  *     started --submit--> flying, ordered by due time --reap--> executed, done
  *
- * A crash executes a random part of what is flying, without its durability, then lets sim_disk.c tear what is not
- * durable. Ios of that life are dead: they forget what they are given. */
+ * A crash executes a random part of what is flying, without its durability, then lets sim_disk.c
+ * tear what is not durable. Ios of that life are dead: they forget what they are given. */
 #include "os/sim_internal.h"
 
 #include "base/assert.h"
@@ -16,6 +17,8 @@
 
 #include <errno.h>
 #include <string.h>
+
+#include "base/no_libc_heap.h"
 
 static const uint64_t START_NS = UINT64_C(1000000000);
 static const int64_t START_REALTIME_US = INT64_C(1700000000000000);
@@ -38,7 +41,8 @@ static bool dead(const struct sim_io *s)
     return !list_linked(&s->link);
 }
 
-/* An operation in flight keeps its due time where its result will be, and a planned failure in `kept`. */
+/* An operation in flight keeps its due time where its result will be, and a planned failure in
+ * `kept`. */
 static uint64_t due_of(const struct io_op *op)
 {
     return (uint64_t)op->engine.result;

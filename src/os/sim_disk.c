@@ -1,19 +1,23 @@
 /* The bytes and names of the simulated disk, and what a loss of power does to them.
  *
- * A file has two images: `now`, what readers see, and `durable`, what is on the platter; between them a list of changes
- * in order. A sync plays the list into `durable`. A crash plays each sector of each change by a coin, so that every
- * mixture of old and new sectors can result, also with a later write kept and an earlier one lost.
+ * A file has two images: `now`, what readers see, and `durable`, what is on the platter; between
+ * them a list of changes in order. A sync plays the list into `durable`. A crash plays each sector
+ * of each change by a coin, so that every mixture of old and new sectors can result, also with a
+ * later write kept and an earlier one lost.
  *
  *     write            now, and a change
  *     durable write    the same, then a sync of the file
- *     write, O_DSYNC   now and durable; earlier changes stay pending (a disk with FUA flushes only this write), except
- *                      those up to the last one that overlaps it, which the kernel writes back first
- *     failed sync      each pending sector becomes durable by a coin, the rest is forgotten though readers still see
- *                      it: the next sync succeeds and proves nothing, as Linux does it
+ *     write, O_DSYNC   now and durable; earlier changes stay pending (a disk with FUA flushes only
+ *                      this write), except those up to the last one that overlaps it, which the
+ *                      kernel writes back first
+ *     failed sync      each pending sector becomes durable by a coin, the rest is forgotten though
+ *                      readers still see it: the next sync succeeds and proves nothing, as Linux
+ *                      does it
  *
- * Names work alike: a folder has its names of now and its durable ones, and the disk a list of moves between them.
- * sync_dir plays the moves into that folder; syncing a file does not make its name durable. A rename is one move, so
- * it happens wholly or not. Moves between folders belong to the folder they lead to.
+ * Names work alike: a folder has its names of now and its durable ones, and the disk a list of
+ * moves between them. sync_dir plays the moves into that folder; syncing a file does not make its
+ * name durable. A rename is one move, so it happens wholly or not. Moves between folders belong to
+ * the folder they lead to.
  *
  * Memory that runs out here is the test machine's and ends the test. */
 #include "os/sim_internal.h"
@@ -23,6 +27,8 @@
 
 #include <errno.h>
 #include <string.h>
+
+#include "base/no_libc_heap.h"
 
 enum { FIRST_FILE = 1000, FILES_PER_LIFE = 100000 };
 static const uint64_t FILE_BYTES_MAX = UINT64_C(1) << 34;
@@ -226,7 +232,8 @@ static void remove_name(struct list *names, const char *text, const struct sim_i
     heap_free(NULL, name);
 }
 
-/* The folder that holds the last part of `path`, and that part ("" for the root itself). 0 or a negative errno. */
+/* The folder that holds the last part of `path`, and that part ("" for the root itself). 0 or a
+ * negative errno. */
 static int walk(struct sim_disk *disk, const char *path, bool durable, struct sim_inode **dir_out,
                 char last_out[256])
 {
@@ -323,7 +330,8 @@ static void reach_names(const struct list *names)
         container_of(link, struct sim_name, link)->inode->reached = true;
 }
 
-/* Names, moves and open files hold an inode; the names of an unreachable folder hold theirs a sweep longer. */
+/* Names, moves and open files hold an inode; the names of an unreachable folder hold theirs a sweep
+ * longer. */
 static void sweep(struct sim_disk *disk)
 {
     list_each (link, &disk->inodes)

@@ -1,4 +1,5 @@
-/* The parts of the simulated disk: sim_disk.c keeps the bytes and names, sim.c time, faults and the I/O table. */
+/* The parts of the simulated disk: sim_disk.c keeps the bytes and names, sim.c time, faults and the
+ * I/O table. */
 #ifndef OS_SIM_INTERNAL_H
 #define OS_SIM_INTERNAL_H
 
@@ -36,8 +37,8 @@ struct sim_name {
     char text[256];
 };
 
-struct
-    sim_move { /* of a name, not yet durable: `to` appears, `from` vanishes; either may be missing */
+/* Of a name, not yet durable: `to` appears, `from` vanishes; either may be missing. */
+struct sim_move {
     struct list_link link;
     struct sim_inode *inode, *from_dir, *to_dir;
     char from[256], to[256];
@@ -64,8 +65,8 @@ struct sim_disk {
     int file_base; /* moves on with each crash: descriptors of a former life are bad ones */
 };
 
-/* Does an operation at once, with faults, and returns its result. `crashing`: it was in flight when the power went;
- * no faults, and nothing becomes durable by it. */
+/* Does an operation at once, with faults, and returns its result. `crashing`: it was in flight when
+ * the power went; no faults, and nothing becomes durable by it. */
 int64_t sim_execute(struct sim_disk *disk, const struct io_op *op, bool crashing);
 /* What a crash does to bytes and names. */
 void sim_disk_lose_power(struct sim_disk *disk);

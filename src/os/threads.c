@@ -1,16 +1,18 @@
-/* The engine where io_uring is denied, and for debuggers and sanitizers: one thread per core that makes plain system
- * calls, one after another.
+/* The engine where io_uring is denied, and for debuggers and sanitizers: one thread per core that
+ * makes plain system calls, one after another.
  *
  *     owner    start -> `started`; submit moves all of it into `queue` under the lock, once a turn
  *     thread   takes one op, runs it without the lock, puts it into `done`
  *     owner    reap moves all of `done` to `finished`, then runs callbacks up to its budget
  *
- * The lock is held for a few pointer moves only. The eventfd is written when `done` stops being empty, and by peers
- * that wake this core; `signalled` keeps that to one write until the owner has looked. The owner clears it only after
- * a successful read: a writer sets the flag first and writes after, so an unsuccessful read means that the write is
- * about to come, and clearing then would leave the descriptor readable for ever with nobody to read it.
+ * The lock is held for a few pointer moves only. The eventfd is written when `done` stops being
+ * empty, and by peers that wake this core; `signalled` keeps that to one write until the owner has
+ * looked. The owner clears it only after a successful read: a writer sets the flag first and writes
+ * after, so an unsuccessful read means that the write is about to come, and clearing then would
+ * leave the descriptor readable for ever with nobody to read it.
  *
- * One thread and not a pool: what needs speed uses the ring, and one thread keeps each core's disk work in order. */
+ * One thread and not a pool: what needs speed uses the ring, and one thread keeps each core's disk
+ * work in order. */
 #include "os/io_internal.h"
 
 #include "base/assert.h"
@@ -23,6 +25,8 @@
 #include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+#include "base/no_libc_heap.h"
 
 struct threads {
     struct io io;

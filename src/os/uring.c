@@ -1,33 +1,37 @@
 /* The engine of production: the kernel's ring.
  *
- * One ring a core, made on the thread that uses it, with SUBMIT_ALL, COOP_TASKRUN and SINGLE_ISSUER where the kernel
- * knows them. Never DEFER_TASKRUN: the ring's descriptor is polled by h2o's epoll, and completions that the kernel
- * holds back wake no poller. COOP_TASKRUN holds completions back only until the next system call; TASKRUN_FLAG says
- * so in the ring, so that a thread that spins without system calls sees them too (`ready`).
+ * One ring a core, made on the thread that uses it, with SUBMIT_ALL, COOP_TASKRUN and SINGLE_ISSUER
+ * where the kernel knows them. Never DEFER_TASKRUN: the ring's descriptor is polled by h2o's epoll,
+ * and completions that the kernel holds back wake no poller. COOP_TASKRUN holds completions back
+ * only until the next system call; TASKRUN_FLAG says so in the ring, so that a thread that spins
+ * without system calls sees them too (`ready`).
  *
- *     start      -> an entry of the submission queue; or the `waiting` list, in order, when the queue is full or so
- *                   much is in flight that the completion queue could overflow
- *     submit     -> io_uring_enter until the queue is empty; EAGAIN and EBUSY leave the rest for the next turn
- *     reap       -> completions one by one, each taken off the ring before its callback runs: a callback may start
- *                   operations, and even wait for one
+ *     start   -> an entry of the submission queue; or the `waiting` list, in order, when the queue
+ *                is full or so much is in flight that the completion queue could overflow
+ *     submit  -> io_uring_enter until the queue is empty; EAGAIN and EBUSY leave the rest for the
+ *                next turn
+ *     reap    -> completions one by one, each taken off the ring before its callback runs: a
+ *                callback may start operations, and even wait for one
  *
  * An entry's user data is the address of its operation and two bits:
  *
  *     0  the operation itself
  *     1  the fdatasync linked behind a durable write
- *     2  a MSG_RING wake-up that failed; the address is the peer to wake (success posts nothing here)
+ *     2  a MSG_RING wake-up that failed; the address is the peer to wake (success posts none here)
  *     3  the poll of our eventfd
  *
- * A durable write is a write and a linked fdatasync with one completion to the caller. The two entries are reserved
- * together: a submit between them would end the chain, and the sync could overtake its write. A short or failed
- * write cancels its sync; the write's own result is then the answer. Success needs both.
+ * A durable write is a write and a linked fdatasync with one completion to the caller. The two
+ * entries are reserved together: a submit between them would end the chain, and the sync could
+ * overtake its write. A short or failed write cancels its sync; the write's own result is then the
+ * answer. Success needs both.
  *
- * Wake-ups: MSG_RING between rings; an eventfd, polled by the ring all the time, for threads without a ring, for
- * kernels without MSG_RING, and when a MSG_RING has failed.
+ * Wake-ups: MSG_RING between rings; an eventfd, polled by the ring all the time, for threads
+ * without a ring, for kernels without MSG_RING, and when a MSG_RING has failed.
  *
- * fsync always runs in the kernel's worker threads; their number is capped. They are not tied to cores away from the
- * reactors: with a reactor on every core there is no such core, and a worker that may run anywhere beats one that
- * waits behind a busy reactor. CQE_SKIP_SUCCESS is used on single entries only, never in a chain.
+ * fsync always runs in the kernel's worker threads; their number is capped. They are not tied to
+ * cores away from the reactors: with a reactor on every core there is no such core, and a worker
+ * that may run anywhere beats one that waits behind a busy reactor. CQE_SKIP_SUCCESS is used on
+ * single entries only, never in a chain.
  *
  * Not here: registered buffers and files (operations are few and large), SQPOLL (burns a core). */
 #include "os/io_internal.h"
@@ -43,6 +47,8 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+#include "base/no_libc_heap.h"
 
 enum {
 #ifdef PDB_STRESS
@@ -349,7 +355,8 @@ static void event_came(struct uring *u)
 static void wake_any(struct io *to)
 {
     struct uring *u = uring_of(to);
-    /* Cleared only after the eventfd was read: whoever finds it set knows that a readable one is seen or to come. */
+    /* Cleared only after the eventfd was read: whoever finds it set knows that a readable one is
+     * seen or to come. */
     if (!atomic_exchange_explicit(&u->event_signalled, true, memory_order_acq_rel))
         (void)eventfd_write(u->event_fd, 1);
 }
@@ -482,7 +489,8 @@ static const struct io_ops uring_ops = {
     .destroy = destroy,
 };
 
-/* The best set of flags that this kernel knows, then fewer; less memory where little may be locked. */
+/* The best set of flags that this kernel knows, then fewer; less memory where little may be
+ * locked. */
 static int make_ring(struct uring *u, struct io_uring_params *params)
 {
     static const unsigned flag_sets[] = {

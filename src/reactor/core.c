@@ -1,25 +1,24 @@
 /* The group: threads, their start in step, their loop, their end in the mirror image.
  *
- *     main                                core i                                  worker i
- *     make all memory and threads ------> (gate)                                  (made after all cores opened)
- *     open the gate                       engine, pin, host
- *                                         -- all opened: every core can be woken --
- *                                         options.start
+ *     main                               core i
+ *     memory and all threads ----------> (gate)
+ *     opens the gate                     engine, pin, host
+ *                                        -- all opened: every core can be woken --
+ *                                        options.start
  *     <--------------------------------- -- all started, or one failed --
- *     workers
- *                                         loop
- *     stop: tell all                      options.stop
+ *                                        loop
+ *     stop: tells all                    options.stop
  *     <--------------------------------- -- all ended --
- *     join workers
+ *     joins the workers
  *     ---------------------------------> -- may close: nobody wakes anybody any more --
- *                                         host, engine
- *     join
+ *                                        host, engine
+ *     joins the cores
  *
- * A failure anywhere takes the same road with the loop left out. The engine is made before the thread is pinned, so
- * that the thread of the `threads` engine does not inherit the reactor's core.
+ * A failure anywhere takes the same road with the loop left out. The engine is made before the
+ * thread is pinned, so that the thread of the `threads` engine does not inherit the reactor's core.
  *
- * Workers start before the gate opens, because options.start may hand out jobs; they touch a core's engine only for
- * jobs that this core has started. */
+ * Workers start before the gate opens, because options.start may hand out jobs; they touch a core's
+ * engine only for jobs that this core has started. */
 #include "reactor/reactor_internal.h"
 
 #include "base/assert.h"
@@ -31,6 +30,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "base/no_libc_heap.h"
 
 enum { REASON_SIZE = 384, SPIN_PAUSES = 32 };
 
@@ -195,8 +196,8 @@ static bool keep_spinning(struct reactor *r)
     return true;
 }
 
-/* Says that this reactor sleeps, then looks once more: a peer either sees the flag and wakes us, or its mail is seen
- * here. */
+/* Says that this reactor sleeps, then looks once more: a peer either sees the flag and wakes us, or
+ * its mail is seen here. */
 static bool may_block(struct reactor *r)
 {
     struct reactor_private *p = r->priv;

@@ -1,26 +1,31 @@
 /* The reactor as a guest of h2o's loop.
  *
- * The thread blocks in h2o's epoll_wait and nowhere else. A duplicate of the I/O engine's descriptor is a socket of the
- * loop (h2o closes the descriptors of its sockets, hence the duplicate), and so is a timerfd.
+ * The thread blocks in h2o's epoll_wait and nowhere else. A duplicate of the I/O engine's
+ * descriptor is a socket of the loop (h2o closes the descriptors of its sockets, hence the
+ * duplicate), and so is a timerfd.
  *
  * Rules, each with a failure behind it (network.md section 1):
  *
- * - Everything that touches a socket runs inside h2o_evloop_run: a write from outside gets its callback only after the
- *   next epoll_wait. So the turn is a zero-length timeout of h2o's, `turn_end`, which h2o runs after the sockets'
- *   callbacks, and which keeps it from blocking while it is linked.
- * - turn_end is never linked from its own callback: h2o would run it again at once, and sockets would starve. Work that
- *   is left over makes the next wait a short one.
- * - turn_end.registered_at = 0 after linking: h2o's clock is the wall clock, and set back it would hold the entry.
- * - h2o_evloop_run ends with -1 and EINTR, before any timeout has run, when task work of the ring interrupts it. That
- *   is normal, and the turn is then run by calling it again.
+ * - Everything that touches a socket runs inside h2o_evloop_run: a write from outside gets its
+ *   callback only after the next epoll_wait. So the turn is a zero-length timeout of h2o's,
+ *   `turn_end`, which h2o runs after the sockets' callbacks, and which keeps it from blocking while
+ *   it is linked.
+ * - turn_end is never linked from its own callback: h2o would run it again at once, and sockets
+ *   would starve. Work that is left over makes the next wait a short one.
+ * - turn_end.registered_at = 0 after linking: h2o's clock is the wall clock, and set back it would
+ *   hold the entry.
+ * - h2o_evloop_run ends with -1 and EINTR, before any timeout has run, when task work of the ring
+ *   interrupts it. That is normal, and the turn is then run by calling it again.
  *
- * Who links turn_end: a wait that may not block; the engine's descriptor or the timerfd when they become readable; the
- * reactor when one of the transport's socket callbacks has queued work. A wait that ends without any of them (sockets
- * were served and had nothing for us) needs no turn, and no second epoll_wait either: reactor_turn_idle hands
- * operations that a callback may have started to the disk.
+ * Who links turn_end: a wait that may not block; the engine's descriptor or the timerfd when they
+ * become readable; the reactor when one of the transport's socket callbacks has queued work. A wait
+ * that ends without any of them (sockets were served and had nothing for us) needs no turn, and no
+ * second epoll_wait either: reactor_turn_idle hands operations that a callback may have started to
+ * the disk.
  *
- * h2o waits in milliseconds. Deadlines that are near are given to the timerfd instead, because a log's batch window is
- * a millisecond; it is set only when the deadline differs from the one it has. */
+ * h2o waits in milliseconds. Deadlines that are near are given to the timerfd instead, because a
+ * log's batch window is a millisecond; it is set only when the deadline differs from the one it
+ * has. */
 #include "reactor/guest_h2o.h"
 
 #include "base/assert.h"
@@ -31,6 +36,8 @@
 #include <proximadb/error.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
+
+#include "base/no_libc_heap.h"
 
 enum { READ_BYTES = 64 << 10, WAIT_MS_MAX = 1000, NEAR_MS = 20 };
 
@@ -183,7 +190,7 @@ static void stop(struct reactor *r, void *host)
     h2o_socket_close(g->timer_socket);
     (void)h2o_evloop_run(g->loop, 0); /* frees the closed sockets */
     h2o_timeout_dispose(g->loop, &g->zero);
-    h2o_evloop_destroy(g->loop);
+    h2o_evloop_destroy(g->loop); /* but not its epoll descriptor: groups start once a process */
     heap_free(NULL, g);
 }
 

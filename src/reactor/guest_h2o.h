@@ -1,5 +1,5 @@
-/* h2o's event loop as the host of a reactor: the one module of this layer that knows h2o. Programs that use it link
- * libh2o-evloop themselves; the others do not need it. */
+/* h2o's event loop as the host of a reactor: the one module of this layer that knows h2o. Programs
+ * that use it link libh2o-evloop themselves; the others do not need it. */
 #ifndef REACTOR_GUEST_H2O_H
 #define REACTOR_GUEST_H2O_H
 

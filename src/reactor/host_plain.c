@@ -1,4 +1,5 @@
-/* The host of programs without sockets of their own: waits in the I/O engine, whose timeouts have nanoseconds. */
+/* The host of programs without sockets of their own: waits in the I/O engine, whose timeouts have
+ * nanoseconds. */
 #include "reactor/reactor_internal.h"
 
 static int start(struct reactor *r, void *arg, void **host_out)

@@ -1,19 +1,21 @@
-/* Mail between cores: one bounded ring per ordered pair of threads, an overflow list behind it on the sender's side,
- * and a wake-up only for a thread that sleeps.
+/* Mail between cores: one bounded ring per ordered pair of threads, an overflow list behind it on
+ * the sender's side, and a wake-up only for a thread that sleeps.
  *
  * No wake-up is lost, and none is sent to a thread that is awake:
  *
  *     sleeper   sleeping = true;  fence;  looks once more;  blocks
- *     sender    pushes;           fence;  if sleeping, clears it and wakes        (once a turn, for all its mail)
+ *     sender    pushes;           fence;  if sleeping, clears it and wakes
  *
- * With both fences sequentially consistent, either the sender sees the flag or the sleeper sees the mail. Clearing the
- * flag by an exchange makes one of several senders wake.
+ * The sender does so once a turn, for all its mail. With both fences sequentially consistent, either
+ * the sender sees the flag or the sleeper sees the mail. Clearing the flag by an exchange makes one
+ * of several senders wake.
  *
- * A full ring is not an error. The sender keeps what does not fit, in order, and marks the channel `starved`; the
- * receiver, once it has taken something, tells the starved sender by the same rule with the roles exchanged:
+ * A full ring is not an error. The sender keeps what does not fit, in order, and marks the channel
+ * `starved`; the receiver, once it has taken something, tells the starved sender by the same rule
+ * with the roles exchanged:
  *
  *     sender    starved = true;  sleeping = true;  fence;  looks for room once more;  blocks
- *     receiver  takes;           fence;            if starved, clears it and wakes the sender if it sleeps
+ *     receiver  takes;           fence;            if starved, clears it and wakes a sleeping sender
  *
  * Mail to oneself is a list: the same phase, the same order, no ring. */
 #include "reactor/reactor_internal.h"
@@ -22,6 +24,8 @@
 
 #include <proximadb/error.h>
 #include <string.h>
+
+#include "base/no_libc_heap.h"
 
 enum {
 #ifdef PDB_STRESS
@@ -201,7 +205,8 @@ static unsigned deliver_external(struct reactor *r)
     struct list_link *link;
     if (!atomic_load_explicit(&p->external_waiting, memory_order_relaxed))
         return 0;
-    /* A stranger holding the lock must not hold a reactor: the flag stays, the next turn tries again. */
+    /* A stranger holding the lock must not hold a reactor: the flag stays, the next turn tries
+     * again. */
     if (pthread_mutex_trylock(&p->external_lock) != 0)
         return 0;
     list_init(&here);

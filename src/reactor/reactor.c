@@ -1,8 +1,9 @@
-/* The turn: what a reactor does between two waits, in bounded phases, and when it has something to do.
+/* The turn: what a reactor does between two waits, in bounded phases, and when it has something to
+ * do.
  *
- * Reading the clock once a turn is enough for everything but budgets. Work that is queued outside a turn can only come
- * from the host's own callbacks (a socket of h2o's loop); the host is told the first time, so that a turn follows
- * before it blocks again. */
+ * Reading the clock once a turn is enough for everything but budgets. Work that is queued outside a
+ * turn can only come from the host's own callbacks (a socket of h2o's loop); the host is told the
+ * first time, so that a turn follows before it blocks again. */
 #include "reactor/reactor_internal.h"
 
 #include "base/assert.h"

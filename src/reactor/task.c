@@ -1,9 +1,9 @@
 /* Tasks: long work in short steps, first in, first out.
  *
- * A turn gives tasks one slice. A step may use what is left of it, but at least STEP_MIN_US, so that a task whose turn
- * always comes late in the slice still moves; a turn's tasks thus take at most slice + STEP_MIN_US. The budget that
- * reactor_slice_over enforces lies below the limit at which a step counts as a stall, because a step looks only now
- * and then. */
+ * A turn gives tasks one slice. A step may use what is left of it, but at least STEP_MIN_US, so
+ * that a task whose turn always comes late in the slice still moves; a turn's tasks thus take at
+ * most slice + STEP_MIN_US. The budget that reactor_slice_over enforces lies below the limit at
+ * which a step counts as a stall, because a step looks only now and then. */
 #include "reactor/reactor_internal.h"
 
 #include "base/log.h"

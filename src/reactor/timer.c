@@ -1,10 +1,12 @@
-/* Timers: a binary heap of pointers by due time, each timer knowing its slot, so that moving and cancelling need no
- * search. Slot 0 is unused: a zeroed timer is one that is not set. */
+/* Timers: a binary heap of pointers by due time, each timer knowing its slot, so that moving and
+ * cancelling need no search. Slot 0 is unused: a zeroed timer is one that is not set. */
 #include "reactor/reactor_internal.h"
 
 #include "base/assert.h"
 
 #include <proximadb/error.h>
+
+#include "base/no_libc_heap.h"
 
 enum { CAPACITY_FIRST = 64 };
 

@@ -1,9 +1,11 @@
-/* Workers: one companion thread per reactor for long computation, at a priority that takes only what nobody wants.
+/* Workers: one companion thread per reactor for long computation, at a priority that takes only
+ * what nobody wants.
  *
- * A worker with SCHED_IDLE may stand still for long, so it must never hold anything that a reactor waits for: jobs and
- * results travel through rings, and the worker sleeps on a semaphore, whose post is lock-free. It is not pinned: the
- * kernel gives it whichever core is idle. Jobs come in through one ring per reactor, results go out through one ring
- * per owner; both have overflow lists, as between reactors. */
+ * A worker with SCHED_IDLE may stand still for long, so it must never hold anything that a reactor
+ * waits for: jobs and results travel through rings, and the worker sleeps on a semaphore, whose
+ * post is lock-free. It is not pinned: the kernel gives it whichever core is idle. Jobs come in
+ * through one ring per reactor, results go out through one ring per owner; both have overflow
+ * lists, as between reactors. */
 #include "reactor/reactor_internal.h"
 
 #include "base/assert.h"
@@ -14,6 +16,8 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
+
+#include "base/no_libc_heap.h"
 
 static void post_result(struct worker *w, struct job *job)
 {
@@ -74,7 +78,8 @@ static void sleep_until_woken(struct worker *w)
     atomic_store_explicit(&w->sleeping, true, memory_order_relaxed);
     atomic_thread_fence(memory_order_seq_cst);
     if (has_work(w) || atomic_load_explicit(&w->stop, memory_order_relaxed)) {
-        /* Whoever cleared the flag meanwhile has posted: the next wait returns early once, which is harmless. */
+        /* Whoever cleared the flag meanwhile has posted: the next wait returns early once, which is
+         * harmless. */
         atomic_store_explicit(&w->sleeping, false, memory_order_relaxed);
         return;
     }

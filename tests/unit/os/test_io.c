@@ -1,4 +1,5 @@
-/* The I/O table keeps the same promises on each engine: the ring, the thread and the simulated disk. */
+/* The I/O table keeps the same promises on each engine: the ring, the thread and the simulated
+ * disk. */
 #include "os/io.h"
 
 #include "base/heap.h"

@@ -1,4 +1,5 @@
-/* Mail arrives, once and in order, also when rings are full and when the receiver sleeps, on every host and engine. */
+/* Mail arrives, once and in order, also when rings are full and when the receiver sleeps, on every
+ * host and engine. */
 #include "groups.h"
 
 #include <semaphore.h>

@@ -1,4 +1,5 @@
-/* Tasks take turns, hooks come after them, and a job in a simulated group runs on its worker's turn. */
+/* Tasks take turns, hooks come after them, and a job in a simulated group runs on its worker's
+ * turn. */
 #include "os/sim.h"
 #include "reactor/reactor.h"
 
