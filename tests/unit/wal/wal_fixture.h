@@ -4,6 +4,7 @@
 
 #include "wal/wal_format.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
