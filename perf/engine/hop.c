@@ -2,18 +2,19 @@
  *
  *     hop [--json] [--seconds S] [--runs N] [--engine uring|threads]
  *
- * Two reactors pass values back and forth. "busy": one value, both spin; half a round trip is one hop, and the row says
- * how many wake-up calls were made (none: nobody sleeps). "busy, 64": 64 values at once. "blocked": one value, nobody
- * spins, so each hop wakes a sleeper. The modes are run in turn, N times each; the medians of the runs are told, so
- * that a disturbance of the machine meets all of them. The clock is read twice a round trip, which is in the figures.
+ * Two reactors pass values back and forth. "busy": one value, both spin; half a round trip is one
+ * hop, and the row says how many wake-up calls were made (none: nobody sleeps). "busy, 64": 64
+ * values at once. "blocked": one value, nobody spins, so each hop wakes a sleeper. The modes are
+ * run in turn, N times each; the medians of the runs are told, so that a disturbance of the machine
+ * meets all of them. The clock is read twice a round trip, which is in the figures.
  *
  * Goal: p50 of one hop below 3 us with both reactors busy. */
 #include "reactor/reactor.h"
 
-#include <errno.h>
 #include <proximadb/error.h>
 #include <semaphore.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,12 +100,12 @@ static int start(struct reactor *r, void *arg)
     return 0;
 }
 
-static uint64_t wakes_sent;
+static _Atomic uint64_t wakes_sent;
 
 static void stop(struct reactor *r, void *arg)
 {
     (void)arg;
-    __atomic_fetch_add(&wakes_sent, r->stats.wakes_sent, __ATOMIC_RELAXED);
+    atomic_fetch_add(&wakes_sent, r->stats.wakes_sent);
 }
 
 static int by_u32(const void *a, const void *b)

@@ -6,16 +6,16 @@
  *     sleeper   sleeping = true;  fence;  looks once more;  blocks
  *     sender    pushes;           fence;  if sleeping, clears it and wakes
  *
- * The sender does so once a turn, for all its mail. With both fences sequentially consistent, either
- * the sender sees the flag or the sleeper sees the mail. Clearing the flag by an exchange makes one
- * of several senders wake.
+ * The sender does so once a turn, for all its mail. With both fences sequentially consistent,
+ * either the sender sees the flag or the sleeper sees the mail. Clearing the flag by an exchange
+ * makes one of several senders wake.
  *
  * A full ring is not an error. The sender keeps what does not fit, in order, and marks the channel
  * `starved`; the receiver, once it has taken something, tells the starved sender by the same rule
  * with the roles exchanged:
  *
  *     sender    starved = true;  sleeping = true;  fence;  looks for room once more;  blocks
- *     receiver  takes;           fence;            if starved, clears it and wakes a sleeping sender
+ *     receiver  takes;           fence;            if starved, clears it, wakes a sleeping sender
  *
  * Mail to oneself is a list: the same phase, the same order, no ring. */
 #include "reactor/reactor_internal.h"

@@ -6,8 +6,11 @@
 #include "os/sim.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -402,6 +405,63 @@ static void destroy_finishes_what_is_in_flight(void **state)
     assert_int_equal(io_wait_close(fx->io, file), 0);
 }
 
+/* ---- another core's thread ---- */
+
+enum { WAKE_ROUNDS = 1000 };
+
+struct sleeper {
+    struct fixture *fx;
+    pthread_t thread;
+    struct io *io;
+    sem_t awake, may_end;
+    _Atomic unsigned sent;
+};
+
+static void *sleep_and_answer(void *arg)
+{
+    struct sleeper *s = arg;
+    s->io = new_io(s->fx);
+    (void)sem_post(&s->awake);
+    for (unsigned seen = 0; seen != WAKE_ROUNDS;) {
+        (void)s->io->ops->submit(s->io);
+        (void)s->io->ops->reap(s->io, 100);
+        if (atomic_load(&s->sent) == seen) {
+            s->io->ops->wait(s->io, -1);
+            continue;
+        }
+        ++seen;
+        (void)sem_post(&s->awake);
+    }
+    while (sem_wait(&s->may_end) != 0)
+        continue; /* until then this io may be woken */
+    s->io->ops->destroy(s->io);
+    return NULL;
+}
+
+static void a_waiting_engine_is_woken_from_another_thread(void **state)
+{
+    struct fixture *fx = fixture_of(state);
+    struct sleeper s = {.fx = fx};
+    (void)sem_init(&s.awake, 0, 0);
+    (void)sem_init(&s.may_end, 0, 0);
+    assert_int_equal(pthread_create(&s.thread, NULL, sleep_and_answer, &s), 0);
+    for (unsigned i = 0; i != WAKE_ROUNDS; ++i) {
+        while (sem_wait(&s.awake) != 0)
+            continue;
+        atomic_fetch_add(&s.sent, 1);
+        if (i % 2 == 0)
+            fx->io->ops->wake(fx->io, s.io);
+        else
+            s.io->ops->wake_any(s.io);
+        (void)fx->io->ops->submit(fx->io);
+        (void)fx->io->ops->reap(fx->io, 100);
+    }
+    (void)sem_post(&s.may_end);
+    assert_int_equal(pthread_join(s.thread, NULL), 0);
+    (void)sem_destroy(&s.awake);
+    (void)sem_destroy(&s.may_end);
+}
+
 static void auto_always_finds_an_engine(void **state)
 {
     (void)state;
@@ -438,6 +498,8 @@ int main(void)
         CASES(uring),
         CASES(threads),
         CASES(sim),
+        CASE(a_waiting_engine_is_woken_from_another_thread, uring),
+        CASE(a_waiting_engine_is_woken_from_another_thread, threads),
         cmocka_unit_test(auto_always_finds_an_engine),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
