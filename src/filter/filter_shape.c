@@ -12,7 +12,10 @@ static void write_key(struct buffer *out, struct pdb_text key)
 {
     for (size_t i = 0; i < key.len; i++) {
         unsigned char byte = (unsigned char)key.ptr[i];
-        buffer_add_byte(out, byte < 0x20 || byte == 0x7f ? '?' : key.ptr[i]);
+        if (byte < 0x20 || byte == 0x7f)
+            buffer_add_byte(out, '?');
+        else
+            buffer_add_byte(out, key.ptr[i]);
     }
 }
 

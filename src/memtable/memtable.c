@@ -252,8 +252,8 @@ int memtable_set_remove(struct memtable *m, uint32_t index)
         return set_copy(m, set->capacity, index);
     struct memtable_chunk *chunk = set->chunks[index];
     set->count--;
-    memmove(&set->chunks[index], &set->chunks[index + 1],
-            (set->count - index) * sizeof(set->chunks[0]));
+    for (uint32_t i = index; i < set->count; i++)
+        set->chunks[i] = set->chunks[i + 1];
     chunk_unref(m, chunk);
     return 0;
 }

@@ -118,7 +118,7 @@ static void move_row(struct memtable *m, struct memtable_row *row)
         copy->newer->older = copy;
     if (copy->head) {
         bool replaced = map_put(&m->ids, memtable_hash(m, contents.id), contents.id.ptr,
-                                contents.id.len, (uintptr_t)copy, NULL);
+                                contents.id.len, memtable_value_of(copy), NULL);
         ASSERT(replaced);
     }
 }

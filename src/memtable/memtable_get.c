@@ -4,11 +4,10 @@
 
 #include "base/no_libc_heap.h"
 
-void memtable_row_out(const struct memtable *m, const struct memtable_row *row,
-                      struct pdb_row *row_out, const void **vectors)
+void memtable_row_out(const struct memtable *m, struct memtable_row *row, struct pdb_row *row_out,
+                      const void **vectors)
 {
-    struct memtable_row *mutable_row = (struct memtable_row *)(uintptr_t)row;
-    const struct memtable_chunk *chunk = memtable_chunk_of(m, mutable_row);
+    const struct memtable_chunk *chunk = memtable_chunk_of(m, row);
     for (uint32_t f = 0; vectors != NULL && f < m->field_count; f++) {
         vectors[f] = row->present >> f & 1
                          ? chunk->columns[f].vectors + (size_t)row->index * m->fields[f].bytes
@@ -26,7 +25,7 @@ void memtable_row_out(const struct memtable *m, const struct memtable_row *row,
 bool memtable_get(struct memtable *m, struct pdb_text id, uint64_t at_version,
                   struct pdb_row *row_out, uint64_t *version_out)
 {
-    const struct memtable_row *row = memtable_find(m, id);
+    struct memtable_row *row = memtable_find(m, id);
     if (at_version == MEMTABLE_NEVER) /* "the newest" must be below the end of what did not end */
         at_version--;
     while (row != NULL && row->version > at_version)
@@ -48,7 +47,7 @@ struct newest_visit {
 static void visit_newest(void *arg, uint64_t value)
 {
     const struct newest_visit *v = arg;
-    const struct memtable_row *row = (const void *)(uintptr_t)value;
+    struct memtable_row *row = memtable_row_of(value);
     struct pdb_row out = {.id = memtable_id(row),
                           .version = row->ended_at,
                           .deleted = row->ended_at != MEMTABLE_NEVER};

@@ -151,8 +151,8 @@ bool memtable_row_equal(const void *owner, uint64_t value, const void *key, size
 /* ---- memtable_get.c ---- */
 
 /* Fills row_out; `vectors`: field_count pointers, or NULL. */
-void memtable_row_out(const struct memtable *m, const struct memtable_row *row,
-                      struct pdb_row *row_out, const void **vectors);
+void memtable_row_out(const struct memtable *m, struct memtable_row *row, struct pdb_row *row_out,
+                      const void **vectors);
 
 /* ---- memtable_snapshot.c ---- */
 
@@ -170,6 +170,20 @@ bool memtable_next_range(const struct memtable_snapshot *s, struct memtable_curs
 bool memtable_at_end(const struct memtable_snapshot *s, struct memtable_cursor *cursor);
 
 /* ---- small helpers ---- */
+
+/* Rows as values of the id map. */
+static inline struct memtable_row *memtable_row_of(uint64_t value)
+{
+    struct memtable_row *row;
+    _Static_assert(sizeof(void *) == sizeof(value), "a pointer is a value");
+    memcpy(&row, &value, sizeof(value));
+    return row;
+}
+
+static inline uint64_t memtable_value_of(const struct memtable_row *row)
+{
+    return (uint64_t)(uintptr_t)row;
+}
 
 static inline struct pdb_text memtable_id(const struct memtable_row *row)
 {

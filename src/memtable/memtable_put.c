@@ -13,7 +13,7 @@
 bool memtable_row_equal(const void *owner, uint64_t value, const void *key, size_t key_len)
 {
     (void)owner;
-    const struct memtable_row *row = (const void *)(uintptr_t)value;
+    const struct memtable_row *row = memtable_row_of(value);
     return row->id_len == key_len && memcmp(row->text, key, key_len) == 0;
 }
 
@@ -22,7 +22,7 @@ struct memtable_row *memtable_find(const struct memtable *m, struct pdb_text id)
     uint64_t value = 0;
     if (!map_find(&m->ids, memtable_hash(m, id), id.ptr, id.len, &value))
         return NULL;
-    return (void *)(uintptr_t)value;
+    return memtable_row_of(value);
 }
 
 int memtable_prepare(struct memtable *m, size_t row_count, size_t text_bytes)
@@ -155,7 +155,8 @@ static void put_row(struct memtable *m, const struct pdb_row *row, struct memtab
     else
         m->rows_live++;
     /* The new row's text is the key from now on: the older one's may be freed first. */
-    map_put(&m->ids, memtable_hash(m, row->id), row->id.ptr, row->id.len, (uintptr_t)copy, NULL);
+    map_put(&m->ids, memtable_hash(m, row->id), row->id.ptr, row->id.len, memtable_value_of(copy),
+            NULL);
 }
 
 void memtable_commit(struct memtable *m, const struct pdb_row *row)

@@ -24,7 +24,10 @@
 
 #include "base/no_libc_heap.h"
 
-enum { EARLY_TESTS_MIN = 2 * MEMTABLE_BATCH_ROWS }; /* before selectivity is believed */
+enum {
+    EARLY_TESTS_MIN = 2 * MEMTABLE_BATCH_ROWS, /* before selectivity is believed */
+    SKIP_ROWS = 32,                            /* compared with the bound at once */
+};
 
 /* One search in one step: what is looked up once and used per batch. */
 struct scorer {
@@ -104,16 +107,32 @@ float memtable_score(enum pdb_metric metric, float distance)
 
 /* ---- from what the kernel says to distances ---- */
 
-static float cosine_distance(const struct scorer *sc, const struct memtable_chunk *chunk,
-                             uint32_t row, float dot)
+static float clamp_to_unit(float value)
+{
+    float low = value < -1.0f ? -1.0f : value;
+    return low > 1.0f ? 1.0f : low; /* NaN stays NaN */
+}
+
+static void cosine_distances(const struct scorer *sc, const struct memtable_chunk *chunk,
+                             uint32_t first, const uint32_t *rows, uint32_t count, float *scores)
 {
     const struct memtable_column *column = &chunk->columns[sc->search->field];
-    float similarity = dot * sc->inverse_query * column->inverse_norms[row];
-    if (isnan(similarity))
-        similarity = vecmath_pair_of(VECMATH_COSINE)(
-            sc->search->query, column->vectors + (size_t)row * sc->field->bytes,
-            sc->field->dimension);
-    return -fminf(fmaxf(similarity, -1.0f), 1.0f);
+    const float *norms = column->inverse_norms;
+    float inverse_query = sc->inverse_query;
+    unsigned unsafe = 0;
+    for (uint32_t i = 0; rows == NULL && i < count; i++)
+        scores[i] = -clamp_to_unit(scores[i] * inverse_query * norms[first + i]);
+    for (uint32_t i = 0; rows != NULL && i < count; i++)
+        scores[i] = -clamp_to_unit(scores[i] * inverse_query * norms[rows[i]]);
+    for (uint32_t i = 0; i < count; i++)
+        unsafe |= scores[i] != scores[i];
+    for (uint32_t i = 0; unsafe != 0 && i < count; i++) {
+        const char *row =
+            column->vectors + (size_t)(rows != NULL ? rows[i] : first + i) * sc->field->bytes;
+        if (isnan(scores[i]))
+            scores[i] =
+                -vecmath_pair_of(VECMATH_COSINE)(sc->search->query, row, sc->field->dimension);
+    }
 }
 
 /* Of consecutive rows from `first`, or of those in `rows`. */
@@ -124,10 +143,8 @@ static void to_distances(const struct scorer *sc, const struct memtable_chunk *c
         for (uint32_t i = 0; i < count; i++)
             scores[i] = -scores[i];
     }
-    if (sc->field->metric == PDB_METRIC_COSINE) {
-        for (uint32_t i = 0; i < count; i++)
-            scores[i] = cosine_distance(sc, chunk, rows != NULL ? rows[i] : first + i, scores[i]);
-    }
+    if (sc->field->metric == PDB_METRIC_COSINE)
+        cosine_distances(sc, chunk, first, rows, count, scores);
 }
 
 /* ---- which rows may be kept ---- */
@@ -157,6 +174,19 @@ static uint64_t key_of(const struct memtable_range *range, uint32_t row)
 
 /* ---- late and early ---- */
 
+/* The rest of the way of a row whose distance beat the bound. */
+static void offer(const struct scorer *sc, const struct memtable_range *range, uint32_t index,
+                  float distance)
+{
+    struct memtable_search *search = sc->search;
+    const struct memtable_row *row = &range->chunk->rows[index];
+    if (!within_limit(sc, distance) || !wanted(sc, row))
+        return;
+    search->selectivity.late_tested++;
+    if (filter_matches(search->filter, memtable_metadata(row)))
+        topk_push(&search->topk, distance, key_of(range, index));
+}
+
 static void score_late(const struct scorer *sc, const struct memtable_range *range)
 {
     struct memtable_search *search = sc->search;
@@ -170,19 +200,18 @@ static void score_late(const struct scorer *sc, const struct memtable_range *ran
     search->rows_scored += range->count;
     search->selectivity.late_seen += range->count;
 
-    float bound = topk_bound(&search->topk);
-    for (uint32_t i = 0; i < range->count; i++) {
-        /* A tie never displaces: keys rise along the scan. */
-        if (!(distances[i] < bound) || !within_limit(sc, distances[i]))
-            continue;
-        const struct memtable_row *row = &chunk->rows[range->first + i];
-        if (!wanted(sc, row))
-            continue;
-        search->selectivity.late_tested++;
-        if (!filter_matches(search->filter, memtable_metadata(row)))
-            continue;
-        topk_push(&search->topk, distances[i], key_of(range, row->index));
-        bound = topk_bound(&search->topk);
+    /* A tie never displaces: keys rise along the scan. Runs without a better row cost no branches.
+     * */
+    for (uint32_t i = 0; i < range->count; i += SKIP_ROWS) {
+        uint32_t end = range->count - i < SKIP_ROWS ? range->count : i + SKIP_ROWS;
+        float bound = topk_bound(&search->topk);
+        unsigned better = 0;
+        for (uint32_t j = i; j < end; j++)
+            better |= distances[j] < bound;
+        for (uint32_t j = i; better != 0 && j < end; j++) {
+            if (distances[j] < topk_bound(&search->topk))
+                offer(sc, range, range->first + j, distances[j]);
+        }
     }
 }
 

@@ -21,83 +21,77 @@ struct refusal {
     const char *text;
 };
 
+static const struct refusal refusals[] = {
+    {"{\"f\":{\"$lt\":\"x\"}}", PDB_INVALID_ARGUMENT, "filter.f.$lt: expected float, found string"},
+    {"{\"s\":5}", PDB_INVALID_ARGUMENT, "filter.s: expected string, found integer"},
+    {"{\"s\":[\"x\"]}", PDB_INVALID_ARGUMENT, "filter.s: expected string, found array"},
+    {"{\"i\":{\"$in\":[1,2.5,\"x\"]}}", PDB_INVALID_ARGUMENT,
+     "filter.i.$in[2]: expected integer, found string"},
+    {"{\"x.y\":true}", PDB_INVALID_ARGUMENT, "filter.x.y: expected integer, found boolean"},
+    {"{\"b\":1}", PDB_INVALID_ARGUMENT, "filter.b: expected boolean, found integer"},
+    {"{\"b\":{\"$gt\":true}}", PDB_INVALID_ARGUMENT, "filter.b.$gt: a boolean column has no order"},
+    {"{\"f\":{\"$gt\":null}}", PDB_INVALID_ARGUMENT, "filter.f.$gt: expected float, found null"},
+    {"{\"d\":{\"$gt\":\"soon\"}}", PDB_INVALID_ARGUMENT,
+     "filter.d.$gt: expected datetime (RFC 3339), found string"},
+    {"{\"d\":{\"$contains\":\"x\"}}", PDB_INVALID_ARGUMENT,
+     "filter.d.$contains: a datetime column contains nothing"},
+    {"{\"sl\":3}", PDB_INVALID_ARGUMENT, "filter.sl: expected string[], found integer"},
+    {"{\"sl\":[\"a\",3]}", PDB_INVALID_ARGUMENT, "filter.sl[1]: expected string, found integer"},
+    {"{\"il\":{\"$contains\":\"a\"}}", PDB_INVALID_ARGUMENT,
+     "filter.il.$contains: expected integer, found string"},
+    {"{\"fl\":{\"$lt\":2}}", PDB_INVALID_ARGUMENT, "filter.fl.$lt: a float[] column has no order"},
+    {"{\"sl\":{\"$prefix\":\"a\"}}", PDB_INVALID_ARGUMENT,
+     "filter.sl.$prefix: a string[] column has no prefix"},
+    {"{\"g\":{\"$eq\":{\"lat\":1}}}", PDB_INVALID_ARGUMENT,
+     "filter.g.$eq: expected geo, found object"},
+    {"{\"g\":{\"$lt\":1}}", PDB_INVALID_ARGUMENT, "filter.g.$lt: a geo column has no order"},
+    {"{\"t\":{\"$contains\":3}}", PDB_INVALID_ARGUMENT,
+     "filter.t.$contains: expected string, found integer"},
+    {"{\"a\":{\"$lt\":[1]}}", PDB_INVALID_ARGUMENT,
+     "filter.a.$lt: expected a number or a string, found array"},
+    {"{\"a\":{\"$exists\":1}}", PDB_INVALID_ARGUMENT,
+     "filter.a.$exists: expected boolean, found integer"},
+    {"{\"a\":{\"$prefix\":1}}", PDB_INVALID_ARGUMENT,
+     "filter.a.$prefix: expected string, found integer"},
+    {"{\"a\":{\"$contains\":[1]}}", PDB_INVALID_ARGUMENT,
+     "filter.a.$contains: expected one element, found array"},
+    {"{\"a\":{\"$in\":1}}", PDB_INVALID_ARGUMENT, "filter.a.$in: expected array, found integer"},
+    {"{\"a\":{\"$foo\":1}}", PDB_INVALID_ARGUMENT, "filter.a.$foo: unknown operator"},
+    {"{\"a\":{}}", PDB_INVALID_ARGUMENT, "filter.a: an empty object holds no operator"},
+    {"{\"a\":{\"gt\":1}}", PDB_INVALID_ARGUMENT,
+     "filter.a.gt: expected an operator such as $gt; to compare with a whole object, write "
+     "{\"$eq\": {...}}"},
+    {"{\"$nor\":[{\"a\":1}]}", PDB_INVALID_ARGUMENT,
+     "filter.$nor: unknown operator; expected a key, $and, $or or $not"},
+    {"{\"$and\":[]}", PDB_INVALID_ARGUMENT,
+     "filter.$and: expected an array of at least one filter object, found an empty one"},
+    {"{\"$or\":{\"a\":1}}", PDB_INVALID_ARGUMENT,
+     "filter.$or: expected an array of at least one filter object, found object"},
+    {"{\"$or\":[{\"a\":1},5]}", PDB_INVALID_ARGUMENT,
+     "filter.$or[1]: expected a filter object, found integer"},
+    {"{\"$not\":[]}", PDB_INVALID_ARGUMENT, "filter.$not: expected a filter object, found array"},
+    {"{\"$or\":[{\"a\":1},{\"$not\":{\"f\":{\"$lt\":\"x\"}}}]}", PDB_INVALID_ARGUMENT,
+     "filter.$or[1].$not.f.$lt: expected float, found string"},
+    {"[]", PDB_INVALID_ARGUMENT, "filter: expected a filter object, found array"},
+    {"{\"g\":{\"$geo_radius\":{}}}", PDB_UNIMPLEMENTED,
+     "filter.g.$geo_radius: this operator is not available yet"},
+    {"{\"g\":{\"$geo_box\":{}}}", PDB_UNIMPLEMENTED,
+     "filter.g.$geo_box: this operator is not available yet"},
+    {"{\"t\":{\"$match\":\"x\"}}", PDB_UNIMPLEMENTED,
+     "filter.t.$match: this operator is not available yet"},
+};
+
 static void each_refusal_names_the_place_and_what_would_be_right(void **state)
 {
     (void)state;
-    static const struct refusal rows[] = {
-        {"{\"f\":{\"$lt\":\"x\"}}", PDB_INVALID_ARGUMENT,
-         "filter.f.$lt: expected float, found string"},
-        {"{\"s\":5}", PDB_INVALID_ARGUMENT, "filter.s: expected string, found integer"},
-        {"{\"s\":[\"x\"]}", PDB_INVALID_ARGUMENT, "filter.s: expected string, found array"},
-        {"{\"i\":{\"$in\":[1,2.5,\"x\"]}}", PDB_INVALID_ARGUMENT,
-         "filter.i.$in[2]: expected integer, found string"},
-        {"{\"x.y\":true}", PDB_INVALID_ARGUMENT, "filter.x.y: expected integer, found boolean"},
-        {"{\"b\":1}", PDB_INVALID_ARGUMENT, "filter.b: expected boolean, found integer"},
-        {"{\"b\":{\"$gt\":true}}", PDB_INVALID_ARGUMENT,
-         "filter.b.$gt: a boolean column has no order"},
-        {"{\"f\":{\"$gt\":null}}", PDB_INVALID_ARGUMENT,
-         "filter.f.$gt: expected float, found null"},
-        {"{\"d\":{\"$gt\":\"soon\"}}", PDB_INVALID_ARGUMENT,
-         "filter.d.$gt: expected datetime (RFC 3339), found string"},
-        {"{\"d\":{\"$contains\":\"x\"}}", PDB_INVALID_ARGUMENT,
-         "filter.d.$contains: a datetime column contains nothing"},
-        {"{\"sl\":3}", PDB_INVALID_ARGUMENT, "filter.sl: expected string[], found integer"},
-        {"{\"sl\":[\"a\",3]}", PDB_INVALID_ARGUMENT,
-         "filter.sl[1]: expected string, found integer"},
-        {"{\"il\":{\"$contains\":\"a\"}}", PDB_INVALID_ARGUMENT,
-         "filter.il.$contains: expected integer, found string"},
-        {"{\"fl\":{\"$lt\":2}}", PDB_INVALID_ARGUMENT,
-         "filter.fl.$lt: a float[] column has no order"},
-        {"{\"sl\":{\"$prefix\":\"a\"}}", PDB_INVALID_ARGUMENT,
-         "filter.sl.$prefix: a string[] column has no prefix"},
-        {"{\"g\":{\"$eq\":{\"lat\":1}}}", PDB_INVALID_ARGUMENT,
-         "filter.g.$eq: expected geo, found object"},
-        {"{\"g\":{\"$lt\":1}}", PDB_INVALID_ARGUMENT, "filter.g.$lt: a geo column has no order"},
-        {"{\"t\":{\"$contains\":3}}", PDB_INVALID_ARGUMENT,
-         "filter.t.$contains: expected string, found integer"},
-        {"{\"a\":{\"$lt\":[1]}}", PDB_INVALID_ARGUMENT,
-         "filter.a.$lt: expected a number or a string, found array"},
-        {"{\"a\":{\"$exists\":1}}", PDB_INVALID_ARGUMENT,
-         "filter.a.$exists: expected boolean, found integer"},
-        {"{\"a\":{\"$prefix\":1}}", PDB_INVALID_ARGUMENT,
-         "filter.a.$prefix: expected string, found integer"},
-        {"{\"a\":{\"$contains\":[1]}}", PDB_INVALID_ARGUMENT,
-         "filter.a.$contains: expected one element, found array"},
-        {"{\"a\":{\"$in\":1}}", PDB_INVALID_ARGUMENT,
-         "filter.a.$in: expected array, found integer"},
-        {"{\"a\":{\"$foo\":1}}", PDB_INVALID_ARGUMENT, "filter.a.$foo: unknown operator"},
-        {"{\"a\":{}}", PDB_INVALID_ARGUMENT, "filter.a: an empty object holds no operator"},
-        {"{\"a\":{\"gt\":1}}", PDB_INVALID_ARGUMENT,
-         "filter.a.gt: expected an operator such as $gt; to compare with a whole object, write "
-         "{\"$eq\": {...}}"},
-        {"{\"$nor\":[{\"a\":1}]}", PDB_INVALID_ARGUMENT,
-         "filter.$nor: unknown operator; expected a key, $and, $or or $not"},
-        {"{\"$and\":[]}", PDB_INVALID_ARGUMENT,
-         "filter.$and: expected an array of at least one filter object, found an empty one"},
-        {"{\"$or\":{\"a\":1}}", PDB_INVALID_ARGUMENT,
-         "filter.$or: expected an array of at least one filter object, found object"},
-        {"{\"$or\":[{\"a\":1},5]}", PDB_INVALID_ARGUMENT,
-         "filter.$or[1]: expected a filter object, found integer"},
-        {"{\"$not\":[]}", PDB_INVALID_ARGUMENT,
-         "filter.$not: expected a filter object, found array"},
-        {"{\"$or\":[{\"a\":1},{\"$not\":{\"f\":{\"$lt\":\"x\"}}}]}", PDB_INVALID_ARGUMENT,
-         "filter.$or[1].$not.f.$lt: expected float, found string"},
-        {"[]", PDB_INVALID_ARGUMENT, "filter: expected a filter object, found array"},
-        {"{\"g\":{\"$geo_radius\":{}}}", PDB_UNIMPLEMENTED,
-         "filter.g.$geo_radius: this operator is not available yet"},
-        {"{\"g\":{\"$geo_box\":{}}}", PDB_UNIMPLEMENTED,
-         "filter.g.$geo_box: this operator is not available yet"},
-        {"{\"t\":{\"$match\":\"x\"}}", PDB_UNIMPLEMENTED,
-         "filter.t.$match: this operator is not available yet"},
-    };
     struct arena arena = {0};
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
         struct trail trail = {0};
         struct filter *filter = (void *)&arena;
-        int rc =
-            filter_compile(&arena, document_of(&arena, rows[i].filter), &options, &trail, &filter);
-        if (rc != rows[i].code || strcmp(trail.text, rows[i].text) != 0)
-            fail_msg("%s: %d, %s", rows[i].filter, rc, trail.text);
+        int rc = filter_compile(&arena, document_of(&arena, refusals[i].filter), &options, &trail,
+                                &filter);
+        if (rc != refusals[i].code || strcmp(trail.text, refusals[i].text) != 0)
+            fail_msg("%s: %d, %s", refusals[i].filter, rc, trail.text);
         assert_ptr_equal(filter, (void *)&arena);
     }
     arena_dispose(&arena);

@@ -126,13 +126,17 @@ static void read_one(struct model *w)
     const struct entry *entry = recall(&w->ids[id], at);
     struct pdb_row row;
     bool found = get_one(w->m, id, at, &row, &version);
-    bool expected = entry != NULL && !entry->deleted;
     w->gets++;
-    if (!found && expected) { /* only as the work of collection */
+    if (entry == NULL) {
+        assert_false(found);
+        assert_int_equal(version, 0);
+        return;
+    }
+    if (!found && !entry->deleted) { /* only as the work of collection */
         assert_true(expired_at(entry, w->expired_before_us));
         return;
     }
-    assert_int_equal(found, expected);
+    assert_int_equal(found, !entry->deleted);
     if (found) {
         assert_int_equal(version, entry->version);
         assert_int_equal(row.version, entry->version);
