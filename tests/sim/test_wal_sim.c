@@ -71,6 +71,8 @@ static void append_one(struct sim *s)
 static void set_faults(struct sim *s)
 {
     struct sim_faults faults = {.latency_max_ns = below(s, 3) * 700000};
+    if (below(s, 6) == 0)
+        faults.latency_max_ns = 1500 * 1000000ull; /* some that wait are refused */
     if (below(s, 4) == 0)
         faults.short_write = 0.1;
     if (below(s, 10) == 0)
@@ -94,6 +96,22 @@ static bool strong(const struct lab_op *l)
     return l->op.batch == NULL || l->op.sync == PDB_SYNC_ALWAYS || l->op.sync == PDB_SYNC_BATCH;
 }
 
+/* A refusal takes along what was appended before it was told: else a shard's versions would get a hole. */
+static bool refused_with_followers(struct sim *s)
+{
+    const struct lab_op *refused = NULL;
+    for (size_t i = 0; i < s->lab.op_count; i++) {
+        const struct lab_op *l = s->lab.ops[i];
+        if (!l->done || l->op.batch == NULL)
+            continue;
+        if (l->rc == PDB_RESOURCE_EXHAUSTED)
+            refused = refused == NULL || l->done_at > refused->done_at ? l : refused;
+        else if (l->rc == 0 && refused != NULL && l->appended_at <= refused->done_at)
+            return fail(s, "a refusal was overtaken");
+    }
+    return true;
+}
+
 /* What this life's answers have promised, at the moment of the crash. */
 static bool settle(struct sim *s)
 {
@@ -114,6 +132,8 @@ static bool settle(struct sim *s)
     for (size_t i = s->life_start; i < promised; i++)
         if (s->fate[i] == MAYBE)
             s->fate[i] = CONFIRMED;
+    if (!refused_with_followers(s))
+        return false;
     return !s->lab.out_of_order || fail(s, "acknowledged out of order");
 }
 
@@ -193,6 +213,7 @@ static bool open_log(struct sim *s)
 {
     s->lab.options.encoding = below(s, 4) == 0 ? WAL_ENCODING_AVRO : WAL_ENCODING_BINARY;
     s->lab.options.io_mode = below(s, 3) == 0 ? WAL_IO_BUFFERED : WAL_IO_DIRECT;
+    s->lab.options.queue_bytes_max = below(s, 3) == 0 ? 8 << 10 : 4 << 20;
     for (uint64_t tries = below(s, 3); tries > 0; tries--) {
         sim_disk_fail_at(s->lab.disk, 1 + below(s, 60), EIO);
         int rc = lab_open(&s->lab);

@@ -13,6 +13,7 @@ struct lab_op {
     struct fixture_batch rows;
     bool done;
     int rc;
+    size_t appended_at, done_at; /* in numbers of answers seen so far */
     struct lab *lab;
 };
 
@@ -100,6 +101,7 @@ static inline void lab_done(struct wal_append_op *op, int rc)
     if (l->done)
         abort();
     l->done = true;
+    l->done_at = lab->done_count;
     l->rc = rc;
     lab->done_count++;
     lab->failed_count += rc != 0;
@@ -115,6 +117,7 @@ static inline struct lab_op *lab_op_new(struct lab *lab)
     if (l == NULL || lab->op_count == LAB_OPS_MAX)
         abort();
     l->lab = lab;
+    l->appended_at = lab->done_count;
     l->op.done = lab_done;
     lab->ops[lab->op_count++] = l;
     return l;
