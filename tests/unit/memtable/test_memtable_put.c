@@ -122,7 +122,7 @@ static void a_small_memtable_is_small_and_a_large_one_has_few_chunks(void **stat
     struct memtable *m = memtable_of(&heap, 0);
     struct memtable_stats stats;
     put_one(m, 0, 1, 1);
-    assert_true(heap.bytes_used < 12 * 1024);
+    assert_true(heap.bytes_used < 12288);
     for (uint32_t i = 1; i < 5000; i++)
         put_one(m, i, 1, i);
     memtable_stats(m, &stats);
@@ -142,10 +142,10 @@ static void a_reservation_that_is_given_up_is_given_back(void **state)
     put_one(m, 0, 1, 1);
     size_t before = heap.bytes_used;
     assert_int_equal(memtable_prepare(m, 100000, 4 << 20), 0);
-    assert_true(heap.bytes_used > before + (8 << 20));
+    assert_true(heap.bytes_used > before + ((size_t)8 << 20));
     assert_int_equal(memtable_prepare(m, 0, 0), 0);
-    assert_true(heap.bytes_used < before + (5 << 20)); /* the id map keeps its size */
-    heap.bytes_max = heap.bytes_used + (1 << 20);
+    assert_true(heap.bytes_used < before + ((size_t)5 << 20)); /* the id map keeps its size */
+    heap.bytes_max = heap.bytes_used + ((size_t)1 << 20);
     before = heap.bytes_used;
     assert_int_equal(memtable_prepare(m, 20000, 4 << 20), PDB_RESOURCE_EXHAUSTED);
     assert_in_range(heap.bytes_used, before, before + 4096);

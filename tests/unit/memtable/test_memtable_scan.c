@@ -33,6 +33,21 @@ static size_t page(struct memtable_snapshot *s, const struct filter *filter, str
     return scroll.count;
 }
 
+/* All live ids, page by page. */
+static void expect_all_ids(struct memtable_snapshot *s, size_t limit, size_t budget)
+{
+    struct pdb_text ids[ROWS], after = {0};
+    uint32_t expected = 1;
+    for (size_t count; (count = page(s, NULL, after, limit, budget, ids)) > 0;) {
+        for (size_t i = 0; i < count; i++) {
+            assert_int_equal(id_number(ids[i]), expected);
+            expected += expected % 4 == 3 ? 2 : 1;
+        }
+        after = ids[count - 1];
+    }
+    assert_int_equal(expected, ROWS + 1);
+}
+
 static void scroll_pages_joined_are_all_ids_in_order(void **state)
 {
     (void)state;
@@ -40,18 +55,8 @@ static void scroll_pages_joined_are_all_ids_in_order(void **state)
     struct memtable *m = shuffled();
     struct memtable_snapshot *s = snapshot_of(m, 3, 0);
     for (size_t l = 0; l < 4; l++) {
-        for (size_t budget = 1; budget <= 1000; budget *= 10) {
-            struct pdb_text ids[ROWS], after = {0};
-            uint32_t expected = 1;
-            for (size_t count; (count = page(s, NULL, after, limits[l], budget, ids)) > 0;) {
-                for (size_t i = 0; i < count; i++) {
-                    assert_int_equal(id_number(ids[i]), expected);
-                    expected += expected % 4 == 3 ? 2 : 1;
-                }
-                after = ids[count - 1];
-            }
-            assert_int_equal(expected, ROWS + 1);
-        }
+        for (size_t budget = 1; budget <= 1000; budget *= 10)
+            expect_all_ids(s, limits[l], budget);
     }
     struct pdb_text none[1];
     assert_int_equal(page(s, NULL, (struct pdb_text){0}, 0, 10, none), 0);
