@@ -1,0 +1,301 @@
+/* catalog_format.c: the bytes of a catalog file and of CURRENT; docs/formats/catalog.md has the table. Pure.
+ *
+ * Everything is little-endian. The header's checksum covers the header, the header holds the checksum of the body: a file is either
+ * wholly valid or damaged, there is no partial reading. An entry states its length, so that a later version can add fields at its
+ * end and this reader skips them; a change that this reader must not skip raises the format version. */
+#include "base/bytes.h"
+#include "base/crc32c.h"
+#include "base/utf8.h"
+#include "engine/catalog.h"
+#include "engine/validate.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/no_libc_heap.h"
+
+enum {
+    FORMAT_VERSION = 1,
+    AT_VERSION = 8,
+    AT_HEADER_LEN = 12,
+    AT_CATALOG_VERSION = 16,
+    AT_WRITTEN_AT = 24,
+    AT_BODY_LEN = 32,
+    AT_BODY_CRC = 40,
+    AT_HEADER_CRC = 60,
+};
+static const char magic[8] = {'P', 'D', 'B', 'C', 'A', 'T', 'L', 'G'};
+
+/* ---- writing ---- */
+
+static void add_u8(struct buffer *out, unsigned value)
+{
+    buffer_add_byte(out, (char)(unsigned char)value);
+}
+
+static void add_u16(struct buffer *out, size_t value)
+{
+    char bytes[2];
+    bytes_put_u16(bytes, (uint16_t)value);
+    buffer_add(out, bytes, sizeof(bytes));
+}
+
+static void add_u32(struct buffer *out, uint64_t value)
+{
+    char bytes[4];
+    bytes_put_u32(bytes, (uint32_t)value);
+    buffer_add(out, bytes, sizeof(bytes));
+}
+
+static void add_u64(struct buffer *out, uint64_t value)
+{
+    char bytes[8];
+    bytes_put_u64(bytes, value);
+    buffer_add(out, bytes, sizeof(bytes));
+}
+
+static void add_text(struct buffer *out, struct pdb_text text)
+{
+    add_u16(out, text.len);
+    buffer_add_text(out, text);
+}
+
+void catalog_encode_begin(struct buffer *out, uint32_t entry_count)
+{
+    char *header = buffer_reserve(out, CATALOG_HEADER_BYTES);
+    if (header == NULL)
+        return;
+    memset(header, 0, CATALOG_HEADER_BYTES);
+    out->len += CATALOG_HEADER_BYTES;
+    add_u32(out, entry_count);
+}
+
+void catalog_encode_entry(struct buffer *out, const struct catalog_entry *entry)
+{
+    const struct pdb_collection_config *config = &entry->config;
+    size_t start = out->len;
+    add_u32(out, 0); /* the length, below */
+    buffer_add(out, entry->uuid.bytes, sizeof(entry->uuid.bytes));
+    add_u64(out, (uint64_t)entry->created_at_us);
+    add_u64(out, (uint64_t)entry->updated_at_us);
+    add_u64(out, entry->schema_version);
+    add_u64(out, config->ttl_s);
+    add_u64(out, config->version_retention_s);
+    add_u8(out, config->sync);
+    add_text(out, config->name);
+    add_text(out, config->description);
+    add_u16(out, config->field_count);
+    for (uint32_t i = 0; i < config->field_count; i++) {
+        const struct pdb_field *field = &config->fields[i];
+        add_text(out, field->name);
+        add_u32(out, field->dimension);
+        add_u8(out, field->metric);
+        add_u8(out, field->index);
+        add_u8(out, field->quantization);
+    }
+    add_u16(out, config->column_count);
+    for (uint32_t i = 0; i < config->column_count; i++) {
+        add_text(out, config->columns[i].name);
+        add_u8(out, config->columns[i].type);
+    }
+    if (!out->failed)
+        bytes_put_u32(out->ptr + start, (uint32_t)(out->len - start - 4));
+}
+
+void catalog_encode_end(struct buffer *out, uint64_t version, int64_t now_us,
+                        const struct uuid *dropped, uint32_t dropped_count)
+{
+    add_u32(out, dropped_count);
+    for (uint32_t i = 0; i < dropped_count; i++)
+        buffer_add(out, dropped[i].bytes, sizeof(dropped[i].bytes));
+    if (out->failed)
+        return;
+    char *header = out->ptr;
+    size_t body_len = out->len - CATALOG_HEADER_BYTES;
+    memcpy(header, magic, sizeof(magic));
+    bytes_put_u32(header + AT_VERSION, FORMAT_VERSION);
+    bytes_put_u32(header + AT_HEADER_LEN, CATALOG_HEADER_BYTES);
+    bytes_put_u64(header + AT_CATALOG_VERSION, version);
+    bytes_put_u64(header + AT_WRITTEN_AT, (uint64_t)now_us);
+    bytes_put_u64(header + AT_BODY_LEN, body_len);
+    bytes_put_u32(header + AT_BODY_CRC, crc32c(0, header + CATALOG_HEADER_BYTES, body_len));
+    bytes_put_u32(header + AT_HEADER_CRC, crc32c(0, header, AT_HEADER_CRC));
+}
+
+/* ---- reading ---- */
+
+static struct pdb_text take_text(struct bytes_reader *r)
+{
+    size_t len = bytes_take_u16(r);
+    const uint8_t *at = bytes_take(r, len);
+    if (at == NULL)
+        return (struct pdb_text){NULL, 0};
+    if (utf8_invalid_at((const char *)at, len) != len)
+        r->failed = true;
+    return (struct pdb_text){(const char *)at, len};
+}
+
+static int take_fields(struct bytes_reader *r, struct arena *scratch,
+                       struct pdb_collection_config *config)
+{
+    config->field_count = bytes_take_u16(r);
+    struct pdb_field *fields = arena_array(scratch, struct pdb_field, config->field_count);
+    if (fields == NULL)
+        return PDB_RESOURCE_EXHAUSTED;
+    for (uint32_t i = 0; i < config->field_count; i++) {
+        struct pdb_field *field = &fields[i];
+        field->name = take_text(r);
+        field->dimension = bytes_take_u32(r);
+        field->metric = (enum pdb_metric)bytes_take_u8(r);
+        field->index = (enum pdb_index_type)bytes_take_u8(r);
+        field->quantization = (enum pdb_quantization_type)bytes_take_u8(r);
+    }
+    config->fields = fields;
+    config->column_count = bytes_take_u16(r);
+    struct pdb_column *columns = arena_array(scratch, struct pdb_column, config->column_count);
+    if (columns == NULL)
+        return PDB_RESOURCE_EXHAUSTED;
+    for (uint32_t i = 0; i < config->column_count; i++) {
+        columns[i].name = take_text(r);
+        columns[i].type = (enum pdb_column_type)bytes_take_u8(r);
+    }
+    config->columns = columns;
+    return 0;
+}
+
+/* One entry; `bytes` is exactly it. */
+static int decode_entry(struct bytes_reader *r, struct arena *scratch,
+                        struct catalog_entry **entry_out, struct trail *trail)
+{
+    struct uuid uuid;
+    struct pdb_collection_config config = {0};
+    const uint8_t *id = bytes_take(r, sizeof(uuid.bytes));
+    if (id != NULL)
+        memcpy(uuid.bytes, id, sizeof(uuid.bytes));
+    struct catalog_times times;
+    times.created_at_us = (int64_t)bytes_take_u64(r);
+    times.updated_at_us = (int64_t)bytes_take_u64(r);
+    times.schema_version = bytes_take_u64(r);
+    config.ttl_s = bytes_take_u64(r);
+    config.version_retention_s = bytes_take_u64(r);
+    config.sync = (enum pdb_sync_mode)bytes_take_u8(r);
+    config.name = take_text(r);
+    config.description = take_text(r);
+    int rc = take_fields(r, scratch, &config);
+    if (rc < 0)
+        return trail_add(trail, rc, "catalog: out of memory");
+    if (id == NULL || r->failed)
+        return trail_add(trail, PDB_DATA_LOSS, "an entry ends too early");
+    struct trail why = {0};
+    if (validate_config(&config, &why) < 0)
+        return trail_add(trail, PDB_DATA_LOSS, "an entry is not valid: %s", why.text);
+    *entry_out = catalog_entry_new(&uuid, &config, &times);
+    return *entry_out != NULL ? 0
+                              : trail_add(trail, PDB_RESOURCE_EXHAUSTED, "catalog: out of memory");
+}
+
+static int decode_body(struct bytes_reader *r, struct arena *arena, struct catalog_image *image,
+                       struct trail *trail)
+{
+    uint32_t count = bytes_take_u32(r);
+    if (r->failed || count > bytes_left(r) / 4)
+        return trail_add(trail, PDB_DATA_LOSS, "the number of collections is wrong");
+    image->entries = arena_array(arena, struct catalog_entry *, count);
+    if (image->entries == NULL)
+        return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "catalog: out of memory");
+    for (uint32_t i = 0; i < count; i++) {
+        size_t len = bytes_take_u32(r);
+        const uint8_t *at = bytes_take(r, len);
+        if (at == NULL)
+            return trail_add(trail, PDB_DATA_LOSS,
+                             "collection %" PRIu32 " of %" PRIu32 " is cut off", i, count);
+        struct bytes_reader one = bytes_reader_of(at, len);
+        int rc = decode_entry(&one, arena, &image->entries[i], trail);
+        if (rc < 0)
+            return rc;
+        image->count++;
+        if (i > 0 &&
+            text_compare(image->entries[i - 1]->config.name, image->entries[i]->config.name) >= 0)
+            return trail_add(trail, PDB_DATA_LOSS, "collections are not in order");
+    }
+    image->dropped_count = bytes_take_u32(r);
+    const uint8_t *dropped = bytes_take(r, (size_t)image->dropped_count * sizeof(struct uuid));
+    if (dropped == NULL || bytes_left(r) != 0)
+        return trail_add(trail, PDB_DATA_LOSS, "the list of dropped collections is wrong");
+    image->dropped = arena_array(arena, struct uuid, image->dropped_count);
+    if (image->dropped == NULL)
+        return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "catalog: out of memory");
+    memcpy(image->dropped, dropped, (size_t)image->dropped_count * sizeof(struct uuid));
+    return 0;
+}
+
+int catalog_decode(const void *bytes, size_t len, struct arena *arena,
+                   struct catalog_image *image_out, struct trail *trail)
+{
+    const char *header = bytes;
+    if (len < CATALOG_HEADER_BYTES || memcmp(header, magic, sizeof(magic)) != 0)
+        return trail_add(trail, PDB_DATA_LOSS, "not a catalog file");
+    if (bytes_get_u32(header + AT_HEADER_CRC) != crc32c(0, header, AT_HEADER_CRC))
+        return trail_add(trail, PDB_DATA_LOSS, "offset 0: the header's checksum is wrong");
+    uint32_t format = bytes_get_u32(header + AT_VERSION);
+    if (format > FORMAT_VERSION)
+        return trail_add(trail, PDB_FAILED_PRECONDITION,
+                         "format version %" PRIu32
+                         ": written by a newer proximadb; this one reads up to %d",
+                         format, FORMAT_VERSION);
+    if (bytes_get_u32(header + AT_HEADER_LEN) != CATALOG_HEADER_BYTES ||
+        bytes_get_u64(header + AT_BODY_LEN) != len - CATALOG_HEADER_BYTES)
+        return trail_add(trail, PDB_DATA_LOSS, "offset 0: the length is wrong");
+    const char *body = header + CATALOG_HEADER_BYTES;
+    size_t body_len = len - CATALOG_HEADER_BYTES;
+    if (bytes_get_u32(header + AT_BODY_CRC) != crc32c(0, body, body_len))
+        return trail_add(trail, PDB_DATA_LOSS, "offset %d: the body's checksum is wrong",
+                         CATALOG_HEADER_BYTES);
+    struct catalog_image image = {.version = bytes_get_u64(header + AT_CATALOG_VERSION)};
+    struct bytes_reader r = bytes_reader_of(body, body_len);
+    int rc = decode_body(&r, arena, &image, trail);
+    if (rc < 0) {
+        catalog_image_dispose(&image);
+        return rc;
+    }
+    *image_out = image;
+    return 0;
+}
+
+void catalog_image_dispose(struct catalog_image *image)
+{
+    for (uint32_t i = 0; i < image->count; i++)
+        catalog_entry_free(image->entries[i]);
+    image->count = 0;
+}
+
+/* ---- CURRENT: "<version> <crc32c of the version's digits, in hex>\n" ---- */
+
+size_t catalog_current_format(uint64_t version, char text_out[64])
+{
+    char digits[24];
+    int n = snprintf(digits, sizeof(digits), "%" PRIu64, version);
+    return (size_t)snprintf(text_out, 64, "%s %08" PRIx32 "\n", digits,
+                            crc32c(0, digits, (size_t)n));
+}
+
+int catalog_current_parse(const void *bytes, size_t len, uint64_t *version_out, struct trail *trail)
+{
+    const char *text = bytes;
+    uint64_t version = 0;
+    size_t digits = 0;
+    while (digits < len && digits < 20 && text[digits] >= '0' && text[digits] <= '9') {
+        unsigned digit = (unsigned)(text[digits] - '0');
+        if (__builtin_mul_overflow(version, 10, &version) ||
+            __builtin_add_overflow(version, digit, &version))
+            break;
+        digits++;
+    }
+    char expected[64];
+    size_t expected_len = catalog_current_format(version, expected);
+    if (version == 0 || expected_len != len || memcmp(expected, text, len) != 0)
+        return trail_add(trail, PDB_DATA_LOSS, "catalog/CURRENT is damaged");
+    *version_out = version;
+    return 0;
+}

@@ -1,0 +1,106 @@
+/* The state of an open database: one struct pdb, fixed once it is open, and one struct engine_core per core, touched by that core
+ * only. Everything between cores is mail. */
+#ifndef ENGINE_ENGINE_INTERNAL_H
+#define ENGINE_ENGINE_INTERNAL_H
+
+#include "base/arena.h"
+#include "base/hash.h"
+#include "base/map.h"
+#include "base/trail.h"
+#include "engine/memory.h"
+#include "metrics/metrics.h"
+#include "reactor/reactor.h"
+#include "wal/wal.h"
+
+#include <proximadb/proximadb.h>
+#include <pthread.h>
+
+struct catalog_master;
+struct catalog_snapshot;
+struct engine_core;
+struct recovery;
+struct sim_disk;
+
+struct engine_core {
+    struct pdb *db;
+    struct reactor *r;
+    unsigned id;
+    struct wal *wal;
+    struct catalog_snapshot *catalog; /* the newest one this core was told of */
+    struct catalog_master *master;    /* core 0 only */
+    struct map shards;                /* uuid -> struct shard * */
+    struct list shard_list;
+    struct list awaiting_catalog; /* calls that know a newer catalog than this core */
+    struct list stalled;          /* shards whose next write waits for room in the log */
+    struct timer stall_timer, sweep_timer;
+    struct mail flush_mail; /* to core 0 and back: all earlier mail to it has then arrived */
+    struct memory_view memory;
+    uint64_t calls_active; /* started here and not done */
+    bool closing;          /* new calls are refused */
+    bool draining;         /* a phase waits for calls_active to reach 0 */
+    bool poisoned;
+    bool serving; /* core_start has run */
+    struct mail phase_mail;
+    void (*phase_run)(struct engine_core *core);
+    struct recovery *recovery; /* during start-up */
+    struct metrics
+        *metrics; /* this core's; in its heap, and known to the layers by REACTOR_SLOT_METRICS */
+    uint64_t rows_recovered;
+};
+
+struct pdb {
+    struct pdb_options options; /* texts lie in `texts`; zeroes replaced by the defaults */
+    struct arena texts;
+    struct reactor_group *group;
+    struct engine_core *cores;
+    unsigned core_count;
+    int lock_file; /* -1: none */
+    struct hash_key hash_key;
+    struct pdb_facts facts;
+    uint64_t recovered_torn_bytes;
+    const char **wal_dirs;
+    size_t wal_dir_count;
+    const char **core_log_dirs; /* of each core's log */
+    struct sim_disk *sim;       /* tests: the caller's thread turns the reactors */
+    uint64_t opened_at_ns;
+    /* Start-up and shutdown only: the opener's thread waits here for the cores. */
+    pthread_mutex_t phase_lock;
+    pthread_cond_t phase_changed;
+    unsigned phase_left;
+    struct pdb_error phase_error; /* the first */
+};
+
+static inline struct engine_core *engine_here(struct reactor *r)
+{
+    return (struct engine_core *)r->user[REACTOR_SLOT_ENGINE];
+}
+
+/* As pdb_open, on a simulated disk: no threads, no lock file; calls go through pdb_wait, which turns the reactors. */
+int engine_open_sim(const struct pdb_options *options, struct sim_disk *disk, struct pdb **db_out,
+                    struct pdb_error *error);
+
+/* Ends a core's part of the phase that runs; `trail` only matters when rc is not 0. */
+void engine_phase_done(struct engine_core *core, int rc, const struct trail *trail);
+/* Simulated databases: one turn of every reactor; moves the clock when there was nothing to do. */
+void engine_pump(struct pdb *db);
+
+/* Translates a negative errno of file work: what failed is the caller's to say. */
+int engine_errno_code(int64_t result);
+
+/* recover.c: the phases of start-up that bring the data back; each runs on every core. */
+void recover_scan(struct engine_core *core); /* this core's share of the logs */
+void recover_load(struct engine_core *core); /* the records of its shards, wherever they lie */
+void recover_open_log(
+    struct engine_core *core); /* its own log goes on; versions jump after an unclean stop */
+void recover_dispose(struct engine_core *core);
+/* On the opener's thread, when all are through: what was found, into the facts and the log. */
+void recover_facts(struct pdb *db, uint64_t started_ns);
+
+/* lock.c: makes the directory (not its parents) and takes its LOCK, trying 5 x 50 ms. */
+int lock_take(const char *data_dir, int *file_out, struct trail *trail);
+void lock_release(int file);
+
+/* expire.c: arms the sweep of this core. */
+void expire_start(struct engine_core *core);
+
+#endif

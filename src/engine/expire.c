@@ -1,0 +1,68 @@
+/* expire.c: gives back the space of rows that are expired, superseded or deleted, a few rows at a time and never in a request's way.
+ *
+ * Whether a row has expired is a function of the row and the clock, read once per request: readers need nobody to remove it. What
+ * removes it is the sweep of its core, `ttl.grace_s` later, so that a clock that was wrong for a while has hidden rows but destroyed
+ * none. Dead rows of updates and deletes are looked for after writes too, at most every 50 ms a shard. */
+#include "engine/engine_internal.h"
+#include "engine/shard.h"
+
+#include "base/no_libc_heap.h"
+
+enum { COLLECT_ROWS = 256, COLLECT_PAUSE_MS = 50, DEAD_ROWS_MIN = 256 };
+
+static void collect_run(struct task *task)
+{
+    struct shard *shard = container_of(task, struct shard, collect_task);
+    struct reactor *r = shard->core->r;
+    int64_t grace_us = ((int64_t)shard->core->db->options.ttl_grace_s_plus_one - 1) * 1000000;
+    int64_t expired_before_us = r->now_realtime_us - grace_us;
+    bool more = true;
+    while (more && !reactor_slice_over(r))
+        more = memtable_collect(shard->memtable, shard_oldest_version(shard), expired_before_us,
+                                COLLECT_ROWS);
+    if (more) {
+        task_queue(r, &shard->collect_task);
+        return;
+    }
+    shard->collect_next_ns = r->now_ns + (uint64_t)COLLECT_PAUSE_MS * 1000000;
+    memory_note_change(shard->core);
+}
+
+static void collect_queue(struct shard *shard)
+{
+    shard->collect_task.run = collect_run;
+    shard->collect_task.name = "shard.collect";
+    task_queue(shard->core->r, &shard->collect_task);
+}
+
+static bool has_many_dead(const struct shard *shard)
+{
+    struct memtable_stats stats;
+    memtable_stats(shard->memtable, &stats);
+    uint64_t dead = stats.rows_total - stats.rows_live;
+    return dead >= DEAD_ROWS_MIN && dead >= stats.rows_total / 4;
+}
+
+void shard_collect_later(struct shard *shard)
+{
+    if (shard->core->r->now_ns >= shard->collect_next_ns && has_many_dead(shard))
+        collect_queue(shard);
+}
+
+static void sweep(struct timer *timer)
+{
+    struct engine_core *core = container_of(timer, struct engine_core, sweep_timer);
+    list_each (link, &core->shard_list) {
+        struct shard *shard = container_of(link, struct shard, link);
+        if (shard->expiring || has_many_dead(shard))
+            collect_queue(shard);
+    }
+    expire_start(core);
+}
+
+void expire_start(struct engine_core *core)
+{
+    core->sweep_timer.fire = sweep;
+    uint64_t pause_ns = (uint64_t)core->db->options.ttl_sweep_ms * 1000000;
+    (void)timer_set(core->r, &core->sweep_timer, core->r->now_ns + pause_ns);
+}

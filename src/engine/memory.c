@@ -1,0 +1,126 @@
+/* memory.c: gossip about heaps. A note is memory of the sender that travels to one core and back; while it is under way the next
+ * number waits in `told`, and the timer sends it when it is due. Cost: two mails per core and change, at most 20 a second. */
+#include "engine/memory.h"
+
+#include "base/trail.h"
+#include "engine/engine_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/no_libc_heap.h"
+
+enum { TELL_EVERY_MS = 50 };
+
+static void note_back(struct reactor *here, struct mail *mail)
+{
+    struct memory_note *note = container_of(mail, struct memory_note, mail);
+    note->under_way = false;
+    memory_note_change(engine_here(here));
+}
+
+static void note_arrives(struct reactor *here, struct mail *mail)
+{
+    struct memory_note *note = container_of(mail, struct memory_note, mail);
+    unsigned from = mail->from;
+    engine_here(here)->memory.others[from] = note->bytes;
+    mail->deliver = note_back;
+    mail_post(here, from, mail);
+}
+
+static void tell_all(struct engine_core *core)
+{
+    struct memory_view *view = &core->memory;
+    uint64_t bytes = core->r->heap.bytes_used;
+    view->told = bytes;
+    for (unsigned to = 0; to < core->db->core_count; to++) {
+        struct memory_note *note = &view->notes[to];
+        if (to == core->id || note->under_way)
+            continue;
+        note->under_way = true;
+        note->bytes = bytes;
+        note->mail.deliver = note_arrives;
+        mail_post(core->r, to, &note->mail);
+    }
+}
+
+static uint64_t moved(const struct engine_core *core)
+{
+    uint64_t bytes = core->r->heap.bytes_used, told = core->memory.told;
+    return bytes > told ? bytes - told : told - bytes;
+}
+
+static void timer_fires(struct timer *timer)
+{
+    struct memory_view *view = container_of(timer, struct memory_view, timer);
+    struct engine_core *core = container_of(view, struct engine_core, memory);
+    view->timer_set = false;
+    if (moved(core) != 0)
+        tell_all(core);
+}
+
+void memory_note_change(struct engine_core *core)
+{
+    if (core->db->core_count == 1)
+        return;
+    uint64_t limit = core->db->options.memory_limit, by = moved(core);
+    if (by >= limit / 16) {
+        tell_all(core);
+        return;
+    }
+    if (by < limit / 1024 || core->memory.timer_set)
+        return;
+    core->memory.timer.fire = timer_fires;
+    uint64_t due_ns = core->r->now_ns + (uint64_t)TELL_EVERY_MS * 1000 * 1000;
+    core->memory.timer_set = timer_set(core->r, &core->memory.timer, due_ns) == 0;
+}
+
+uint64_t memory_used(const struct engine_core *core)
+{
+    uint64_t sum = core->r->heap.bytes_used;
+    for (unsigned i = 0; i < core->db->core_count; i++)
+        if (i != core->id)
+            sum += core->memory.others[i];
+    return sum;
+}
+
+int memory_admit(struct engine_core *core, uint64_t more, struct trail *trail)
+{
+    uint64_t used = memory_used(core), limit = core->db->options.memory_limit;
+    if (used <= limit && more <= limit - used)
+        return 0;
+    metrics_add(core->metrics, METRICS_LIMIT_EXCEEDED_AT + METRICS_LIMIT_MEMORY, 1);
+    return trail_add(trail, PDB_RESOURCE_EXHAUSTED,
+                     "storage.memory_limit: %llu of %llu bytes are in use and this write needs "
+                     "about %llu more; delete records, or raise "
+                     "the limit",
+                     (unsigned long long)used, (unsigned long long)limit, (unsigned long long)more);
+}
+
+/* UINT64_MAX where there is no such file or no limit in it. */
+static uint64_t number_in_file(const char *path)
+{
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return UINT64_MAX;
+    unsigned long long value;
+    uint64_t result = fscanf(file, "%llu", &value) == 1 ? (uint64_t)value : UINT64_MAX;
+    (void)fclose(file);
+    return result;
+}
+
+uint64_t memory_default_limit(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
+    uint64_t bytes =
+        pages > 0 && page_bytes > 0 ? (uint64_t)pages * (uint64_t)page_bytes : (uint64_t)1 << 30;
+    static const char *const files[] = {"/sys/fs/cgroup/memory.max",
+                                        "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        uint64_t limit = number_in_file(files[i]);
+        if (limit < bytes)
+            bytes = limit;
+    }
+    return bytes / 10 * 7;
+}

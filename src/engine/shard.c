@@ -1,0 +1,187 @@
+/* shard.c: which shards a core has, and when one may go.
+ *
+ * The catalog decides: a snapshot makes, keeps or drops shards. A dropped shard is out of the table at once (new calls get NOT_FOUND)
+ * but stays until its last call has left, because writes of it may still be in the log's hands and readers in the middle of a scan. */
+#include "engine/shard.h"
+
+#include "base/assert.h"
+#include "base/bytes.h"
+#include "base/log.h"
+#include "engine/catalog.h"
+
+#include <string.h>
+
+#include "base/no_libc_heap.h"
+
+static uint64_t uuid_hash(const struct uuid *uuid)
+{
+    return bytes_get_u64(uuid->bytes + 8);
+}
+
+struct shard *shard_find(struct engine_core *core, const struct uuid *uuid)
+{
+    uint64_t value;
+    if (!map_find(&core->shards, uuid_hash(uuid), uuid, sizeof(*uuid), &value))
+        return NULL;
+    return (struct shard *)(uintptr_t)value;
+}
+
+static bool uuid_is(const void *owner, uint64_t value, const void *key, size_t key_len)
+{
+    (void)owner;
+    const struct shard *shard = (const struct shard *)(uintptr_t)value;
+    return key_len == sizeof(shard->uuid) && memcmp(&shard->uuid, key, key_len) == 0;
+}
+
+void shard_table_init(struct engine_core *core)
+{
+    list_init(&core->shard_list);
+    map_init(&core->shards, &core->r->heap, uuid_is, NULL);
+}
+
+/* ---- making ---- */
+
+static int make_memtable(struct shard *shard, const struct catalog_entry *entry)
+{
+    struct memtable_field fields[PDB_FIELD_MAX];
+    for (uint32_t i = 0; i < entry->config.field_count; i++) {
+        const struct pdb_field *field = &entry->config.fields[i];
+        fields[i] = (struct memtable_field){field->dimension, field->metric, entry->field_bytes[i]};
+        shard->field_bytes[i] = entry->field_bytes[i];
+    }
+    struct memtable_options options = {
+        .heap = &shard->core->r->heap,
+        .hash_key = shard->core->db->hash_key,
+        .fields = fields,
+        .field_count = entry->config.field_count,
+    };
+    return memtable_new(&options, &shard->memtable);
+}
+
+static bool pending_equal(const void *owner, uint64_t value, const void *key, size_t key_len)
+{
+    (void)owner;
+    const struct pdb_row *row = (const struct pdb_row *)(uintptr_t)value;
+    return row->id.len == key_len && memcmp(row->id.ptr, key, key_len) == 0;
+}
+
+int shard_open(struct engine_core *core, const struct catalog_entry *entry,
+               struct shard **shard_out)
+{
+    struct heap *heap = &core->r->heap;
+    struct shard *shard = heap_calloc(heap, 1, sizeof(*shard));
+    if (shard == NULL)
+        return PDB_RESOURCE_EXHAUSTED;
+    shard->core = core;
+    shard->uuid = entry->uuid;
+    shard->field_count = entry->config.field_count;
+    shard->row_bytes = entry->row_bytes;
+    shard->entry = entry;
+    uuid_format(&entry->uuid, shard->uuid_text);
+    list_init(&shard->queue);
+    list_init(&shard->flight);
+    list_init(&shard->guards);
+    list_init(&shard->reads);
+    map_init(&shard->pending, heap, pending_equal, NULL);
+    dedup_init(&shard->dedup, heap);
+    shard->field_bytes = heap_calloc(heap, entry->config.field_count, sizeof(uint32_t));
+    if (shard->field_bytes == NULL || make_memtable(shard, entry) < 0 ||
+        map_reserve(&core->shards, 1) < 0) {
+        shard_free(shard);
+        return PDB_RESOURCE_EXHAUSTED;
+    }
+    list_push_back(&core->shard_list, &shard->link);
+    (void)map_put(&core->shards, uuid_hash(&shard->uuid), &shard->uuid, sizeof(shard->uuid),
+                  (uint64_t)(uintptr_t)shard, NULL);
+    *shard_out = shard;
+    return 0;
+}
+
+void shard_free(struct shard *shard)
+{
+    struct heap *heap = &shard->core->r->heap;
+    task_cancel(&shard->prepare_task);
+    task_cancel(&shard->commit_task);
+    task_cancel(&shard->collect_task);
+    list_remove(&shard->stall_link);
+    list_remove(&shard->link);
+    dedup_dispose(&shard->dedup);
+    map_dispose(&shard->pending);
+    memtable_free(shard->memtable);
+    heap_free(heap, shard->field_bytes);
+    heap_free(heap, shard->search_times);
+    heap_free(heap, shard);
+}
+
+/* ---- following the catalog ---- */
+
+static void drop(struct engine_core *core, struct shard *shard)
+{
+    (void)map_remove(&core->shards, uuid_hash(&shard->uuid), &shard->uuid, sizeof(shard->uuid),
+                     NULL);
+    list_remove(&shard->link);
+    shard->entry = NULL;
+    if (shard->users == 0)
+        shard_free(shard);
+}
+
+void shard_follow_catalog(struct engine_core *core, const struct catalog_snapshot *snapshot)
+{
+    list_each (link, &core->shard_list)
+        container_of(link, struct shard, link)->entry = NULL;
+    for (uint32_t i = 0; i < snapshot->count; i++) {
+        const struct catalog_entry *entry = snapshot->entries[i];
+        if (catalog_owner(&entry->uuid, core->db->core_count) != core->id)
+            continue;
+        struct shard *shard = shard_find(core, &entry->uuid);
+        if (shard != NULL)
+            shard->entry = entry;
+        else if (shard_open(core, entry, &shard) < 0)
+            LOG_ERROR("engine",
+                      "no memory for the shard of a new collection; its first call tries again");
+    }
+    list_each_safe(link, following, &core->shard_list)
+    {
+        struct shard *shard = container_of(link, struct shard, link);
+        if (shard->entry == NULL)
+            drop(core, shard);
+    }
+    memory_note_change(core);
+}
+
+void shard_leave(struct shard *shard)
+{
+    ASSERT(shard->users > 0);
+    if (--shard->users == 0 && shard->entry == NULL)
+        shard_free(shard);
+}
+
+bool shard_gone(const struct shard *shard, struct pdb_call *call)
+{
+    if (shard->entry != NULL)
+        return false;
+    (void)call_fail(call, PDB_NOT_FOUND, "collection '%.*s' does not exist",
+                    CALL_TEXT(call_state(call)->entry->config.name));
+    return true;
+}
+
+/* ---- readers ---- */
+
+void shard_read_begin(struct shard *shard, struct shard_read *read)
+{
+    read->version = shard->version_visible;
+    list_push_back(&shard->reads,
+                   &read->link); /* the visible version never falls: the list is in order */
+}
+
+void shard_read_end(struct shard_read *read)
+{
+    list_remove(&read->link);
+}
+
+uint64_t shard_oldest_version(const struct shard *shard)
+{
+    if (list_empty(&shard->reads))
+        return shard->version_visible;
+    return container_of(shard->reads.anchor.next, struct shard_read, link)->version;
+}

@@ -1,0 +1,264 @@
+/* stats.c: one look at all cores, for health and for metrics.
+ *
+ * The call goes round the cores once. Each copies its own counters into the call's arena (about 40 KB) and adds its shards to the
+ * collections of the home's catalog; home joins and renders them. A scrape so costs each core one copy and one step over its shards,
+ * and no core ever reads another's memory. */
+#include "base/log.h"
+#include "engine/call.h"
+#include "engine/catalog.h"
+#include "engine/shard.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/no_libc_heap.h"
+
+struct stats_work {
+    struct metrics **cores; /* copies; NULL when no text is wanted */
+    struct metrics_collection *collections;
+    uint32_t collection_count;
+    uint32_t next;
+    uint64_t heap_bytes;
+};
+
+/* ---- a core's part ---- */
+
+static void set_io(struct metrics *m, const struct io *io)
+{
+    static const unsigned slots[] = {METRICS_IO_OPEN,  METRICS_IO_OTHER,  METRICS_IO_READ,
+                                     METRICS_IO_WRITE, METRICS_IO_SYNC,   METRICS_IO_ALLOCATE,
+                                     METRICS_IO_OTHER, METRICS_IO_RENAME, METRICS_IO_UNLINK,
+                                     METRICS_IO_OTHER, METRICS_IO_SYNC};
+    for (unsigned i = 0; i < sizeof(io->stats.ops_total) / sizeof(io->stats.ops_total[0]); i++) {
+        unsigned slot =
+            i < sizeof(slots) / sizeof(slots[0]) ? slots[i] : (unsigned)METRICS_IO_OTHER;
+        metrics_add(m, METRICS_IO_OPS_AT + slot, io->stats.ops_total[i]);
+    }
+    metrics_add(m,
+                METRICS_IO_ERRORS_AT + METRICS_PLACE(ERRNO, METRICS_IO_OTHER, METRICS_ERRNO_OTHER),
+                io->stats.errors_total);
+    metrics_add(m, METRICS_IO_SHORT_AT, io->stats.short_total);
+    metrics_add(m, METRICS_URING_CQ_OVERFLOW_AT, io->stats.overflow_total);
+}
+
+static void set_wal(struct metrics *m, const struct wal *w)
+{
+    struct wal_stats s;
+    wal_stats(w, &s);
+    metrics_set(m, METRICS_WAL_GROUPS_AT, s.groups);
+    metrics_set(m, METRICS_WAL_RECORDS_AT, s.records);
+    metrics_set(m, METRICS_WAL_BYTES_AT, s.bytes);
+    metrics_set(m, METRICS_WAL_PAD_BYTES_AT, s.pad_bytes);
+    metrics_set(m, METRICS_WAL_QUEUE_BYTES_AT, s.queue_bytes);
+    metrics_set(m, METRICS_WAL_QUEUE_WAITS_AT, s.queue_waits);
+    metrics_set(m, METRICS_WAL_SEGMENT_WAITS_AT, s.segment_waits);
+    metrics_set(m, METRICS_WAL_SEGMENTS_AT + METRICS_SEGMENT_LIVE, s.segments_live);
+    metrics_set(m, METRICS_WAL_SEGMENTS_AT + METRICS_SEGMENT_READY, s.segments_ready);
+    metrics_set(m, METRICS_WAL_DURABLE_LSN_AT, s.durable_lsn);
+    metrics_set(m, METRICS_WAL_ERRORS_AT + METRICS_ERRNO_OTHER, s.errors);
+    metrics_set(m, METRICS_WAL_POISONED_AT, wal_poisoned(w));
+}
+
+static void copy_metrics(const struct engine_core *core, struct metrics *m)
+{
+    const struct reactor *r = core->r;
+    memcpy(m, core->metrics, sizeof(*m));
+    metrics_set(m, METRICS_REACTOR_BUSY_AT, r->stats.busy_ns);
+    metrics_set(m, METRICS_REACTOR_STALLS_AT, r->stats.stalls);
+    metrics_set(m, METRICS_MAILBOX_MESSAGES_AT, r->stats.mail_taken);
+    set_io(m, r->io);
+    set_wal(m, core->wal);
+}
+
+static void add_shard(struct stats_work *work, uint32_t index, const struct shard *shard,
+                      struct pdb_stats *stats)
+{
+    struct memtable_stats m;
+    memtable_stats(shard->memtable, &m);
+    stats->records_out += m.rows_live;
+    if (work->collections == NULL)
+        return;
+    uint32_t slot = index < METRICS_COLLECTIONS_MAX ? index : (uint32_t)METRICS_COLLECTIONS_MAX;
+    struct metrics_collection *c = &work->collections[slot];
+    c->rows += m.rows_live;
+    c->bytes += m.bytes;
+    if (shard->search_times != NULL)
+        histogram_merge(&c->search[METRICS_PLAN_FLAT], shard->search_times);
+}
+
+/* ---- home: the text ---- */
+
+static uint64_t resident_bytes(void)
+{
+    unsigned long long size, resident = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (file == NULL)
+        return 0;
+    if (fscanf(file, "%llu %llu", &size, &resident) != 2)
+        resident = 0;
+    (void)fclose(file);
+    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static uint64_t open_files(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    uint64_t count = 0;
+    if (dir == NULL)
+        return 0;
+    while (readdir(dir) != NULL)
+        count++;
+    (void)closedir(dir);
+    return count > 3 ? count - 3 : 0; /* ".", ".." and the directory itself */
+}
+
+static void process_metrics(struct pdb_call *call, const struct stats_work *work, struct metrics *m)
+{
+    struct pdb *db = call->db;
+    struct reactor *r = call_state(call)->here->r;
+    int64_t free_bytes = r->io->ops->free_space(r->io, db->options.data_dir);
+    metrics_set(m, METRICS_UPTIME_AT, r->now_ns - db->opened_at_ns);
+    metrics_set(m, METRICS_READY_AT, !container_of(call, struct pdb_stats, call)->poisoned_out);
+    metrics_set(m, METRICS_MEMORY_AT + METRICS_MEMORY_RSS, resident_bytes());
+    metrics_set(m, METRICS_MEMORY_AT + METRICS_MEMORY_HEAP, work->heap_bytes);
+    metrics_set(m, METRICS_MEMORY_AT + METRICS_MEMORY_ARENA, call->arena->bytes_used);
+    metrics_set(m, METRICS_MEMORY_AT + METRICS_MEMORY_LIMIT, db->options.memory_limit);
+    metrics_set(m, METRICS_DISK_AT + METRICS_PLACE(DISK, METRICS_DIR_DATA, METRICS_DISK_FREE),
+                free_bytes > 0 ? (uint64_t)free_bytes : 0);
+    metrics_set(m, METRICS_OPEN_FDS_AT, open_files());
+    metrics_set(m, METRICS_RECOVERY_DURATION_AT, db->facts.recovery_us * 1000);
+    metrics_set(m, METRICS_RECOVERY_RECORDS_AT, db->facts.recovered_records);
+    metrics_set(m, METRICS_RECOVERY_TRUNCATED_AT, db->recovered_torn_bytes);
+    metrics_set(m, METRICS_LOG_DROPPED_AT, log_dropped_total());
+}
+
+static int render(struct pdb_stats *stats, struct stats_work *work)
+{
+    struct pdb_call *call = &stats->call;
+    const struct pdb_facts *facts = &call->db->facts;
+    struct metrics *process = arena_new(call->arena, struct metrics);
+    if (process == NULL)
+        return call_no_memory(call);
+    process_metrics(call, work, process);
+    struct metrics_snapshot snapshot = {
+        .cores = (const struct metrics *const *)work->cores,
+        .core_count = call->db->core_count,
+        .process = process,
+        .collections = work->collections,
+        .collection_count = work->collection_count,
+        .operations = stats->operation_names,
+        .methods = stats->method_names,
+        .operation_count = stats->operation_names != NULL ? stats->operation_count : 0,
+        .version = text_of(facts->version),
+        .io_engine = text_of(facts->io_engine),
+        .io_reason = text_of(facts->io_engine_reason),
+    };
+    struct buffer out;
+    buffer_init_arena(&out, call->arena, 0);
+    metrics_write_prometheus(&out, &snapshot);
+    if (out.failed)
+        return call_no_memory(call);
+    stats->metrics_out = (struct pdb_text){out.ptr, out.len};
+    return 0;
+}
+
+/* Home again: the call has returned by its own way round, so it ends here. */
+static void stats_home(struct pdb_call *call)
+{
+    struct pdb_stats *stats = container_of(call, struct pdb_stats, call);
+    struct stats_work *work = call_state(call)->work;
+    stats->memory_bytes_out = work->heap_bytes;
+    if (work->cores != NULL)
+        (void)render(stats, work);
+    call_return(call);
+}
+
+/* ---- the round ---- */
+
+static void stats_at_core(struct pdb_call *call);
+
+static void stats_step(struct pdb_call *call)
+{
+    struct call_state *s = call_state(call);
+    struct pdb_stats *stats = container_of(call, struct pdb_stats, call);
+    struct stats_work *work = s->work;
+    while (work->next < s->catalog->count) {
+        uint32_t i = work->next++;
+        const struct catalog_entry *entry = s->catalog->entries[i];
+        if (catalog_owner(&entry->uuid, call->db->core_count) == s->here->id) {
+            const struct shard *shard = shard_find(s->here, &entry->uuid);
+            if (shard != NULL)
+                add_shard(work, i, shard, stats);
+        }
+        if (i % 64 == 63 && reactor_slice_over(s->here->r)) {
+            call_again(call);
+            return;
+        }
+    }
+    if (s->here->id + 1 < call->db->core_count)
+        (void)call_send(call, s->here->id + 1, stats_at_core);
+    else
+        (void)call_send(call, s->home->id, stats_home);
+}
+
+static void stats_at_core(struct pdb_call *call)
+{
+    struct call_state *s = call_state(call);
+    struct pdb_stats *stats = container_of(call, struct pdb_stats, call);
+    struct stats_work *work = s->work;
+    struct trail trail = {0};
+    work->next = 0;
+    work->heap_bytes += s->here->r->heap.bytes_used;
+    stats->poisoned_out = stats->poisoned_out || wal_poisoned(s->here->wal);
+    stats->disk_full_out =
+        stats->disk_full_out || wal_room(s->here->wal, false, &trail) == PDB_RESOURCE_EXHAUSTED;
+    if (work->cores != NULL)
+        copy_metrics(s->here, work->cores[s->here->id]);
+    call_run(call, stats_step);
+}
+
+static int make_room(struct pdb_call *call, struct stats_work *work)
+{
+    struct call_state *s = call_state(call);
+    unsigned cores = call->db->core_count;
+    work->cores = arena_calloc(call->arena, cores, sizeof(struct metrics *));
+    for (unsigned i = 0; work->cores != NULL && i < cores; i++)
+        if ((work->cores[i] = arena_alloc(call->arena, sizeof(struct metrics))) == NULL)
+            return call_no_memory(call);
+    uint32_t count = s->catalog->count;
+    uint32_t named = count < METRICS_COLLECTIONS_MAX ? count : (uint32_t)METRICS_COLLECTIONS_MAX;
+    work->collection_count = named + (count > named);
+    work->collections =
+        arena_calloc(call->arena, (size_t)named + 1, sizeof(struct metrics_collection));
+    if (work->cores == NULL || work->collections == NULL)
+        return call_no_memory(call);
+    for (uint32_t i = 0; i < named; i++)
+        work->collections[i].name = s->catalog->entries[i]->config.name;
+    work->collections[named].name = TEXT_LIT("other");
+    return 0;
+}
+
+void pdb_stats_start(struct pdb_stats *stats)
+{
+    struct pdb_call *call = &stats->call;
+    if (!call_begin(call))
+        return;
+    struct call_state *s = call_state(call);
+    stats->collections_out = s->here->catalog->count;
+    stats->records_out = stats->memory_bytes_out = 0;
+    stats->poisoned_out = stats->disk_full_out = false;
+    stats->metrics_out = (struct pdb_text){NULL, 0};
+    s->catalog = s->here->catalog;
+    catalog_hold(s->here, s->catalog);
+    struct stats_work *work = arena_new(call->arena, struct stats_work);
+    if (work == NULL || (stats->want_metrics && make_room(call, work) < 0)) {
+        (void)call_no_memory(call);
+        call_return(call);
+        return;
+    }
+    s->work = work;
+    s->touring = true;
+    (void)call_send(call, 0, stats_at_core);
+}
