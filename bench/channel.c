@@ -165,8 +165,9 @@ static int tls_start(struct channel *channel, const struct endpoint *endpoint)
     /* An address is checked as such, a name also chooses the certificate (SNI). */
     X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
     bool is_address = X509_VERIFY_PARAM_set1_ip_asc(param, endpoint->host) == 1;
-    if (!is_address && (SSL_set1_host(ssl, endpoint->host) != 1 ||
-                        SSL_set_tlsext_host_name(ssl, endpoint->host) != 1))
+    char name[sizeof(endpoint->host)];
+    memcpy(name, endpoint->host, sizeof(name)); /* the macro for SNI wants it without const */
+    if (!is_address && (SSL_set1_host(ssl, name) != 1 || SSL_set_tlsext_host_name(ssl, name) != 1))
         return PDB_RESOURCE_EXHAUSTED;
     if (SSL_set_fd(ssl, channel->fd) != 1)
         return PDB_RESOURCE_EXHAUSTED;

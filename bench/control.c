@@ -63,8 +63,8 @@ int control_drop(const struct options *options, const struct endpoint *endpoint,
     if (options->protocol == PROTOCOL_GRPC) {
         char name[NAME_COPY];
         (void)snprintf(name, sizeof(name), "%s", options->collection);
-        Proximadb__V1__DeleteCollectionRequest request =
-            PROXIMADB__V1__DELETE_COLLECTION_REQUEST__INIT;
+        Proximadb__V1__DeleteCollectionRequest request;
+        proximadb__v1__delete_collection_request__init(&request);
         request.collection = name;
         rc = call_grpc(endpoint, "DeleteCollection", &request.base, arena, &reply, trail);
     } else {
@@ -92,7 +92,8 @@ static int create_grpc(const struct options *options, const struct endpoint *end
 {
     char name[NAME_COPY];
     (void)snprintf(name, sizeof(name), "%s", options->collection);
-    Proximadb__V1__CreateCollectionRequest request = PROXIMADB__V1__CREATE_COLLECTION_REQUEST__INIT;
+    Proximadb__V1__CreateCollectionRequest request;
+    proximadb__v1__create_collection_request__init(&request);
     request.name = name;
     request.dimension = (uint32_t)dimension;
     request.metric = (Proximadb__V1__Metric)options->metric; /* the same numbers */
@@ -137,7 +138,8 @@ struct pdb_text control_info(const struct options *options, const struct endpoin
     struct pdb_text info = {0};
     int rc = 0;
     if (options->protocol == PROTOCOL_GRPC) {
-        const Proximadb__V1__GetInfoRequest request = PROXIMADB__V1__GET_INFO_REQUEST__INIT;
+        Proximadb__V1__GetInfoRequest request;
+        proximadb__v1__get_info_request__init(&request);
         rc = call_grpc(endpoint, "GetInfo", &request.base, arena, &reply, NULL);
         if (rc == 0 && reply.code == CODE_OK) {
             Proximadb__V1__GetInfoResponse *response = proximadb__v1__get_info_response__unpack(

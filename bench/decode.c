@@ -280,7 +280,7 @@ int decode_rest_error(int http_status, struct pdb_text reply, struct arena *aren
                       char *message_out, size_t message_bytes)
 {
     struct json_reader r;
-    struct pdb_text key;
+    struct pdb_text key = {0};
     struct pdb_text text;
     bool outer = true;
     bool inner = true;

@@ -25,12 +25,13 @@ static size_t make_search(char *out)
     Proximadb__V1__SearchHit *list[3] = {&hits[0], &hits[1], &hits[2]};
     static char ids[3][24] = {"42", "4294967294", "not a number"};
     for (unsigned i = 0; i < 3; i++) {
-        hits[i] = (Proximadb__V1__SearchHit)PROXIMADB__V1__SEARCH_HIT__INIT;
+        proximadb__v1__search_hit__init(&hits[i]);
         hits[i].id = ids[i];
         hits[i].score = 0.5f + (float)i;
         hits[i].version = 77;
     }
-    Proximadb__V1__SearchResponse response = PROXIMADB__V1__SEARCH_RESPONSE__INIT;
+    Proximadb__V1__SearchResponse response;
+    proximadb__v1__search_response__init(&response);
     response.n_results = 3;
     response.results = list;
     response.took_us = 1;
@@ -84,7 +85,8 @@ static void writes_say_how_many_rows_in_both_doors(void **state)
     char reply[64];
     struct arena arena = {0};
     uint64_t written = 0;
-    Proximadb__V1__WriteResponse response = PROXIMADB__V1__WRITE_RESPONSE__INIT;
+    Proximadb__V1__WriteResponse response;
+    proximadb__v1__write_response__init(&response);
     response.upserted = 300;
     size_t len = pack(&response.base, reply);
     assert_int_equal(decode_write(true, (struct pdb_text){reply, len}, &arena, &written), 0);

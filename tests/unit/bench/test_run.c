@@ -20,6 +20,8 @@
 
 /* ---- a server: one thread that serves one connection after the other ---- */
 
+enum h2_mode { H2_ECHO, H2_EARLY_ERROR, H2_RESET, H2_TRAILERS_ONLY };
+
 struct peer {
     int listener;
     char url[32];
@@ -32,7 +34,7 @@ struct peer {
         close_after; /* requests after which a connection is closed, in the middle of the next; 0: never */
     unsigned connections, requests;
     uint64_t body_bytes, body_sum; /* of all requests */
-    int h2_mode;
+    enum h2_mode h2_mode;
 };
 
 static void *peer_main(void *arg)
@@ -133,8 +135,6 @@ static void h1_serve(struct peer *peer, int fd)
 }
 
 /* ---- HTTP/2 ---- */
-
-enum h2_mode { H2_ECHO, H2_EARLY_ERROR, H2_RESET, H2_TRAILERS_ONLY };
 
 static const char grpc_reply[] = "\0\0\0\0\2\x08\x07";
 enum { GRPC_REPLY_BYTES = 7 };
@@ -317,12 +317,16 @@ static int go(struct fixture *fx)
     return rc;
 }
 
+static const char chunked[] = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                              "2\r\nhe\r\n3;x=y\r\nllo\r\n0\r\nt: v\r\n\r\n";
+static const char not_found[] = "HTTP/1.1 404 Not Found\r\ncontent-length: 47\r\n\r\n"
+                                "{\"error\":{\"code\":\"NOT_FOUND\",\"message\":\"gone\"}}";
+
 static void every_framing_of_a_reply_is_read_however_it_is_cut(void **state)
 {
     static const char *const replies[] = {
         "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3;x=y\r\nllo\r\n0\r\nt: "
-        "v\r\n\r\n",
+        chunked,
         "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length:5\r\n\r\nhello",
         "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nhello",
         "HTTP/1.0 200 OK\r\n\r\nhello",
@@ -373,8 +377,7 @@ static void http_errors_are_counted_by_code_with_their_first_message(void **stat
 {
     static const char *const replies[] = {
         "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
-        "HTTP/1.1 404 Not Found\r\ncontent-length: 47\r\n\r\n"
-        "{\"error\":{\"code\":\"NOT_FOUND\",\"message\":\"gone\"}}",
+        not_found,
         "HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n",
     };
     struct fixture *fx = *state;
