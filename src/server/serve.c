@@ -19,8 +19,6 @@
 
 #include "base/no_libc_heap.h"
 
-extern char **environ;
-
 static int core_start(struct pdb *db, struct reactor *r, void *arg, struct pdb_error *error)
 {
     return transport_core_start(arg, db, r, error);
