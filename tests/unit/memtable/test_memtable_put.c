@@ -52,6 +52,20 @@ static void of_two_rows_with_one_version_the_later_counts(void **state)
     memtable_free(m);
 }
 
+static void a_snapshot_of_the_newest_does_not_see_later_writes(void **state)
+{
+    (void)state;
+    struct memtable *m = memtable_of(NULL, 0);
+    put_one(m, 1, 3, 30);
+    put_one(m, 2, 3, 40);
+    struct memtable_snapshot *s = snapshot_of(m, UINT64_MAX, 0);
+    put_one(m, 1, 4, 31);
+    delete_one(m, 2, 5);
+    assert_int_equal(count_rows(s, NULL), 2);
+    memtable_snapshot_release(s);
+    memtable_free(m);
+}
+
 static void deletes_take_no_rows_and_unknown_ids_are_no_error(void **state)
 {
     (void)state;
@@ -285,6 +299,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_read_sees_the_newest_row_at_its_version),
         cmocka_unit_test(of_two_rows_with_one_version_the_later_counts),
+        cmocka_unit_test(a_snapshot_of_the_newest_does_not_see_later_writes),
         cmocka_unit_test(deletes_take_no_rows_and_unknown_ids_are_no_error),
         cmocka_unit_test(rows_without_fields_or_metadata_are_rows),
         cmocka_unit_test(one_reservation_covers_rows_of_any_sizes),
