@@ -250,15 +250,25 @@ static const char *keep_text(struct pdb *db, const char *text)
     return arena_copy_text(&db->texts, text, strlen(text)).ptr;
 }
 
-static void set_defaults(struct pdb_options *o)
+int pdb_core_count(const struct pdb_options *options, unsigned *count_out)
 {
-    if (o->cores == 0) {
+    unsigned count = options->cores;
+    if (count > REACTOR_MAX)
+        return PDB_INVALID_ARGUMENT;
+    if (count == 0) {
         long cores = sysconf(_SC_NPROCESSORS_ONLN);
         cpu_set_t set;
         if (sched_getaffinity(0, sizeof(set), &set) == 0)
             cores = CPU_COUNT(&set);
-        o->cores = cores < 1 ? 1 : cores > REACTOR_MAX ? REACTOR_MAX : (unsigned)cores;
+        count = cores < 1 ? 1 : cores > REACTOR_MAX ? REACTOR_MAX : (unsigned)cores;
     }
+    *count_out = count;
+    return 0;
+}
+
+static void set_defaults(struct pdb_options *o)
+{
+    (void)pdb_core_count(o, &o->cores); /* too many are refused before */
     if (o->memory_limit == 0)
         o->memory_limit = memory_default_limit();
     if (o->wal_segment_bytes == 0)
