@@ -323,7 +323,8 @@ static void on_drain(struct reactor *here, struct mail *mail)
         return;
     core->draining = true;
     close_listeners(core);
-    h2o_context_request_shutdown(&core->priv->h2o);
+    /* h2o_context_request_shutdown is not called: it starts a timer of h2o's own HTTP/2, which then cannot be
+     * disposed of. on_request closes after the answer, the sweep what is idle. */
     list_each_safe(link, following, &core->priv->connections)
     {
         struct connection *c = container_of(link, struct connection, link);
