@@ -1,0 +1,111 @@
+#include "base/heap.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void every_byte_taken_is_given_back(void **state)
+{
+    (void)state;
+    struct heap heap = {.bytes_max = 0};
+    void *blocks[6];
+    blocks[0] = heap_alloc(&heap, 100);
+    blocks[1] = heap_calloc(&heap, 10, 30);
+    blocks[2] = heap_alloc_aligned(&heap, 4096, 5000);
+    blocks[3] = heap_copy_text(&heap, "text", 3);
+    blocks[4] = heap_alloc(&heap, 0);
+    blocks[5] = heap_realloc(&heap, NULL, 10);
+    assert_true(heap.bytes_used >= 100 + 300 + 5000 + 4 + 10);
+    assert_int_equal((uintptr_t)blocks[2] % 4096, 0);
+    assert_string_equal(blocks[3], "tex");
+    for (size_t i = 0; i < 300; i++)
+        assert_int_equal(((char *)blocks[1])[i], 0);
+    blocks[0] = heap_realloc(&heap, blocks[0], 100000);
+    assert_true(heap.bytes_used >= 105000);
+    size_t peak = heap.bytes_peak;
+    blocks[0] = heap_realloc(&heap, blocks[0], 10);
+    assert_true(heap.bytes_used < 10000);
+    assert_int_equal(heap.bytes_peak, peak);
+    for (size_t i = 0; i < 6; i++) {
+        assert_non_null(blocks[i]);
+        heap_free(&heap, blocks[i]);
+    }
+    heap_free(&heap, NULL);
+    assert_int_equal(heap.bytes_used, 0);
+    assert_true(heap.allocation_count >= 7);
+}
+
+static void the_limit_refuses_and_leaves_blocks_as_they_were(void **state)
+{
+    (void)state;
+    struct heap heap = {.bytes_max = 4096};
+    char *block = heap_alloc(&heap, 3000);
+    assert_non_null(block);
+    memset(block, 'x', 3000);
+    assert_null(heap_alloc(&heap, 2000));
+    assert_null(heap_calloc(&heap, 2, 1000));
+    assert_null(heap_alloc_aligned(&heap, 64, 2000));
+    assert_null(heap_realloc(&heap, block, 6000));
+    assert_int_equal(block[2999], 'x');
+    char *more = heap_alloc(&heap, 500);
+    assert_non_null(more);
+    heap_free(&heap, more);
+    heap_free(&heap, block);
+    assert_non_null(block = heap_alloc(&heap, 4000));
+    heap_free(&heap, block);
+    assert_int_equal(heap.bytes_used, 0);
+}
+
+static void the_chosen_allocation_fails_and_all_after_it(void **state)
+{
+    (void)state;
+    struct heap heap = {.fail_at = 3};
+    void *a = heap_alloc(&heap, 1), *b = heap_calloc(&heap, 1, 1);
+    assert_non_null(a);
+    assert_non_null(b);
+    assert_null(heap_alloc(&heap, 1));
+    assert_null(heap_realloc(&heap, a, 100));
+    assert_null(heap_alloc_aligned(&heap, 16, 1));
+    assert_null(heap_copy_text(&heap, "a", 1));
+    heap.fail_at = 0;
+    void *c = heap_alloc(&heap, 1);
+    assert_non_null(c);
+    heap_free(&heap, a);
+    heap_free(&heap, b);
+    heap_free(&heap, c);
+    assert_int_equal(heap.bytes_used, 0);
+}
+
+static void products_that_overflow_are_refused(void **state)
+{
+    (void)state;
+    struct heap heap = {.bytes_max = 0};
+    assert_null(heap_calloc(&heap, SIZE_MAX / 2, 3));
+    assert_null(heap_copy_text(&heap, NULL, SIZE_MAX));
+}
+
+static void no_heap_means_no_counting(void **state)
+{
+    (void)state;
+    char *block = heap_alloc(NULL, 10);
+    block = heap_realloc(NULL, block, 100);
+    assert_non_null(block);
+    heap_free(NULL, block);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_byte_taken_is_given_back),
+        cmocka_unit_test(the_limit_refuses_and_leaves_blocks_as_they_were),
+        cmocka_unit_test(the_chosen_allocation_fails_and_all_after_it),
+        cmocka_unit_test(products_that_overflow_are_refused),
+        cmocka_unit_test(no_heap_means_no_counting),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
