@@ -36,8 +36,8 @@ static int read_file(const char *path, struct arena *arena, struct pdb_text *tex
 static int read_report(const char *path, struct arena *arena, struct doc_value *root_out,
                        struct trail *trail)
 {
-    struct pdb_text text;
-    struct pdb_text doc;
+    struct pdb_text text = {0};
+    struct pdb_text doc = {0};
     struct json_reader reader;
     int rc = read_file(path, arena, &text, trail);
     if (rc < 0)
