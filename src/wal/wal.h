@@ -160,7 +160,7 @@ void wal_append(struct wal *w, struct wal_append_op *op);
 bool wal_congested(const struct wal *w);
 bool wal_poisoned(const struct wal *w);
 /* 0, or PDB_RESOURCE_EXHAUSTED (507) while the disk is full: checked before a write is prepared. Deletes may
- * pass (rule W17). PDB_UNAVAILABLE: poisoned. */
+ * pass (rule W18). PDB_UNAVAILABLE: poisoned. */
 int wal_room(struct wal *w, bool delete_only, struct trail *trail);
 /* Everything appended so far durable, whatever its sync mode; `done` as for an append. `batch` is not
  * read. */

@@ -15,7 +15,7 @@
  * Order. Records reach the disk in the order of wal_append, and successes are told in that order even when a weak mode
  * could be answered earlier: a collection may change its mode while writes are under way, and a shard shows rows in the
  * order of versions. A refusal takes everything that was queued behind it along, because these writes may carry later
- * versions of the same shard, and a version that is missing in the log is damage (rule W11).
+ * versions of the same shard, and a version that is missing in the log is damage (rule W13).
  *
  * Limits. The queue holds pointers, no copies: it is bounded by the bytes that it would encode to. What finds it full waits
  * at its sender's memory for a second at most. */

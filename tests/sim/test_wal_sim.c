@@ -302,9 +302,10 @@ int main(int argc, char **argv)
             count = strtoull(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--verbose") == 0)
             verbose = true;
-        else
-            return fprintf(stderr, "usage: %s [--seed FIRST] [--count N] [--verbose]\n", argv[0]),
-                   2;
+        else {
+            fprintf(stderr, "usage: %s [--seed FIRST] [--count N] [--verbose]\n", argv[0]);
+            return 2;
+        }
     }
     for (uint64_t seed = first; seed < first + count; seed++) {
         const char *wrong = run_seed(seed, verbose);
