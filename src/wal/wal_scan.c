@@ -253,7 +253,7 @@ static int read_segment_header(struct wal_scan *scan, uint32_t log, uint32_t seg
     if (s->file_bytes < WAL_SEGMENT_HEADER_BYTES)
         return damaged(scan, trail, "shorter than a segment's header");
     for (int attempt = 0; attempt < 2 && verdict == WAL_INVALID; attempt++) {
-        const uint8_t *bytes;
+        const uint8_t *bytes = NULL;
         scan->window.len = 0;
         rc = window_get(scan, 0, WAL_SEGMENT_HEADER_BYTES, &bytes, trail);
         if (rc < 0)
@@ -312,7 +312,7 @@ static int body_matches(struct walk *walk, uint64_t offset, const struct wal_rec
     uint32_t crc = 0;
     for (uint64_t done = 0; done < record->body_len;) {
         uint64_t piece = min_u64(BODY_VIEW, record->body_len - done);
-        const uint8_t *bytes;
+        const uint8_t *bytes = NULL;
         int rc = window_get(walk->scan, offset + done, piece, &bytes, walk->trail);
         if (rc < 0)
             return rc;
@@ -352,7 +352,7 @@ static int walk_records(struct walk *walk, const struct wal_scan_point *at,
     *valid_out = false;
     for (uint32_t i = 0; i < group->record_count; i++) {
         struct wal_record_header record;
-        const uint8_t *bytes;
+        const uint8_t *bytes = NULL;
         uint64_t view = min_u64(HEADER_VIEW, end - offset), lsn = group->first_lsn + i;
         int rc = window_get(scan, offset, view, &bytes, walk->trail);
         if (rc < 0)
@@ -391,7 +391,7 @@ static int try_group(struct walk *walk, const struct wal_scan_point *at, unsigne
     int rc = window_open(scan, walk->log, at->segment, walk->trail);
     if (rc < 0 || at->offset + WAL_GROUP_HEADER_BYTES > s->file_bytes)
         return rc;
-    const uint8_t *bytes;
+    const uint8_t *bytes = NULL;
     uint64_t view = min_u64(HEADER_VIEW, s->file_bytes - at->offset);
     rc = window_get(scan, at->offset, view, &bytes, walk->trail);
     if (rc < 0)
@@ -528,7 +528,7 @@ static int look_behind_in(struct walk *walk, uint32_t segment)
     uint64_t offset = segment == log->end.segment ? log->end.offset : WAL_SEGMENT_HEADER_BYTES;
     for (; offset < s->file_bytes; offset += WAL_BLOCK_BYTES_MIN) {
         uint64_t view = min_u64(WAL_BLOCK_BYTES_MIN, s->file_bytes - offset);
-        const uint8_t *bytes;
+        const uint8_t *bytes = NULL;
         struct wal_group_header group;
         rc = window_get(scan, offset, view, &bytes, walk->trail);
         if (rc < 0)
