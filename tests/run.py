@@ -123,15 +123,14 @@ def run_pytest(build: Path, paths: list[str]) -> Tally:
     return tally
 
 
-def run_tidy() -> Tally:
-    tidy = "tests/tidy"
+def run_tidy(build: Path) -> Tally:
     sources = [name for name in PYTHON_SOURCES if any((ROOT / name).rglob("*.py"))]
     commands = [
-        [sys.executable, f"{tidy}/tidy_layers.py"],
-        [sys.executable, f"{tidy}/tidy_headers.py"],
-        [sys.executable, f"{tidy}/tidy_functions.py"],
-        [sys.executable, f"{tidy}/tidy_text.py"],
-        [f"{tidy}/tidy_format.sh"],
+        [sys.executable, "-m", "tests.tidy.tidy_layers"],
+        [sys.executable, "-m", "tests.tidy.tidy_headers", str(build)],
+        [sys.executable, "-m", "tests.tidy.tidy_functions"],
+        [sys.executable, "-m", "tests.tidy.tidy_text"],
+        ["tests/tidy/tidy_format.sh"],
         [sys.executable, "-m", "ruff", "format", "--check", "-q", *sources],
         [sys.executable, "-m", "ruff", "check", "-q", *sources],
         [sys.executable, "-m", "mypy", "--no-error-summary", "tests"],
@@ -160,7 +159,7 @@ def main() -> int:
         elif runner == "python":
             tally = run_pytest(build, arguments.path)
         else:
-            tally = run_tidy()
+            tally = run_tidy(build)
         print(f"{runner}: {tally.passed} passed, {tally.failed} failed", flush=True)
         total.add(tally)
     print(f"{total.passed} passed, {total.failed} failed")
