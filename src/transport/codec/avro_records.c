@@ -68,7 +68,8 @@ static int take_long(struct avro_records_decoder *d, const char *member, int64_t
     return fail(d, member, "a number of more than 64 bits");
 }
 
-static int take_bytes(struct avro_records_decoder *d, const char *member, struct pdb_text *bytes_out)
+static int take_bytes(struct avro_records_decoder *d, const char *member,
+                      struct pdb_text *bytes_out)
 {
     int64_t len = 0;
     int rc = take_long(d, member, &len);
@@ -81,7 +82,8 @@ static int take_bytes(struct avro_records_decoder *d, const char *member, struct
     return 0;
 }
 
-static int take_string(struct avro_records_decoder *d, const char *member, struct pdb_text *text_out)
+static int take_string(struct avro_records_decoder *d, const char *member,
+                       struct pdb_text *text_out)
 {
     int rc = take_bytes(d, member, text_out);
     if (rc == 0 && utf8_invalid_at(text_out->ptr, text_out->len) != text_out->len)
@@ -152,8 +154,8 @@ static int take_vector(struct avro_records_decoder *d, struct pdb_record *r)
             return fail(d, "vectors", "field '%.*s' is given twice",
                         field.len < 64 ? (int)field.len : 64, field.ptr);
     size_t size = r->vector_count * sizeof(struct pdb_vector);
-    struct pdb_vector *grown = arena_grow(d->arena, (void *)(uintptr_t)r->vectors, size,
-                                          size + sizeof(struct pdb_vector));
+    struct pdb_vector *grown =
+        arena_grow(d->arena, (void *)(uintptr_t)r->vectors, size, size + sizeof(struct pdb_vector));
     if (grown == NULL)
         return no_memory(d);
     grown[r->vector_count] = (struct pdb_vector){.field = field,
@@ -240,9 +242,8 @@ static int next_block(struct avro_records_decoder *d)
     if (rc < 0)
         return rc;
     if (d->block_left > d->limits->batch_records - d->count)
-        return trail_add(d->trail, PDB_INVALID_ARGUMENT,
-                         "%s: more than limits.batch_records (%u)", d->name,
-                         d->limits->batch_records);
+        return trail_add(d->trail, PDB_INVALID_ARGUMENT, "%s: more than limits.batch_records (%u)",
+                         d->name, d->limits->batch_records);
     if (d->block_left != 0)
         return 1;
     if (bytes_left(&d->at) != 0)
@@ -256,8 +257,8 @@ static int add_record(struct avro_records_decoder *d, const struct pdb_record *r
 {
     if (d->count == d->capacity) {
         uint32_t wanted = d->capacity != 0 ? d->capacity * 2 : RECORDS_FIRST;
-        struct pdb_record *grown = arena_grow(d->arena, d->records, d->capacity * sizeof(*grown),
-                                              wanted * sizeof(*grown));
+        struct pdb_record *grown =
+            arena_grow(d->arena, d->records, d->capacity * sizeof(*grown), wanted * sizeof(*grown));
         if (grown == NULL)
             return no_memory(d);
         d->records = grown;

@@ -18,14 +18,15 @@ struct avro_records_decoder {
     const char *name;         /* of the batch in error texts: "avro_records[3].id: ..." */
     struct trail *trail;
     struct bytes_reader at;
-    uint64_t block_left;          /* items of the block that are still to come */
-    const uint8_t *block_end;     /* of a block that told its size; else NULL */
+    uint64_t block_left;      /* items of the block that are still to come */
+    const uint8_t *block_end; /* of a block that told its size; else NULL */
     const uint8_t *body;
 };
 
 /* Nothing is read yet. Body, limits, name and trail must stay until the last step. */
-void avro_records_open(struct avro_records_decoder *d, struct arena *arena, const struct api_limits *limits,
-                       struct pdb_text body, const char *name, struct trail *trail);
+void avro_records_open(struct avro_records_decoder *d, struct arena *arena,
+                       const struct api_limits *limits, struct pdb_text body, const char *name,
+                       struct trail *trail);
 
 /* Decodes one record or the head of a block. 1: there is more; 0: the whole body is decoded, records and count are the batch; PDB_INVALID_ARGUMENT, PDB_RESOURCE_EXHAUSTED
  * with the trail told. */

@@ -29,11 +29,12 @@ static int check(const struct packed_batch *b, size_t count, const struct api_li
                          "packed.vectors: %zu bytes do not divide into %zu vectors of one size",
                          b->vectors.len, count);
     if (b->vector_bytes != 0 && b->vectors.len / count != b->vector_bytes)
-        return trail_add(
-            trail, PDB_INVALID_ARGUMENT,
-            "packed.vectors: %zu bytes are not %zu vectors of %zu bytes, which the field '%.*s' has",
-            b->vectors.len, count, b->vector_bytes, b->field.len < 64 ? (int)b->field.len : 64,
-            b->field.len != 0 ? b->field.ptr : "");
+        return trail_add(trail, PDB_INVALID_ARGUMENT,
+                         "packed.vectors: %zu bytes are not %zu vectors of %zu bytes, which the "
+                         "field '%.*s' has",
+                         b->vectors.len, count, b->vector_bytes,
+                         b->field.len < 64 ? (int)b->field.len : 64,
+                         b->field.len != 0 ? b->field.ptr : "");
     if (b->vectors.len / count > PDB_DIMENSION_MAX * sizeof(float))
         return trail_add(trail, PDB_INVALID_ARGUMENT,
                          "packed.vectors: %zu bytes for each vector: at most %zu",

@@ -10,10 +10,11 @@
 struct packed_batch {
     const struct pdb_text *ids; /* NULL: the server makes them */
     size_t id_count;
-    struct pdb_text vectors, field; /* a vector: dimension float32 little-endian, or packed bits */
+    struct pdb_text vectors, field;  /* a vector: dimension float32 little-endian, or packed bits */
     const struct pdb_text *metadata; /* documents; NULL or one per vector */
     size_t metadata_count;
-    size_t vector_bytes; /* of one vector, where the caller knows the field's dimension; 0: unknown */
+    size_t
+        vector_bytes; /* of one vector, where the caller knows the field's dimension; 0: unknown */
 };
 
 /* True if the batch says nothing of how many records it has: the caller must look up the field and set vector_bytes. */
@@ -21,7 +22,8 @@ bool packed_batch_needs_dimension(const struct packed_batch *batch);
 
 /* Records in the arena that point into the batch, with vectors of form PDB_VECTOR_BYTES (the engine knows metric and dimension). 0,
  * PDB_INVALID_ARGUMENT ("packed.vectors: ..."), PDB_RESOURCE_EXHAUSTED. */
-int packed_batch_records(const struct packed_batch *batch, struct arena *arena, const struct api_limits *limits,
-                         struct pdb_record **records_out, uint32_t *count_out, struct trail *trail);
+int packed_batch_records(const struct packed_batch *batch, struct arena *arena,
+                         const struct api_limits *limits, struct pdb_record **records_out,
+                         uint32_t *count_out, struct trail *trail);
 
 #endif

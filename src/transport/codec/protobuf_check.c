@@ -185,8 +185,7 @@ static int check_field(struct checker *c, const ProtobufCFieldDescriptor *field,
     return 0;
 }
 
-static int check(struct checker *c, const ProtobufCMessageDescriptor *type,
-                 struct pdb_text message)
+static int check(struct checker *c, const ProtobufCMessageDescriptor *type, struct pdb_text message)
 {
     uint32_t fields = 0;
     int rc = open_message(c, type, message);
@@ -242,8 +241,8 @@ void *protobuf_unpack(const ProtobufCMessageDescriptor *type, struct pdb_text me
     if (check(&c, type, message) < 0)
         return NULL;
     ProtobufCAllocator allocator = {alloc_in_arena, leave_to_arena, arena};
-    void *unpacked = protobuf_c_message_unpack(type, &allocator, message.len,
-                                               protobuf_reader_of(message).at);
+    void *unpacked =
+        protobuf_c_message_unpack(type, &allocator, message.len, protobuf_reader_of(message).at);
     if (unpacked == NULL) /* well-formed it is */
         (void)trail_add(trail, PDB_RESOURCE_EXHAUSTED, "no memory for the message");
     return unpacked;

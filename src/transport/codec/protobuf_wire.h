@@ -21,8 +21,9 @@ enum protobuf_wire_type {
 };
 
 enum {
-    PROTOBUF_DEPTH_MAX = 64,      /* messages within messages, the outermost included */
-    PROTOBUF_FIELDS_MAX = 1 << 21 /* of one message that is checked in one step, so that a step ends */
+    PROTOBUF_DEPTH_MAX = 64, /* messages within messages, the outermost included */
+    PROTOBUF_FIELDS_MAX =
+        1 << 21 /* of one message that is checked in one step, so that a step ends */
 };
 
 /* ---- reading ---- */
@@ -76,7 +77,7 @@ struct protobuf_writer {
     struct buffer out; /* failed: without memory */
     uint32_t depth;
     struct {
-        size_t body; /* where it begins in out */
+        size_t body;      /* where it begins in out */
         uint8_t reserved; /* bytes for the length before it */
     } open[PROTOBUF_OPEN_MAX];
 };
