@@ -151,11 +151,19 @@ static int check_text(const struct config_row *row, const char *text, size_t len
     return wanted == NULL ? 0 : complain(complaint, "expected %s; found %s", wanted, found);
 }
 
-static int check_unique(const struct config_list *list, struct config_complaint *complaint)
+/* Port 0 lets the system choose: two of them are two listeners. */
+static bool may_repeat(const struct config_row *row, const char *item)
+{
+    size_t len = strlen(item);
+    return strcmp(row->name, "server.listen") == 0 && len > 2 && strcmp(item + len - 2, ":0") == 0;
+}
+
+static int check_unique(const struct config_row *row, const struct config_list *list,
+                        struct config_complaint *complaint)
 {
     for (size_t i = 1; i < list->count; i++) {
         for (size_t j = 0; j < i; j++) {
-            if (strcmp(list->items[i], list->items[j]) == 0)
+            if (strcmp(list->items[i], list->items[j]) == 0 && !may_repeat(row, list->items[i]))
                 return complain(complaint, "expected different items; found \"%.*s\" twice",
                                 SHOWN_MAX, list->items[i]);
         }
@@ -173,7 +181,7 @@ int config_check_list(const struct config_row *row, const struct config_list *li
         if (rc < 0)
             return rc;
     }
-    return check_unique(list, complaint);
+    return check_unique(row, list, complaint);
 }
 
 /* A text that stands alone: copied, NULL when empty. */

@@ -456,6 +456,7 @@ static void addresses_are_numeric_with_a_port(void **state)
                 "*:5678; found \"example.com:1\"");
     must_refuse(fx, LIST("--listen=127.0.0.1:1", "--listen=127.0.0.1:1"), NULL,
                 "flag --listen: expected different items; found \"127.0.0.1:1\" twice");
+    must_load(fx, LIST("--listen=127.0.0.1:0", "--listen=127.0.0.1:0"), NULL);
 }
 
 static void origins_have_no_path(void **state)
