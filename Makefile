@@ -20,7 +20,7 @@ ARGS ?=
 VENV := .venv/installed
 CLANG := CC=clang-14
 
-.PHONY: run build test demo bench format format-check lint sanitize fuzz crash stress clean packages packages-test
+.PHONY: run build test demo bench build-clang format format-check lint sanitize fuzz crash stress clean packages packages-test
 
 run: build
 	exec build/proximadb serve $(ARGS)
@@ -48,8 +48,10 @@ format-check: packages-test $(VENV)
 	@tests/tidy/tidy_format.sh
 	@.venv/bin/ruff format -q --check . && .venv/bin/ruff check -q .
 
-lint: packages-test build-clang/build.ninja
+build-clang: packages-test build-clang/build.ninja
 	@ninja -C build-clang
+
+lint: build-clang
 	@tests/tidy/lint.sh build-clang $(if $(ALL),--all)
 
 sanitize: packages-test $(VENV) build-asan/build.ninja build-tsan/build.ninja

@@ -123,7 +123,7 @@ def test_a_header_that_needs_another_is_found(tmp_path: Path) -> None:
         ("/* " + "é" * 98 + " */", "104 columns"),
         ("int n; /* TODO: more */", "undone"),
         ('open("/home/me/file");', "one machine"),
-        ('connect("10.0.0.7");', "one machine"),
+        ('connect("10.20.30.7");', "one machine"),
         ("int n; ", "blanks"),
         ("/* " + "é" * 94 + " */", ""),
         ('open("/proc/self/root/x");', ""),

@@ -14,7 +14,7 @@ COLUMNS_MAX = 100
 UNDONE = re.compile(r"\b([T]ODO|[F]IXME|[X]XX|[H]ACK)\b")
 MACHINE = re.compile(
     r"(?<![\w.:/-])/(home|root|Users|work)/[\w.]"  # where only one machine has its files
-    r"|\b(10\.\d+|192\.168|172\.(1[6-9]|2\d|3[01]))\.\d+\.\d+\b"  # private addresses
+    r"|\b(10\.(?!0\.0\.)\d+|192\.168|172\.(1[6-9]|2\d|3[01]))\.\d+\.\d+\b"  # private addresses
 )
 SKIPPED = ("LICENSE", "tests/format/", "tests/tidy/test_tidy.py")
 
