@@ -2,10 +2,10 @@
  * Rules and reasons: the design essay in wal_append.c; bytes: docs/formats/wal.md; rule numbers:
  * docs/invariants.md.
  *
- * Life:  wal_scan (at start, any core, any number of logs) -> wal_open -> wal_append ... -> wal_close.
- * One write per group, one group in flight (depth 1): what is acknowledged is a prefix without holes.
- * The first error of a write or sync poisons the log: every waiter and all later appends get
- * PDB_UNAVAILABLE, for ever. */
+ * Life:  wal_scan (at start, any core, any number of logs) -> wal_open -> wal_append ... ->
+ * wal_close. One write per group, one group in flight (depth 1): what is acknowledged is a prefix
+ * without holes. The first error of a write or sync poisons the log: every waiter and all later
+ * appends get PDB_UNAVAILABLE, for ever. */
 #ifndef WAL_WAL_H
 #define WAL_WAL_H
 
@@ -69,11 +69,11 @@ struct wal_append_op {
     struct list_link link;
     const struct wal_batch *batch; /* and all it points to: must live until `done` */
     enum pdb_sync_mode sync;
-    /* 0: acknowledged as the sync mode promises. PDB_UNAVAILABLE: the log is poisoned, the outcome is
-     * unknown. PDB_RESOURCE_EXHAUSTED: no disk space or memory, too large, or the queue stayed full
-     * for 1 s; nothing was logged, and every append that was queued behind this one fails with it, so
-     * that no shard's versions get a hole. Called from the reactor's loop in append order, never from
-     * inside wal_append. The op may be reused inside. */
+    /* 0: acknowledged as the sync mode promises. PDB_UNAVAILABLE: the log is poisoned, the outcome
+     * is unknown. PDB_RESOURCE_EXHAUSTED: no disk space or memory, too large, or the queue stayed
+     * full for 1 s; nothing was logged, and every append that was queued behind this one fails with
+     * it, so that no shard's versions get a hole. Called from the reactor's loop in append order,
+     * never from inside wal_append. The op may be reused inside. */
     void (*done)(struct wal_append_op *op, int rc);
     uint64_t lsn; /* given when the record joins a group */
     /* the log's own state */
@@ -96,8 +96,8 @@ struct wal_place {
     uint64_t lsn;         /* its header is only valid at this one */
 };
 
-/* What the scan tells of each record, in log order, after checking the header and (when check_bodies)
- * the body. */
+/* What the scan tells of each record, in log order, after checking the header and (when
+ * check_bodies) the body. */
 struct wal_record_info {
     enum wal_record_type type;
     enum wal_encoding encoding;
@@ -109,8 +109,8 @@ struct wal_record_info {
 
 struct wal_scan; /* the logs of a data directory, read-only */
 
-/* `visit` sees every record of the logs with index % stride == first. Nonzero from it stops the scan
- * with that code. */
+/* `visit` sees every record of the logs with index % stride == first. Nonzero from it stops the
+ * scan with that code. */
 struct wal_scan_options {
     const char *const *dirs; /* "<wal dir>" each: its numbered subdirectories are the logs */
     size_t dir_count;
@@ -122,10 +122,11 @@ struct wal_scan_options {
     struct heap *heap; /* what the scan's memory is counted in; may be NULL */
 };
 
-/* Syncs and checks every log under the directories and finds each log's end. A torn tail is counted,
- * not an error. PDB_DATA_LOSS with file and offset: a valid group lies behind an invalid one, a file is
- * missing, foreign or damaged. PDB_FAILED_PRECONDITION: written by a newer version. PDB_UNAVAILABLE:
- * a file cannot be opened, synced or read. A directory that does not exist holds no logs. Blocks. */
+/* Syncs and checks every log under the directories and finds each log's end. A torn tail is
+ * counted, not an error. PDB_DATA_LOSS with file and offset: a valid group lies behind an invalid
+ * one, a file is missing, foreign or damaged. PDB_FAILED_PRECONDITION: written by a newer version.
+ * PDB_UNAVAILABLE: a file cannot be opened, synced or read. A directory that does not exist holds
+ * no logs. Blocks. */
 int wal_scan_open(struct io *io, const struct wal_scan_options *options, struct wal_scan **scan_out,
                   struct trail *trail);
 void wal_scan_close(struct wal_scan *scan);
@@ -136,21 +137,22 @@ struct wal_scan_stats {
 };
 void wal_scan_stats(const struct wal_scan *scan, struct wal_scan_stats *stats_out);
 
-/* Reads one record found by a scan of the same directories (maybe by another core's scan) and decodes it
- * into the arena: the batch's rows point into the arena. Verifies header and body. Blocks. */
+/* Reads one record found by a scan of the same directories (maybe by another core's scan) and
+ * decodes it into the arena: the batch's rows point into the arena. Verifies header and body.
+ * Blocks. */
 int wal_read_batch(struct wal_scan *scan, const struct wal_place *place, struct arena *arena,
                    struct wal_batch *batch_out, struct trail *trail);
 
 /* ---- writing ---- */
 
-/* Goes on behind what lies in this directory (cuts the torn tail off, syncs, starts a new segment) or
- * starts a new log. Start-up only: waits for its I/O. The log writes through r->io from then on. A full
- * disk is no error: see wal_room. PDB_FAILED_PRECONDITION: a filesystem whose sync cannot be trusted;
- * else as wal_scan_open. */
+/* Goes on behind what lies in this directory (cuts the torn tail off, syncs, starts a new segment)
+ * or starts a new log. Start-up only: waits for its I/O. The log writes through r->io from then on.
+ * A full disk is no error: see wal_room. PDB_FAILED_PRECONDITION: a filesystem whose sync cannot be
+ * trusted; else as wal_scan_open. */
 int wal_open(struct reactor *r, const struct wal_options *options, struct wal **wal_out,
              struct trail *trail);
-/* The caller has seen all its appends done. Writes what weak modes left over and the CLOSE record if the
- * log is sound (waits for its I/O), then frees. NULL is legal. */
+/* The caller has seen all its appends done. Writes what weak modes left over and the CLOSE record
+ * if the log is sound (waits for its I/O), then frees. NULL is legal. */
 void wal_close(struct wal *w);
 
 /* Queues. Records reach the disk in the order of the calls. The body is encoded into the group in
@@ -159,11 +161,11 @@ void wal_append(struct wal *w, struct wal_append_op *op);
 /* True if an append now would have to wait for room (the sender should hold its clients back). */
 bool wal_congested(const struct wal *w);
 bool wal_poisoned(const struct wal *w);
-/* 0, or PDB_RESOURCE_EXHAUSTED (507) while the disk is full: checked before a write is prepared. Deletes may
- * pass (rule W18). PDB_UNAVAILABLE: poisoned. */
+/* 0, or PDB_RESOURCE_EXHAUSTED (507) while the disk is full: checked before a write is prepared.
+ * Deletes may pass (rule W18). PDB_UNAVAILABLE: poisoned. */
 int wal_room(struct wal *w, bool delete_only, struct trail *trail);
-/* Everything appended so far durable, whatever its sync mode; `done` as for an append. `batch` is not
- * read. */
+/* Everything appended so far durable, whatever its sync mode; `done` as for an append. `batch` is
+ * not read. */
 void wal_flush(struct wal *w, struct wal_append_op *op);
 
 struct wal_stats {

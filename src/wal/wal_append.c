@@ -3,22 +3,25 @@
  *     wal_append -> waiting -> queue -> encoded into the group (lsn) -> group on disk -> done
  *                   1 s max    4 MiB    budgeted task                   wal_sync.c
  *
- * One group is written while the next one is built: depth 1, self-clocking. While the disk works on group g, whatever
- * arrives joins g+1, so sharing a flush needs no timer, and the more writers there are the larger the groups become.
- * Depth 2 was rejected: on a crash the second could be there without the first, and acknowledgements would need a
- * protocol that depth 1 gets for nothing (a prefix without holes).
+ * One group is written while the next one is built: depth 1, self-clocking. While the disk works on
+ * group g, whatever arrives joins g+1, so sharing a flush needs no timer, and the more writers
+ * there are the larger the groups become. Depth 2 was rejected: on a crash the second could be
+ * there without the first, and acknowledgements would need a protocol that depth 1 gets for nothing
+ * (a prefix without holes).
  *
- * Nothing is copied twice and nothing is allocated per record: a batch is encoded from the shard's rows straight into the
- * group's aligned buffer, with the checksum taken while the bytes are in the cache. A large batch is encoded in steps, so
- * that it never holds the reactor for longer than its slice; the group stays open until the record is whole.
+ * Nothing is copied twice and nothing is allocated per record: a batch is encoded from the shard's
+ * rows straight into the group's aligned buffer, with the checksum taken while the bytes are in the
+ * cache. A large batch is encoded in steps, so that it never holds the reactor for longer than its
+ * slice; the group stays open until the record is whole.
  *
- * Order. Records reach the disk in the order of wal_append, and successes are told in that order even when a weak mode
- * could be answered earlier: a collection may change its mode while writes are under way, and a shard shows rows in the
- * order of versions. A refusal takes everything that was queued behind it along, because these writes may carry later
- * versions of the same shard, and a version that is missing in the log is damage (rule W13).
+ * Order. Records reach the disk in the order of wal_append, and successes are told in that order
+ * even when a weak mode could be answered earlier: a collection may change its mode while writes
+ * are under way, and a shard shows rows in the order of versions. A refusal takes everything that
+ * was queued behind it along, because these writes may carry later versions of the same shard, and
+ * a version that is missing in the log is damage (rule W13).
  *
- * Limits. The queue holds pointers, no copies: it is bounded by the bytes that it would encode to. What finds it full waits
- * at its sender's memory for a second at most. */
+ * Limits. The queue holds pointers, no copies: it is bounded by the bytes that it would encode to.
+ * What finds it full waits at its sender's memory for a second at most. */
 #include "base/assert.h"
 #include "wal/wal_internal.h"
 
@@ -360,6 +363,14 @@ void wal_space_check(struct wal *w)
         w->low_space = (uint64_t)bytes < w->options.min_free_bytes;
 }
 
+/* No further segment can be made, and the one in use is nearly full. A single failure to make one
+ * ahead of its time refuses nobody. */
+static bool out_of_segments(const struct wal *w)
+{
+    return w->maker.error != 0 && w->ready_count < WAL_READY_TARGET &&
+           (w->current == NULL || w->current->size - w->current->offset < w->current->size / 4);
+}
+
 int wal_room(struct wal *w, bool delete_only, struct trail *trail)
 {
     if (w->poison != 0)
@@ -372,7 +383,7 @@ int wal_room(struct wal *w, bool delete_only, struct trail *trail)
         return trail_add_http(trail, PDB_RESOURCE_EXHAUSTED, 507,
                               "less than %" PRIu64 " bytes free for the log in %s",
                               w->options.min_free_bytes, w->dir);
-    if (w->maker.error != 0 && w->ready_count < WAL_READY_TARGET) {
+    if (out_of_segments(w)) {
         const char *name = strerrorname_np(-w->maker.error);
         return trail_add_http(trail, PDB_RESOURCE_EXHAUSTED, 507, "no new log segment in %s: %s",
                               w->dir, name != NULL ? name : "error");

@@ -1,16 +1,18 @@
-/* wal_avro.c: the body of a batch record in Avro binary (schema: proto/avro/wal_batch.avsc), through avro-c.
+/* wal_avro.c: the body of a batch record in Avro binary (schema: proto/avro/wal_batch.avsc),
+ * through avro-c.
  *
- * A row at a time goes through one generic value that is reused, so that a batch never stands in memory twice: its
- * texts and vectors are lent to the value, not copied, and the array framing around the rows (one block, then an empty
- * one) is written here. The result is what any Avro tool writes for the schema.
+ * A row at a time goes through one generic value that is reused, so that a batch never stands in
+ * memory twice: its texts and vectors are lent to the value, not copied, and the array framing
+ * around the rows (one block, then an empty one) is written here. The result is what any Avro tool
+ * writes for the schema.
  *
- * Reading distrusts the bytes: avro-c allocates what a length says before it looks whether so many bytes are there. So
- * a walk of our own first checks every length and count against the bytes present and finds where each row begins;
- * only then avro-c reads row by row. Rejected: handing the whole body to avro-c under a memory limit. It has
- * one allocator for the whole process.
+ * Reading distrusts the bytes: avro-c allocates what a length says before it looks whether so many
+ * bytes are there. So a walk of our own first checks every length and count against the bytes
+ * present and finds where each row begins; only then avro-c reads row by row. Rejected: handing the
+ * whole body to avro-c under a memory limit. It has one allocator for the whole process.
  *
- * A body says which schema wrote it by the fingerprint in the record's header; an unknown one is refused, never
- * guessed. */
+ * A body says which schema wrote it by the fingerprint in the record's header; an unknown one is
+ * refused, never guessed. */
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "base/heap.h"
@@ -21,7 +23,8 @@
 
 #include "base/no_libc_heap.h"
 
-/* Parsing Canonical Form of the schema, as the Avro specification defines it; what the fingerprint is taken over. */
+/* Parsing Canonical Form of the schema, as the Avro specification defines it; what the fingerprint
+ * is taken over. */
 const char wal_avro_schema_text[] =
     "{\"name\":\"proximadb.v1.WalBatch\",\"type\":\"record\",\"fields\":["
     "{\"name\":\"field_bytes\",\"type\":{\"type\":\"array\",\"items\":\"int\"}},"
@@ -149,7 +152,8 @@ static uint64_t text_bytes(size_t len)
     return long_bytes((int64_t)len) + len;
 }
 
-/* An array of `count` items is one block and the empty one; nothing but the latter when it is empty. */
+/* An array of `count` items is one block and the empty one; nothing but the latter when it is
+ * empty. */
 static uint64_t array_bytes(uint32_t count)
 {
     return 1 + (count != 0 ? long_bytes(count) : 0);
@@ -262,8 +266,9 @@ static int64_t take_long(struct bytes_reader *r)
     return 0;
 }
 
-/* Items of the next block of an array, 0 at the end. Every item of ours has at least a byte, so that a count above the
- * bytes left is a lie. Blocks may be written with a negative count and their size. */
+/* Items of the next block of an array, 0 at the end. Every item of ours has at least a byte, so
+ * that a count above the bytes left is a lie. Blocks may be written with a negative count and their
+ * size. */
 static uint64_t take_block(struct bytes_reader *r)
 {
     int64_t count = take_long(r);

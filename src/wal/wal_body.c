@@ -1,14 +1,18 @@
-/* wal_body.c: the body of a batch record in the binary encoding, and the switch between the encodings.
+/* wal_body.c: the body of a batch record in the binary encoding, and the switch between the
+ * encodings.
  *
  *     head    field_count u32, row_count u32, field_bytes u32 x field_count, zeros up to 64 bytes
- *     row     on a 64-byte boundary: len u32 (of the whole row), flags u32, created, updated, expires i64,
- *             present u64 (bit f: the row has a vector of field f), id_len u32, metadata_len u32, id, metadata,
+ *     row     on a 64-byte boundary: len u32 (of the whole row), flags u32, created, updated,
+ * expires i64,
+ *             present u64 (bit f: the row has a vector of field f), id_len u32, metadata_len u32,
+ * id, metadata,
  *             zeros up to 64 bytes, then each present vector, each padded to 64 bytes
  *
- * Rows are whole and in order, not split into columns: the encoder walks the batch once, each row is checksummed while
- * it is in the cache, and a step can stop behind any vector-sized piece. Vectors lie on 64-byte boundaries so that
- * replay reads them in place. For 768 floats the padding costs 0 bytes, for tiny vectors up to 60 each; the log is short-lived, so
- * that is cheaper than copying on replay.
+ * Rows are whole and in order, not split into columns: the encoder walks the batch once, each row
+ * is checksummed while it is in the cache, and a step can stop behind any vector-sized piece.
+ * Vectors lie on 64-byte boundaries so that replay reads them in place. For 768 floats the padding
+ * costs 0 bytes, for tiny vectors up to 60 each; the log is short-lived, so that is cheaper than
+ * copying on replay.
  *
  * The version is the record's: all rows of a batch carry it. */
 #include "base/assert.h"

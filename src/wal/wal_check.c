@@ -1,13 +1,14 @@
 /* wal_check.c: reads every log whole, for `proximadb check`.
  *
- * Everything that recovery would look at and more: each body is decoded, and each log is read even if another one is
- * damaged. One JSON object per finding:
+ * Everything that recovery would look at and more: each body is decoded, and each log is read even
+ * if another one is damaged. One JSON object per finding:
  *
  *     {"severity":"damage","file":"...","offset":4096,"text":"..."}     data is lost or in doubt
- *     {"severity":"info","file":"...","text":"..."}                     torn tail of an unclean stop
+ *     {"severity":"info","file":"...","text":"..."}                     torn tail of an unclean
+ * stop
  *
- * Nothing is changed. Torn bytes are no damage: they were never acknowledged (or are the honest limit of one copy,
- * docs/invariants.md). */
+ * Nothing is changed. Torn bytes are no damage: they were never acknowledged (or are the honest
+ * limit of one copy, docs/invariants.md). */
 #include "base/buffer.h"
 #include "base/json.h"
 #include "wal/wal_internal.h"

@@ -1,24 +1,32 @@
 /* wal_format.c: headers of the log, from structs to bytes and back.
  *
- *     segment   one 4 KiB block            magic crc format header_len flags block_bytes log segment seq size
- *     group     64 bytes                   magic crc header_len flags records group_seq first_lsn time body_len prev
- *     record    128 bytes                  crc header_len flags len body_len type encoding collection shard ...
+ *     segment   one 4 KiB block            magic crc format header_len flags block_bytes log
+ * segment seq size
+ *     group     64 bytes                   magic crc header_len flags records group_seq first_lsn
+ * time body_len prev
+ *     record    128 bytes                  crc header_len flags len body_len type encoding
+ * collection shard ...
  *
  * Three properties are bought with the checksums, and each has its test in test_wal_format.c:
  *
- * 1. A header is valid in one place only. The sum of a group is seeded with (segment uuid, group_seq), the sum of a
- *    record with (segment uuid, lsn). The lsn of a record is not stored but follows from its group, so a record that
- *    was moved, or bytes that a user sent and that look like a record, fit nowhere. A recycled file gets a new uuid,
+ * 1. A header is valid in one place only. The sum of a group is seeded with (segment uuid,
+ * group_seq), the sum of a
+ *    record with (segment uuid, lsn). The lsn of a record is not stored but follows from its group,
+ * so a record that
+ *    was moved, or bytes that a user sent and that look like a record, fit nowhere. A recycled file
+ * gets a new uuid,
  *    hence its old bytes need no wiping.
- * 2. The record's header covers the checksum of its body, not the body. So the body's sum can be computed by any core,
+ * 2. The record's header covers the checksum of its body, not the body. So the body's sum can be
+ * computed by any core,
  *    in steps, while it is copied, before anybody knows the lsn.
  * 3. The padding behind the records is covered by nothing: rot there must not cost an intact group.
  *
- * Headers grow at their end. Readers take what they know from the front and include the rest in the sum; a fatal flag
- * forbids even that. The crc lies at the front, so that growing never moves it.
+ * Headers grow at their end. Readers take what they know from the front and include the rest in the
+ * sum; a fatal flag forbids even that. The crc lies at the front, so that growing never moves it.
  *
- * Rejected: one checksum over the whole group. It would have to be computed after the lsn is known, on the core that
- * owns the log, in one long step, and one flipped bit would lose the other batches of the group. */
+ * Rejected: one checksum over the whole group. It would have to be computed after the lsn is known,
+ * on the core that owns the log, in one long step, and one flipped bit would lose the other batches
+ * of the group. */
 #include "wal/wal_format.h"
 
 #include "base/bytes.h"

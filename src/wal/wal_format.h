@@ -1,9 +1,9 @@
-/* The bytes of the log as a pure function: headers of segments, groups and records, and the bodies of batches.
- * No I/O, no clock, no allocation but the caller's arena. Layout: docs/formats/wal.md; rules W1 to W6 of
- * docs/invariants.md.
+/* The bytes of the log as a pure function: headers of segments, groups and records, and the bodies
+ * of batches. No I/O, no clock, no allocation but the caller's arena. Layout: docs/formats/wal.md;
+ * rules W1 to W6 of docs/invariants.md.
  *
- * Every reader here takes bytes that may be anything: torn, stale, flipped, hostile. It answers a wal_verdict and never
- * reads outside what it was given. */
+ * Every reader here takes bytes that may be anything: torn, stale, flipped, hostile. It answers a
+ * wal_verdict and never reads outside what it was given. */
 #ifndef WAL_WAL_FORMAT_H
 #define WAL_WAL_FORMAT_H
 
@@ -23,7 +23,8 @@ enum {
     WAL_ROW_HEADER_BYTES = 48,
 };
 
-/* The largest record: the I/O table moves at most 1 GiB at a time, and a group has a header and padding. */
+/* The largest record: the I/O table moves at most 1 GiB at a time, and a group has a header and
+ * padding. */
 #define WAL_RECORD_BYTES_MAX ((uint64_t)512 << 20)
 
 /* The high half of any flags field: a reader that does not know such a bit must not go on. */
@@ -74,7 +75,8 @@ void wal_segment_header_put(const struct wal_segment_header *header, uint8_t *bl
 enum wal_verdict wal_segment_header_get(const uint8_t *block, size_t len,
                                         struct wal_segment_header *header_out);
 
-/* Fills WAL_GROUP_HEADER_BYTES; returns the crc, which the next group names. header_len and crc are not read. */
+/* Fills WAL_GROUP_HEADER_BYTES; returns the crc, which the next group names. header_len and crc are
+ * not read. */
 uint32_t wal_group_header_put(const struct wal_group_header *header, const struct uuid *segment,
                               uint8_t *bytes_out);
 /* `bytes`: at least WAL_GROUP_HEADER_BYTES, better WAL_HEADER_BYTES_MAX. */
@@ -102,7 +104,8 @@ extern const char wal_avro_schema_text[];
 /* Bytes of the batch's body; 0 for a type without rows. False: over WAL_RECORD_BYTES_MAX. */
 bool wal_body_bytes(const struct wal_batch *batch, enum wal_encoding encoding, uint64_t *bytes_out);
 
-/* A body being encoded, a step at a time. The checksum is taken while the bytes are still in the cache. */
+/* A body being encoded, a step at a time. The checksum is taken while the bytes are still in the
+ * cache. */
 struct wal_encoder {
     const struct wal_batch *batch;
     struct wal_avro *avro; /* for WAL_ENCODING_AVRO; else NULL */
@@ -120,11 +123,12 @@ void wal_encoder_init(struct wal_encoder *encoder, const struct wal_batch *batch
 /* Encodes rows until `budget` bytes are done. True when the body is complete (or failed). */
 bool wal_encode_step(struct wal_encoder *encoder, uint64_t budget);
 
-/* Body to batch: rows, ids, metadata and vectors point into `body` where they can be read in place, else into the
- * arena; `body` must be aligned to 64 bytes. batch_out gets field_count, field_bytes and rows; the record's header has
- * the rest, and `version` is what the rows get. *avro_io: NULL or an earlier call's, made when it is first needed, the
- * caller's to free. 0, PDB_DATA_LOSS (malformed), PDB_FAILED_PRECONDITION (an unknown
- * schema or encoding), or PDB_RESOURCE_EXHAUSTED (the arena). */
+/* Body to batch: rows, ids, metadata and vectors point into `body` where they can be read in place,
+ * else into the arena; `body` must be aligned to 64 bytes. batch_out gets field_count, field_bytes
+ * and rows; the record's header has the rest, and `version` is what the rows get. *avro_io: NULL or
+ * an earlier call's, made when it is first needed, the caller's to free. 0, PDB_DATA_LOSS
+ * (malformed), PDB_FAILED_PRECONDITION (an unknown schema or encoding), or PDB_RESOURCE_EXHAUSTED
+ * (the arena). */
 int wal_body_decode(const struct wal_record_header *header, const uint8_t *body,
                     struct wal_avro **avro_io, struct arena *arena, struct wal_batch *batch_out,
                     struct trail *trail);

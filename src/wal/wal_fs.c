@@ -1,8 +1,9 @@
-/* wal_fs.c: what the log asks of the filesystem under it (docs/operating, "Where the log may lie").
+/* wal_fs.c: what the log asks of the filesystem under it.
  *
- * A log is only as good as the sync below it. NFS and an overlay's upper layer promise something else than a disk does, so
- * they are refused unless somebody says that he knows. A container whose data folder is not a volume writes into such a
- * layer; the text says what to do. tmpfs and copy-on-write filesystems are allowed with a warning. */
+ * A log is only as good as the sync below it. NFS and an overlay's upper layer promise something
+ * else than a disk does, so they are refused unless somebody says that he knows. A container whose
+ * data folder is not a volume writes into such a layer; the text says what to do. tmpfs and
+ * copy-on-write filesystems are allowed with a warning. */
 #include "base/log.h"
 #include "os/fs.h"
 #include "wal/wal_internal.h"

@@ -202,7 +202,8 @@ struct wal {
     struct wal_stats stats;
 };
 
-/* wal_recover.c: finds the end, cuts what is torn, keeps what is ready. Sets uuid, counters and segments. */
+/* wal_recover.c: finds the end, cuts what is torn, keeps what is ready. Sets uuid, counters and
+ * segments. */
 int wal_recover(struct wal *w, struct trail *trail);
 
 /* wal_append.c */
@@ -213,8 +214,8 @@ void wal_space_check(struct wal *w); /* at most once a second */
 
 /* wal_sync.c */
 void wal_sync_init(struct wal *w);
-/* Opens the group being built, bound to the current segment; false: that has no room for such a record. 0 bytes: an
- * empty group. */
+/* Opens the group being built, bound to the current segment; false: that has no room for such a
+ * record. 0 bytes: an empty group. */
 bool wal_group_begin(struct wal *w, uint64_t record_bytes);
 bool wal_group_fits(const struct wal *w, uint64_t record_bytes);
 /* Memory for one more record; false: none. Moves the group's bytes. */
@@ -228,8 +229,8 @@ void wal_group_close(struct wal *w);        /* now; nothing is in flight */
 
 /* wal_roll.c */
 void wal_roll_init(struct wal *w);
-/* Makes w->current a segment with room for a group with this record. 0; PDB_UNAVAILABLE: it is being made, the encoder
- * is woken; PDB_RESOURCE_EXHAUSTED: there is no space. */
+/* Makes w->current a segment with room for a group with this record. 0; PDB_UNAVAILABLE: it is
+ * being made, the encoder is woken; PDB_RESOURCE_EXHAUSTED: there is no space. */
 int wal_roll(struct wal *w, uint64_t record_bytes, bool reserve);
 void wal_make_more(struct wal *w);   /* towards WAL_READY_TARGET */
 void wal_make_resume(struct wal *w); /* a group was written: one more step of zeros may go */
@@ -241,7 +242,8 @@ unsigned wal_open_flags(const struct wal *w);
 /* The filesystem has no O_DIRECT: goes on with buffered writes, one warning. */
 void wal_fall_back(struct wal *w);
 
-/* wal_fs.c: refuses filesystems whose sync cannot be trusted; warns of what is weaker than it looks. */
+/* wal_fs.c: refuses filesystems whose sync cannot be trusted; warns of what is weaker than it
+ * looks. */
 int wal_fs_check(const struct io *io, const struct wal_options *options, uint32_t *block_bytes_out,
                  struct trail *trail);
 

@@ -1,9 +1,11 @@
 /* wal_open.c: the life of a log and what it tells of itself.
  *
- * Opening and closing happen while no turn runs: they drive the I/O engine themselves until their work is done.
+ * Opening and closing happen while no turn runs: they drive the I/O engine themselves until their
+ * work is done.
  *
- * A clean stop (rule W17) writes what weak modes have answered but not yet written, and a CLOSE record behind it: the
- * next start then knows that nothing is missing, and that the last group before it was whole. */
+ * A clean stop (rule W17) writes what weak modes have answered but not yet written, and a CLOSE
+ * record behind it: the next start then knows that nothing is missing, and that the last group
+ * before it was whole. */
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "wal/wal_internal.h"

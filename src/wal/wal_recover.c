@@ -1,14 +1,16 @@
 /* wal_recover.c: makes a log's directory writable again behind what a scan finds in it.
  *
- *     scan -> remove what has no live name -> cut the torn tail, sync -> keep what is ready -> go on in a new segment
+ *     scan -> remove what has no live name -> cut the torn tail, sync -> keep what is ready -> go
+ * on in a new segment
  *
- * The tail is cut off, not overwritten with zeros: a file that ends is as good as one that goes on with zeros, cutting is one
- * journalled step that a second crash cannot tear, and it gives the space back, so that a log that is started often
- * does not grow by a segment each time. The log then goes on in another segment, never behind the cut: a
- * write of the killed process may still be under way in the kernel, and it must find nothing to spoil (rule W11).
+ * The tail is cut off, not overwritten with zeros: a file that ends is as good as one that goes on
+ * with zeros, cutting is one journalled step that a second crash cannot tear, and it gives the
+ * space back, so that a log that is started often does not grow by a segment each time. The log
+ * then goes on in another segment, never behind the cut: a write of the killed process may still be
+ * under way in the kernel, and it must find nothing to spoil (rule W11).
  *
- * Segments that were made ahead are kept if nothing was ever written to them. One whose first block a torn group
- * has reached is cut to its header and stays as an empty link. */
+ * Segments that were made ahead are kept if nothing was ever written to them. One whose first block
+ * a torn group has reached is cut to its header and stays as an empty link. */
 #include "base/assert.h"
 #include "wal/wal_internal.h"
 

@@ -1,26 +1,30 @@
-/* wal_roll.c: segments are made ahead, in the background, so that changing to the next one costs nothing.
+/* wal_roll.c: segments are made ahead, in the background, so that changing to the next one costs
+ * nothing.
  *
- *     open tmp-<seq> -> allocate -> header -> zeros in steps -> sync -> rename to <seq>.wal -> sync directory
+ *     open tmp-<seq> -> allocate -> header -> zeros in steps -> sync -> rename to <seq>.wal -> sync
+ * directory
  *     -> close -> open for writing -> ready
  *
- * Two are kept ready. Their names are given in order and only when the content is durable, so a live name never holds a
- * half-made file and the numbers have no gap. The last one ready is held back for deletes and marks: on a full disk these are
- * what makes room again.
+ * Two are kept ready. Their names are given in order and only when the content is durable, so a
+ * live name never holds a half-made file and the numbers have no gap. The last one ready is held
+ * back for deletes and marks: on a full disk these are what makes room again.
  *
- * Zeros. Overwriting written blocks needs no extent conversion and no journal commit, which halves the tail of small
- * commits. But every byte then goes to the disk twice, and measured with large groups that costs more than it gives
- * (1.9 GB/s zeros then 1.9 GB/s data is 0.95; merely allocated files take 1.6). So zero-filling has the lowest priority:
- * 256 KiB at a time, while no group is in flight, else one step behind each group; and it is given up for a segment
- * that is needed before it is full of them: the one being written is half used and only the held back one is ready.
- * Both kinds read the same.
+ * Zeros. Overwriting written blocks needs no extent conversion and no journal commit, which halves
+ * the tail of small commits. But every byte then goes to the disk twice, and measured with large
+ * groups that costs more than it gives (1.9 GB/s zeros then 1.9 GB/s data is 0.95; merely allocated
+ * files take 1.6). So zero-filling has the lowest priority: 256 KiB at a time, while no group is in
+ * flight, else one step behind each group; and it is given up for a segment that is needed before
+ * it is full of them: the one being written is half used and only the held back one is ready. Both
+ * kinds read the same.
  *
- * Errors (rule W15). ENOSPC, EDQUOT and EFBIG are harmless here, and so is everything else: the unfinished file is
- * dropped, rows are refused while there is no segment for them, and making is tried again every 5 s. Nothing that was
- * acknowledged ever lies in a file that failed.
+ * Errors (rule W15). ENOSPC, EDQUOT and EFBIG are harmless here, and so is everything else: the
+ * unfinished file is dropped, rows are refused while there is no segment for them, and making is
+ * tried again every 5 s. Nothing that was acknowledged ever lies in a file that failed.
  *
- * A record larger than a segment gets a segment of its own size. Its number follows those that are ready; these
- * are passed over, cut to their header, and stay as empty links of the chain. Rejected: putting it before them.
- * Then live names would change owners, or have gaps for a while. */
+ * A record larger than a segment gets a segment of its own size. Its number follows those that are
+ * ready; these are passed over, cut to their header, and stay as empty links of the chain.
+ * Rejected: putting it before them. Then live names would change owners, or have gaps for a
+ * while. */
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "base/log.h"
@@ -83,7 +87,8 @@ void wal_segment_retire(struct wal *w, struct wal_segment *segment, bool cut)
 
 static void make_step(struct wal *w);
 
-/* The one being written is half used and only the one that is held back is ready: no time for zeros. */
+/* The one being written is half used and only the one that is held back is ready: no time for
+ * zeros. */
 static bool in_hurry(const struct wal *w)
 {
     return w->segment_wanted || w->maker.large_bytes != 0 || w->current == NULL ||

@@ -1,25 +1,29 @@
-/* wal_scan.c: reads logs and finds where each of them ends. Pure reading: nothing is changed but for syncing.
+/* wal_scan.c: reads logs and finds where each of them ends. Pure reading: nothing is changed but
+ * for syncing.
  *
- * A log is the segments `<seq>.wal` of one directory. Names are given after their content is durable, one number after
- * the other, so a file that does not validate is damage, and so is a gap in the numbers. The groups form one chain
- * through all segments: each names its number, and the checksum of the one before it. The walk goes
+ * A log is the segments `<seq>.wal` of one directory. Names are given after their content is
+ * durable, one number after the other, so a file that does not validate is damage, and so is a gap
+ * in the numbers. The groups form one chain through all segments: each names its number, and the
+ * checksum of the one before it. The walk goes
  *
  *     segment 1: g1 g2 g3 -    segment 2: g4 -    segment 3: - (made ahead, empty)
  *
- * and where a group does not continue the chain, it looks at the first block of each later segment, for a log changes
- * segments without a mark. Where nothing continues, the log ends.
+ * and where a group does not continue the chain, it looks at the first block of each later segment,
+ * for a log changes segments without a mark. Where nothing continues, the log ends.
  *
- * What then lies behind the end decides (rule W12). Only one group is ever in flight, so a crash can leave one torn
- * group and nothing behind it. A valid header with a number at or above the expected one anywhere else proves that a
- * completed write is missing: the scan refuses, with file and offset, because cutting there would lose acknowledged
- * data in silence. The torn group itself may well have a whole header; it stands exactly where the next group was due.
+ * What then lies behind the end decides (rule W12). Only one group is ever in flight, so a crash
+ * can leave one torn group and nothing behind it. A valid header with a number at or above the
+ * expected one anywhere else proves that a completed write is missing: the scan refuses, with file
+ * and offset, because cutting there would lose acknowledged data in silence. The torn group itself
+ * may well have a whole header; it stands exactly where the next group was due.
  *
- * A group counts only when all its records are whole. With check_bodies that is tested at once. Without, the header
- * chain is trusted up to the last group: its successor was written after its own write had completed. The last one has
- * no successor, so its bodies are tested in either case, and no record is told before its group is proven.
+ * A group counts only when all its records are whole. With check_bodies that is tested at once.
+ * Without, the header chain is trusted up to the last group: its successor was written after its
+ * own write had completed. The last one has no successor, so its bodies are tested in either case,
+ * and no record is told before its group is proven.
  *
- * A group that does not validate is read twice before it is believed, since a transfer can flip a bit that the medium has
- * right, and the price of believing is acknowledged data.
+ * A group that does not validate is read twice before it is believed, since a transfer can flip a
+ * bit that the medium has right, and the price of believing is acknowledged data.
  *
  * Memory is one window of 1 MiB and a few words per segment, whatever the sizes of records. */
 #include "base/assert.h"
@@ -507,7 +511,8 @@ static bool all_zero(const uint8_t *bytes, uint64_t len)
     return any == 0;
 }
 
-/* The torn group stands where the next one was due: at the end, or at the start of a later segment. */
+/* The torn group stands where the next one was due: at the end, or at the start of a later
+ * segment. */
 static bool due_here(const struct wal_scan_point *end, uint32_t segment, uint64_t offset,
                      const struct wal_group_header *group)
 {

@@ -1,8 +1,10 @@
-/* Arbitrary bytes as the segments of a log: the scan, the reading of every record and the check must end with an answer.
+/* Arbitrary bytes as the segments of a log: the scan, the reading of every record and the check
+ * must end with an answer.
  *
- * Input: a byte of choices, then the segment's content. Checksums would keep the fuzzer at the door, so unless the choice
- * says otherwise they are made right first: the segment's header is written, and each group and record that has a
- * plausible length gets its sums, with the numbers that the scan will expect. */
+ * Input: a byte of choices, then the segment's content. Checksums would keep the fuzzer at the
+ * door, so unless the choice says otherwise they are made right first: the segment's header is
+ * written, and each group and record that has a plausible length gets its sums, with the numbers
+ * that the scan will expect. */
 #include "base/bytes.h"
 #include "base/crc32c.h"
 #include "os/sim.h"

@@ -2,8 +2,9 @@
  *
  *     test_wal_sim [--seed FIRST] [--count N] [--verbose]
  *
- * A seed decides everything: latencies, faults, modes, sizes, when the power goes. Each life appends batches of random
- * size in random modes, crashes (or stops cleanly), and then the log is read and compared with a model:
+ * A seed decides everything: latencies, faults, modes, sizes, when the power goes. Each life
+ * appends batches of random size in random modes, crashes (or stops cleanly), and then the log is
+ * read and compared with a model:
  *
  *   1. what was acknowledged under `always` or `batch`, or before a flush, is there;
  *   2. batches are whole and have the bytes that were given;
@@ -11,8 +12,8 @@
  *   4. what was once seen after a crash stays;
  *   5. a clean stop loses nothing.
  *
- * Every eighth seed adds what no log can fully mask, misdirected writes: then a refusal is right, wrong content never.
- * A failing seed is printed with the command that repeats it. */
+ * Every eighth seed adds what no log can fully mask, misdirected writes: then a refusal is right,
+ * wrong content never. A failing seed is printed with the command that repeats it. */
 #include "../unit/wal/wal_lab.h"
 
 #include "base/rng.h"
@@ -96,7 +97,8 @@ static bool strong(const struct lab_op *l)
     return l->op.batch == NULL || l->op.sync == PDB_SYNC_ALWAYS || l->op.sync == PDB_SYNC_BATCH;
 }
 
-/* A refusal takes along what was appended before it was told: else a shard's versions would get a hole. */
+/* A refusal takes along what was appended before it was told: else a shard's versions would get a
+ * hole. */
 static bool refused_with_followers(struct sim *s)
 {
     const struct lab_op *refused = NULL;

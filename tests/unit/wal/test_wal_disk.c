@@ -1,4 +1,5 @@
-/* The log on a real filesystem with both engines: what the simulated disk cannot show. Runs in TMPDIR, else /tmp. */
+/* The log on a real filesystem with both engines: what the simulated disk cannot show. Runs in
+ * TMPDIR, else /tmp. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

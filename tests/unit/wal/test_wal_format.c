@@ -324,7 +324,8 @@ static void random_changes_to_a_body_are_decoded_or_refused_but_never_overrun(vo
 static void hostile_avro_counts_cost_no_memory(void **state)
 {
     (void)state;
-    /* field_bytes: empty; rows: a block of 2^62 items, of -2^63 items, of one item whose id has 2^40 bytes */
+    /* field_bytes: empty; rows: a block of 2^62 items, of -2^63 items, of one item whose id has
+     * 2^40 bytes */
     static const uint8_t many[] = {0,    0xfe, 0xff, 0xff, 0xff, 0xff, 0xff,
                                    0xff, 0xff, 0x7f, 0,    0,    0,    0};
     static const uint8_t negative[] = {0,    0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
@@ -399,7 +400,8 @@ static void the_published_schema_is_the_one_that_is_written(void **state)
         avro_schema_from_json_length(wal_avro_schema_text, strlen(wal_avro_schema_text), &written),
         0);
     assert_true(avro_schema_equal(published, written));
-    /* Stored in every log: a change is a new schema, and the old one must stay readable beside it. */
+    /* Stored in every log: a change is a new schema, and the old one must stay readable beside
+     * it. */
     assert_int_equal(wal_avro_fingerprint(), 0x094301cf99f5770eu);
     avro_schema_decref(published);
     avro_schema_decref(written);

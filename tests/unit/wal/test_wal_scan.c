@@ -165,7 +165,8 @@ static void every_mask_of_sectors_of_a_block_is_whole_or_torn(void **state)
 static void old_bytes_under_a_torn_group_are_no_group(void **state)
 {
     (void)state;
-    /* Every sector mask again, over the blocks of an earlier group of the same file: as a recycled file would be. */
+    /* Every sector mask again, over the blocks of an earlier group of the same file: as a recycled
+     * file would be. */
     struct lab lab;
     make_log(&lab, 4, 6, 1, 2, 350);
     uint64_t offsets[16];

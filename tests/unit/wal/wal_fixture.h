@@ -27,7 +27,8 @@ static inline uint64_t fixture_mix(uint64_t x)
     return x ^ x >> 29;
 }
 
-/* Rows of `floats` float32 and 5 bytes of bits, all a function of `number`. Freed by fixture_batch_free. */
+/* Rows of `floats` float32 and 5 bytes of bits, all a function of `number`. Freed by
+ * fixture_batch_free. */
 static inline void fixture_batch_make(struct fixture_batch *b, uint64_t number, uint32_t row_count,
                                       uint32_t floats)
 {
