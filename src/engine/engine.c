@@ -500,7 +500,7 @@ static int open_with(const struct pdb_options *options, struct sim_disk *sim, st
                      struct pdb_error *error)
 {
     struct trail trail = {0};
-    struct pdb *db;
+    struct pdb *db = NULL;
     struct pdb_error ignored;
     if (error == NULL)
         error = &ignored;

@@ -337,7 +337,7 @@ static int check_vectors(struct validate_batch *batch, const struct pdb_record *
         return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "out of memory for this request");
     for (uint32_t i = 0; i < record->vector_count; i++) {
         const struct pdb_vector *vector = &record->vectors[i];
-        uint32_t field;
+        uint32_t field = 0;
         int rc = validate_field(entry, vector->field, place, &field, trail);
         if (rc < 0)
             return rc;
