@@ -131,15 +131,16 @@ static bool ring_has_lines(struct log_ring *ring)
 
 /* ---- the output ---- */
 
-/* Waits until the output takes bytes; false once a stopping writer has waited long enough. */
+/* Waits until the output takes bytes; false once a stopping writer has waited long enough: for all lines together. */
 static bool wait_writable(int fd)
 {
     for (;;) {
-        struct pollfd ready = {.fd = fd, .events = POLLOUT};
-        if (poll(&ready, 1, 100) > 0)
-            return true; /* also when the other end is gone: write then says so */
         uint64_t give_up_ns = atomic_load(&log_state.give_up_ns);
-        if (give_up_ns != 0 && clock_monotonic_ns() > give_up_ns)
+        bool late = give_up_ns != 0 && clock_monotonic_ns() > give_up_ns;
+        struct pollfd ready = {.fd = fd, .events = POLLOUT};
+        if (poll(&ready, 1, late ? 0 : 100) > 0)
+            return true; /* also when the other end is gone: write then says so */
+        if (late)
             return false;
     }
 }
@@ -395,8 +396,9 @@ static void line_add_int(struct line *line, int value)
     line_add(line, digits, len > 0 ? (size_t)len : 0);
 }
 
-/* Invalid UTF-8 becomes U+FFFD: a log line must be readable by every JSON parser, whatever it quotes. */
-static void line_add_escaped(struct line *line, const char *text, size_t len)
+/* Invalid UTF-8 becomes U+FFFD: a log line must be readable by every JSON parser, whatever it quotes. Lines for people
+ * keep quotes as they are; a line end is escaped there too, so that nobody can forge a line. */
+static void line_add_escaped(struct line *line, const char *text, size_t len, bool json)
 {
     static const char hex[] = "0123456789abcdef";
     size_t valid = utf8_invalid_at(text, len);
@@ -405,7 +407,7 @@ static void line_add_escaped(struct line *line, const char *text, size_t len)
         if (i == valid) {
             line_add(line, "\xef\xbf\xbd", 3);
             valid = i + 1 + utf8_invalid_at(text + i + 1, len - i - 1);
-        } else if (c == '"' || c == '\\') {
+        } else if (json && (c == '"' || c == '\\')) {
             line_add(line, (char[]){'\\', (char)c}, 2);
         } else if (c == '\n') {
             line_add(line, "\\n", 2);
@@ -452,7 +454,7 @@ static size_t format_line(char line_out[LINE_MAX], enum log_level level, const c
         line_add(&line, module, strlen(module));
         line_add(&line, ": ", 2);
     }
-    line_add_escaped(&line, message, len);
+    line_add_escaped(&line, message, len, json);
     line.end += 3;
     line_add(&line, json ? "\"}\n" : "\n", json ? 3 : 1);
     return (size_t)(line.at - line_out);

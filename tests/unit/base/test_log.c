@@ -194,6 +194,8 @@ static void lower_levels_are_left_out(void **state)
     write_line(LOG_LEVEL_INFO, 0, 2);
     write_line(LOG_LEVEL_WARN, 0, 3);
     write_line(LOG_LEVEL_ERROR, 0, 4);
+    struct log_site site = {0};
+    log_write(&site, LOG_LEVEL_WARN, "test", "a \"name\"\nforged");
     log_thread_detach();
     log_stop();
     struct pdb_text text = read_file(&arena);
@@ -201,6 +203,7 @@ static void lower_levels_are_left_out(void **state)
     assert_null(strstr(text.ptr, "line=2"));
     assert_non_null(strstr(text.ptr, "Z WARN  [7] test: thread=0 line=3\n"));
     assert_non_null(strstr(text.ptr, "Z ERROR [7] test: thread=0 line=4\n"));
+    assert_non_null(strstr(text.ptr, "Z WARN  [7] test: a \"name\"\\nforged\n"));
     arena_dispose(&arena);
 }
 
