@@ -195,7 +195,7 @@ static void fail_and_close(struct h1_exchange *e, int code, int http_status, con
 
 struct raw_head {
     size_t bytes; /* 0: its end was not found within the limit */
-    unsigned content_lengths, transfer_encodings;
+    unsigned fields, content_lengths, transfer_encodings;
 };
 
 static bool line_names(const char *line, size_t len, const char *name)
@@ -222,6 +222,7 @@ static struct raw_head scan_head(const char *bytes, size_t size, size_t limit)
             head.bytes = at;
             return head;
         }
+        head.fields++;
         head.content_lengths += line_names(line, len, "content-length");
         head.transfer_encodings += line_names(line, len, "transfer-encoding");
     }
@@ -235,6 +236,11 @@ static bool head_acceptable(struct h1_exchange *e, const h2o_socket_t *sock)
     if (head.bytes == 0) {
         fail_and_close(e, PDB_RESOURCE_EXHAUSTED, 431,
                        "the header block is larger than limits.header_bytes");
+        return false;
+    }
+    if (head.fields > limits->headers + 1) { /* the first is the request line */
+        fail_and_close(e, PDB_RESOURCE_EXHAUSTED, 431,
+                       "the header block has more fields than limits.headers");
         return false;
     }
     if (head.content_lengths + head.transfer_encodings > 1) {
@@ -385,6 +391,9 @@ void h1_configure(h2o_globalconf_t *config, const struct api_limits *limits)
     h2o_pathconf_t *path = h2o_config_register_path(host, "/", 0);
     h2o_create_handler(path, sizeof(h2o_handler_t))->on_req = on_request;
     h2o_create_filter(path, sizeof(h2o_filter_t))->on_setup_ostream = on_setup_stream;
+    /* A request that fails before its path is known is answered under this one. */
+    h2o_create_filter(&host->fallback_path, sizeof(h2o_filter_t))->on_setup_ostream =
+        on_setup_stream;
 }
 
 void h1_accept(struct connection *c)
