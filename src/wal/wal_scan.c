@@ -726,9 +726,15 @@ int wal_read_batch(struct wal_scan *scan, const struct wal_place *place, struct 
         place->len < WAL_RECORD_HEADER_BYTES ||
         place->len > WAL_RECORD_BYTES_MAX + WAL_HEADER_BYTES_MAX)
         return trail_add(trail, PDB_INVALID_ARGUMENT, "no such place in the log");
-    int rc = window_open(scan, place->log, place->segment, trail);
-    if (rc == 0 && !scan->logs[place->log].segments[place->segment].known)
+    const struct wal_scan_segment *segments = scan->logs[place->log].segments;
+    int rc = 0;
+    /* Found by another scan: this one may know nothing of the log; its first segment says its uuid. */
+    if (!segments[0].known)
+        rc = read_segment_header(scan, place->log, 0, trail);
+    if (rc == 0 && !segments[place->segment].known)
         rc = read_segment_header(scan, place->log, place->segment, trail);
+    if (rc == 0)
+        rc = window_open(scan, place->log, place->segment, trail);
     if (rc < 0)
         return rc;
     uint8_t *bytes = arena_alloc_aligned(arena, place->len, WAL_ALIGNMENT);
