@@ -87,91 +87,94 @@ static void valid_texts_are_read(void **state)
     }
 }
 
+static const struct {
+    struct pdb_text text;
+    size_t offset;
+} invalid_rows[] = {
+    {ROW(""), 0},
+    {ROW(" "), 1},
+    {ROW("nul"), 0},
+    {ROW("nulL"), 0},
+    {ROW("truE"), 0},
+    {ROW("fals"), 0},
+    {ROW("["), 1},
+    {ROW("[1"), 2},
+    {ROW("[1,"), 3},
+    {ROW("[1,]"), 3},
+    {ROW("[,1]"), 1},
+    {ROW("[1 2]"), 3},
+    {ROW("[1}"), 2},
+    {ROW("]"), 0},
+    {ROW("{"), 1},
+    {ROW("{\"a\""), 4},
+    {ROW("{\"a\":"), 5},
+    {ROW("{\"a\":}"), 5},
+    {ROW("{\"a\":1"), 6},
+    {ROW("{\"a\":1,"), 7},
+    {ROW("{\"a\":1,}"), 7},
+    {ROW("{a:1}"), 1},
+    {ROW("{1:1}"), 1},
+    {ROW("{\"a\" 1}"), 5},
+    {ROW("{\"a\":1]"), 6},
+    {ROW("1 1"), 2},
+    {ROW("[1]]"), 3},
+    {ROW("[1]x"), 3},
+    {ROW("\""), 1},
+    {ROW("\"abc"), 4},
+    {ROW("\"\\"), 2},
+    {ROW("\"\\\""), 3},
+    {ROW("\"\\x\""), 1},
+    {ROW("\"a\\u12\""), 2},
+    {ROW("\"\\u12G4\""), 1},
+    {ROW("\"\\ud800\""), 1},
+    {ROW("\"\\ud800\\u0041\""), 1},
+    {ROW("\"\\ud800x\""), 1},
+    {ROW("\"\\udc00\""), 1},
+    {ROW("\"a\nb\""), 2},
+    {ROW("\"a\\\nb\""), 3},
+    {ROW("\"a\0b\""), 2},
+    {ROW("\"12345678\x1f\""), 9},
+    {ROW("\"ab\xff\""), 3},
+    {ROW("\"\xc0\x80\""), 1},
+    {ROW("\"\xed\xa0\x80\""), 1},
+    {ROW("\"x\xf4\x90\x80\x80\""), 2},
+    {ROW("\"\xc3\""), 1},
+    {ROW("'a'"), 0},
+    {ROW("NaN"), 0},
+    {ROW("Infinity"), 0},
+    {ROW("-Infinity"), 1},
+    {ROW("01"), 1},
+    {ROW("1."), 2},
+    {ROW(".1"), 0},
+    {ROW("1e"), 2},
+    {ROW("0x1"), 1},
+    {ROW("1e400"), 0},
+    {ROW("[1,-1e999]"), 3},
+    {ROW("\xef\xbb\xbf"
+         "1"),
+     0},
+    {ROW("\xa0"
+         "1"),
+     0},
+    {ROW("\v1"), 0},
+    {ROW("// comment\n1"), 0},
+    {ROW("[1]\0"), 3},
+};
+
 static void invalid_texts_are_refused_with_the_offset(void **state)
 {
     (void)state;
-    static const struct {
-        struct pdb_text text;
-        size_t offset;
-    } rows[] = {
-        {ROW(""), 0},
-        {ROW(" "), 1},
-        {ROW("nul"), 0},
-        {ROW("nulL"), 0},
-        {ROW("truE"), 0},
-        {ROW("fals"), 0},
-        {ROW("["), 1},
-        {ROW("[1"), 2},
-        {ROW("[1,"), 3},
-        {ROW("[1,]"), 3},
-        {ROW("[,1]"), 1},
-        {ROW("[1 2]"), 3},
-        {ROW("[1}"), 2},
-        {ROW("]"), 0},
-        {ROW("{"), 1},
-        {ROW("{\"a\""), 4},
-        {ROW("{\"a\":"), 5},
-        {ROW("{\"a\":}"), 5},
-        {ROW("{\"a\":1"), 6},
-        {ROW("{\"a\":1,"), 7},
-        {ROW("{\"a\":1,}"), 7},
-        {ROW("{a:1}"), 1},
-        {ROW("{1:1}"), 1},
-        {ROW("{\"a\" 1}"), 5},
-        {ROW("{\"a\":1]"), 6},
-        {ROW("1 1"), 2},
-        {ROW("[1]]"), 3},
-        {ROW("[1]x"), 3},
-        {ROW("\""), 1},
-        {ROW("\"abc"), 4},
-        {ROW("\"\\"), 2},
-        {ROW("\"\\\""), 3},
-        {ROW("\"\\x\""), 1},
-        {ROW("\"a\\u12\""), 2},
-        {ROW("\"\\u12G4\""), 1},
-        {ROW("\"\\ud800\""), 1},
-        {ROW("\"\\ud800\\u0041\""), 1},
-        {ROW("\"\\ud800x\""), 1},
-        {ROW("\"\\udc00\""), 1},
-        {ROW("\"a\nb\""), 2},
-        {ROW("\"a\\\nb\""), 3},
-        {ROW("\"a\0b\""), 2},
-        {ROW("\"12345678\x1f\""), 9},
-        {ROW("\"ab\xff\""), 3},
-        {ROW("\"\xc0\x80\""), 1},
-        {ROW("\"\xed\xa0\x80\""), 1},
-        {ROW("\"x\xf4\x90\x80\x80\""), 2},
-        {ROW("\"\xc3\""), 1},
-        {ROW("'a'"), 0},
-        {ROW("NaN"), 0},
-        {ROW("Infinity"), 0},
-        {ROW("-Infinity"), 1},
-        {ROW("01"), 1},
-        {ROW("1."), 2},
-        {ROW(".1"), 0},
-        {ROW("1e"), 2},
-        {ROW("0x1"), 1},
-        {ROW("1e400"), 0},
-        {ROW("[1,-1e999]"), 3},
-        {ROW("\xef\xbb\xbf"
-             "1"),
-         0},
-        {ROW("\xa0"
-             "1"),
-         0},
-        {ROW("\v1"), 0},
-        {ROW("// comment\n1"), 0},
-        {ROW("[1]\0"), 3},
-    };
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < sizeof(invalid_rows) / sizeof(invalid_rows[0]); i++) {
         char want[64];
-        (void)snprintf(want, sizeof(want), "JSON at byte %zu: ", rows[i].offset);
+        (void)snprintf(want, sizeof(want), "JSON at byte %zu: ", invalid_rows[i].offset);
         struct trail skipped = {0}, read = {0};
-        int skip_rc = skip_all(rows[i].text, &skipped), read_rc = read_all(rows[i].text, &read);
+        int skip_rc = skip_all(invalid_rows[i].text, &skipped),
+            read_rc = read_all(invalid_rows[i].text, &read);
         if (skip_rc != PDB_INVALID_ARGUMENT || read_rc != PDB_INVALID_ARGUMENT ||
             strncmp(skipped.text, want, strlen(want)) != 0 ||
             strncmp(read.text, want, strlen(want)) != 0)
-            fail_msg("%s: want %s, got %s and %s", rows[i].text.ptr, want, skipped.text, read.text);
+            fail_msg("%s: want %s, got %s and %s", invalid_rows[i].text.ptr, want, skipped.text,
+                     read.text);
     }
 }
 
