@@ -230,7 +230,7 @@ static void finish_record(struct wal *w, struct wal_append_op *op)
         .version = batch->version,
         .request = batch->request,
         .body_crc = w->encoder.crc,
-        .schema = avro ? wal_avro_fingerprint() : 0,
+        .schema = avro ? WAL_AVRO_FINGERPRINT : 0,
     };
     w->encoding = false;
     list_remove(&op->link);

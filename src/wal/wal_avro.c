@@ -68,19 +68,6 @@ struct wal_avro {
     avro_writer_t writer;
 };
 
-uint64_t wal_avro_fingerprint(void)
-{
-    const uint64_t empty = 0xc15d213aa4d7a795u;
-    uint64_t print = empty;
-    for (const char *at = wal_avro_schema_text; *at != '\0'; at++) {
-        uint64_t entry = (print ^ (uint8_t)*at) & 0xff;
-        for (int bit = 0; bit < 8; bit++)
-            entry = entry >> 1 ^ (empty & -(entry & 1));
-        print = print >> 8 ^ entry;
-    }
-    return print;
-}
-
 struct wal_avro *wal_avro_new(void)
 {
     static const char nothing[1];
@@ -436,7 +423,7 @@ int wal_avro_decode(const struct wal_record_header *header, const uint8_t *body,
                     struct wal_avro **avro_io, struct arena *arena, struct wal_batch *batch_out,
                     struct trail *trail)
 {
-    if (header->schema != wal_avro_fingerprint())
+    if (header->schema != WAL_AVRO_FINGERPRINT)
         return trail_add(trail, PDB_FAILED_PRECONDITION, "log record: unknown Avro schema %016llx",
                          (unsigned long long)header->schema);
     if (header->body_len < header->row_count)

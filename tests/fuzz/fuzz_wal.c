@@ -40,7 +40,7 @@ static size_t mend_record(uint8_t *at, size_t len, uint64_t lsn)
     bytes_put_u64(at + 8, record_len);
     bytes_put_u32(at + 92, crc32c(0, at + header_len, body_len));
     if (at[29] == WAL_ENCODING_AVRO && bytes_get_u64(at + 96) % 2 == 0)
-        bytes_put_u64(at + 96, wal_avro_fingerprint());
+        bytes_put_u64(at + 96, WAL_AVRO_FINGERPRINT);
     bytes_put_u32(at, crc32c(seed_of(lsn), at + 4, header_len - 4));
     return record_len;
 }

@@ -337,7 +337,7 @@ static void hostile_avro_counts_cost_no_memory(void **state)
     struct wal_record_header header = {.type = WAL_RECORD_ROWS,
                                        .encoding = WAL_ENCODING_AVRO,
                                        .row_count = 1,
-                                       .schema = wal_avro_fingerprint()};
+                                       .schema = WAL_AVRO_FINGERPRINT};
     assert_int_equal(decode_copy(header, many, sizeof(many)), PDB_DATA_LOSS);
     assert_int_equal(decode_copy(header, negative, sizeof(negative)), PDB_DATA_LOSS);
     assert_int_equal(decode_copy(header, long_id, sizeof(long_id)), PDB_DATA_LOSS);
@@ -388,6 +388,20 @@ static char *read_whole(const char *path, size_t *len_out)
     return bytes;
 }
 
+/* CRC-64-AVRO, as the Avro specification defines it ("Schema Fingerprints"). */
+static uint64_t rabin(const char *text)
+{
+    const uint64_t empty = 0xc15d213aa4d7a795u;
+    uint64_t print = empty;
+    for (; *text != '\0'; text++) {
+        uint64_t entry = (print ^ (uint8_t)*text) & 0xff;
+        for (int bit = 0; bit < 8; bit++)
+            entry = entry >> 1 ^ (empty & -(entry & 1));
+        print = print >> 8 ^ entry;
+    }
+    return print;
+}
+
 static void the_published_schema_is_the_one_that_is_written(void **state)
 {
     (void)state;
@@ -402,7 +416,7 @@ static void the_published_schema_is_the_one_that_is_written(void **state)
     assert_true(avro_schema_equal(published, written));
     /* Stored in every log: a change is a new schema, and the old one must stay readable beside
      * it. */
-    assert_int_equal(wal_avro_fingerprint(), 0x094301cf99f5770eu);
+    assert_true(rabin(wal_avro_schema_text) == WAL_AVRO_FINGERPRINT);
     avro_schema_decref(published);
     avro_schema_decref(written);
     free(text);

@@ -143,7 +143,7 @@ static inline uint64_t fixture_record_put(const struct wal_batch *batch, enum wa
         .version = batch->version,
         .request = batch->request,
         .body_crc = encoder.crc,
-        .schema = encoding == WAL_ENCODING_AVRO ? wal_avro_fingerprint() : 0,
+        .schema = encoding == WAL_ENCODING_AVRO ? WAL_AVRO_FINGERPRINT : 0,
     };
     memset(out + WAL_RECORD_HEADER_BYTES + body, 0, header.len - WAL_RECORD_HEADER_BYTES - body);
     wal_record_header_put(&header, segment, lsn, out);
