@@ -7,80 +7,69 @@
 #ifndef METRICS_FAMILIES_H
 #define METRICS_FAMILIES_H
 
+/* Tables: laid out by hand, because the formatter never comes to an end with them. */
+/* clang-format off */
+
 /* ---- label values: V(set, NAME, text) ---- */
 
 #define METRICS_NONE_VALUES(V) V(NONE, ONLY, "")
 #define METRICS_MEMORY_VALUES(V)                                                                   \
-    V(MEMORY, RSS, "rss")                                                                          \
-    V(MEMORY, ARENA, "arena") V(MEMORY, HEAP, "heap") V(MEMORY, LIMIT, "limit")
-#define METRICS_DIR_VALUES(V)  V(DIR, DATA, "data") V(DIR, WAL, "wal")
+    V(MEMORY, RSS, "rss") V(MEMORY, ARENA, "arena") V(MEMORY, HEAP, "heap")                        \
+    V(MEMORY, LIMIT, "limit")
+#define METRICS_DIR_VALUES(V) V(DIR, DATA, "data") V(DIR, WAL, "wal")
 #define METRICS_DISK_VALUES(V) V(DISK, FREE, "free") V(DISK, USED, "used")
 #define METRICS_JOB_VALUES(V)                                                                      \
     V(JOB, FILE, "file") V(JOB, SCAN, "scan") V(JOB, SAVE, "save") V(JOB, OTHER, "other")
 #define METRICS_IO_VALUES(V)                                                                       \
-    V(IO, OPEN, "open")                                                                            \
-    V(IO, READ, "read")                                                                            \
-    V(IO, WRITE, "write") V(IO, SYNC, "sync") V(IO, ALLOCATE, "allocate") V(IO, RENAME, "rename")  \
-        V(IO, UNLINK, "unlink") V(IO, OTHER, "other")
+    V(IO, OPEN, "open") V(IO, READ, "read") V(IO, WRITE, "write") V(IO, SYNC, "sync")              \
+    V(IO, ALLOCATE, "allocate") V(IO, RENAME, "rename") V(IO, UNLINK, "unlink")                    \
+    V(IO, OTHER, "other")
 #define METRICS_ERRNO_VALUES(V)                                                                    \
-    V(ERRNO, EIO, "EIO")                                                                           \
-    V(ERRNO, ENOSPC, "ENOSPC")                                                                     \
-    V(ERRNO, EDQUOT, "EDQUOT") V(ERRNO, EROFS, "EROFS") V(ERRNO, EACCES, "EACCES")                 \
-        V(ERRNO, ENOENT, "ENOENT") V(ERRNO, EMFILE, "EMFILE") V(ERRNO, ENOMEM, "ENOMEM")           \
-            V(ERRNO, OTHER, "other")
+    V(ERRNO, EIO, "EIO") V(ERRNO, ENOSPC, "ENOSPC") V(ERRNO, EDQUOT, "EDQUOT")                     \
+    V(ERRNO, EROFS, "EROFS") V(ERRNO, EACCES, "EACCES") V(ERRNO, ENOENT, "ENOENT")                 \
+    V(ERRNO, EMFILE, "EMFILE") V(ERRNO, ENOMEM, "ENOMEM") V(ERRNO, OTHER, "other")
 #define METRICS_SEGMENT_VALUES(V) V(SEGMENT, LIVE, "live") V(SEGMENT, READY, "ready")
 #define METRICS_WRITE_VALUES(V)                                                                    \
-    V(WRITE, UPSERT, "upsert")                                                                     \
-    V(WRITE, INSERT, "insert")                                                                     \
-    V(WRITE, UPDATE, "update") V(WRITE, DELETE, "delete") V(WRITE, EXPIRE, "expire")
+    V(WRITE, UPSERT, "upsert") V(WRITE, INSERT, "insert") V(WRITE, UPDATE, "update")               \
+    V(WRITE, DELETE, "delete") V(WRITE, EXPIRE, "expire")
 #define METRICS_RESULT_VALUES(V)                                                                   \
-    V(RESULT, OK, "ok")                                                                            \
-    V(RESULT, REFUSED, "refused")                                                                  \
-    V(RESULT, EXHAUSTED, "exhausted") V(RESULT, CANCELLED, "cancelled")                            \
-        V(RESULT, FAILED, "failed")
+    V(RESULT, OK, "ok") V(RESULT, REFUSED, "refused") V(RESULT, EXHAUSTED, "exhausted")            \
+    V(RESULT, CANCELLED, "cancelled") V(RESULT, FAILED, "failed")
 #define METRICS_WRITE_STAGE_VALUES(V)                                                              \
-    V(WRITE_STAGE, PREPARE, "prepare") V(WRITE_STAGE, LOG, "log") V(WRITE_STAGE, PUBLISH, "publish")
+    V(WRITE_STAGE, PREPARE, "prepare") V(WRITE_STAGE, LOG, "log")                                  \
+    V(WRITE_STAGE, PUBLISH, "publish")
 #define METRICS_SEARCH_STAGE_VALUES(V)                                                             \
-    V(SEARCH_STAGE, QUEUE, "queue")                                                                \
-    V(SEARCH_STAGE, PLAN, "plan")                                                                  \
+    V(SEARCH_STAGE, QUEUE, "queue") V(SEARCH_STAGE, PLAN, "plan")                                  \
     V(SEARCH_STAGE, MEMTABLE, "memtable") V(SEARCH_STAGE, MERGE, "merge")                          \
-        V(SEARCH_STAGE, FETCH, "fetch")
+    V(SEARCH_STAGE, FETCH, "fetch")
 #define METRICS_OPERATION_VALUES(V) V(OPERATION, FIRST, "")
-#define METRICS_METHOD_VALUES(V)    V(METHOD, FIRST, "")
+#define METRICS_METHOD_VALUES(V) V(METHOD, FIRST, "")
 #define METRICS_STATUS_VALUES(V)                                                                   \
-    V(STATUS, 200, "200")                                                                          \
-    V(STATUS, 201, "201")                                                                          \
-    V(STATUS, 204, "204") V(STATUS, 400, "400") V(STATUS, 401, "401") V(STATUS, 403, "403")        \
-        V(STATUS, 404, "404") V(STATUS, 405, "405") V(STATUS, 406, "406") V(STATUS, 409, "409")    \
-            V(STATUS, 412, "412") V(STATUS, 413, "413") V(STATUS, 414, "414")                      \
-                V(STATUS, 415, "415") V(STATUS, 429, "429") V(STATUS, 431, "431")                  \
-                    V(STATUS, 499, "499") V(STATUS, 500, "500") V(STATUS, 501, "501")              \
-                        V(STATUS, 503, "503") V(STATUS, 504, "504") V(STATUS, 507, "507")          \
-                            V(STATUS, OTHER, "other")
+    V(STATUS, 200, "200") V(STATUS, 201, "201") V(STATUS, 204, "204") V(STATUS, 400, "400")        \
+    V(STATUS, 401, "401") V(STATUS, 403, "403") V(STATUS, 404, "404") V(STATUS, 405, "405")        \
+    V(STATUS, 406, "406") V(STATUS, 409, "409") V(STATUS, 412, "412") V(STATUS, 413, "413")        \
+    V(STATUS, 414, "414") V(STATUS, 415, "415") V(STATUS, 429, "429") V(STATUS, 431, "431")        \
+    V(STATUS, 499, "499") V(STATUS, 500, "500") V(STATUS, 501, "501") V(STATUS, 503, "503")        \
+    V(STATUS, 504, "504") V(STATUS, 507, "507") V(STATUS, OTHER, "other")
 #define METRICS_CODE_VALUES(V)                                                                     \
-    V(CODE, 0, "OK")                                                                               \
-    V(CODE, 1, "CANCELLED")                                                                        \
-    V(CODE, 2, "UNKNOWN") V(CODE, 3, "INVALID_ARGUMENT") V(CODE, 4, "DEADLINE_EXCEEDED")           \
-        V(CODE, 5, "NOT_FOUND") V(CODE, 6, "ALREADY_EXISTS") V(CODE, 7, "PERMISSION_DENIED")       \
-            V(CODE, 8, "RESOURCE_EXHAUSTED") V(CODE, 9, "FAILED_PRECONDITION")                     \
-                V(CODE, 10, "ABORTED") V(CODE, 11, "OUT_OF_RANGE") V(CODE, 12, "UNIMPLEMENTED")    \
-                    V(CODE, 13, "INTERNAL") V(CODE, 14, "UNAVAILABLE") V(CODE, 15, "DATA_LOSS")    \
-                        V(CODE, 16, "UNAUTHENTICATED")
+    V(CODE, 0, "OK") V(CODE, 1, "CANCELLED") V(CODE, 2, "UNKNOWN") V(CODE, 3, "INVALID_ARGUMENT")  \
+    V(CODE, 4, "DEADLINE_EXCEEDED") V(CODE, 5, "NOT_FOUND") V(CODE, 6, "ALREADY_EXISTS")           \
+    V(CODE, 7, "PERMISSION_DENIED") V(CODE, 8, "RESOURCE_EXHAUSTED")                               \
+    V(CODE, 9, "FAILED_PRECONDITION") V(CODE, 10, "ABORTED") V(CODE, 11, "OUT_OF_RANGE")           \
+    V(CODE, 12, "UNIMPLEMENTED") V(CODE, 13, "INTERNAL") V(CODE, 14, "UNAVAILABLE")                \
+    V(CODE, 15, "DATA_LOSS") V(CODE, 16, "UNAUTHENTICATED")
 #define METRICS_PROTO_VALUES(V)                                                                    \
     V(PROTO, NEW, "new") V(PROTO, TLS, "tls") V(PROTO, HTTP1, "http1") V(PROTO, HTTP2, "http2")
 #define METRICS_REJECT_VALUES(V)                                                                   \
-    V(REJECT, LIMIT, "limit")                                                                      \
-    V(REJECT, ADDRESS, "address")                                                                  \
-    V(REJECT, MEMORY, "memory") V(REJECT, TLS, "tls") V(REJECT, PROTOCOL, "protocol")
+    V(REJECT, LIMIT, "limit") V(REJECT, ADDRESS, "address") V(REJECT, MEMORY, "memory")            \
+    V(REJECT, TLS, "tls") V(REJECT, PROTOCOL, "protocol")
 #define METRICS_ABUSE_VALUES(V)                                                                    \
-    V(ABUSE, RESET, "reset")                                                                       \
-    V(ABUSE, CONTINUATION, "continuation")                                                         \
-    V(ABUSE, CONTROL, "control") V(ABUSE, WINDOW, "window") V(ABUSE, OTHER, "other")
+    V(ABUSE, RESET, "reset") V(ABUSE, CONTINUATION, "continuation") V(ABUSE, CONTROL, "control")   \
+    V(ABUSE, WINDOW, "window") V(ABUSE, OTHER, "other")
 #define METRICS_LIMIT_VALUES(V)                                                                    \
-    V(LIMIT, BODY, "body")                                                                         \
-    V(LIMIT, INFLIGHT, "inflight")                                                                 \
-    V(LIMIT, HEADER, "header") V(LIMIT, DEADLINE, "deadline") V(LIMIT, IDLE, "idle")               \
-        V(LIMIT, BATCH, "batch") V(LIMIT, MEMORY, "memory") V(LIMIT, OTHER, "other")
+    V(LIMIT, BODY, "body") V(LIMIT, INFLIGHT, "inflight") V(LIMIT, HEADER, "header")               \
+    V(LIMIT, DEADLINE, "deadline") V(LIMIT, IDLE, "idle") V(LIMIT, BATCH, "batch")                 \
+    V(LIMIT, MEMORY, "memory") V(LIMIT, OTHER, "other")
 
 /* S(set, label name, values) */
 #define METRICS_SETS(S)                                                                            \
@@ -208,5 +197,7 @@
       "Time from a complete HTTP request to its answer")                                           \
     F(GRPC_DURATION, "grpc_request_duration_seconds", HISTOGRAM, NS, ALL, METHOD, NONE,            \
       "Time from a complete gRPC call to its answer")
+
+/* clang-format on */
 
 #endif
