@@ -130,6 +130,8 @@ int reflection_find_symbol(const struct reflection_set *set, struct pdb_text sym
 {
     if (symbol.len != 0 && symbol.ptr[0] == '.')
         symbol = (struct pdb_text){symbol.ptr + 1, symbol.len - 1};
+    if (symbol.len == 0 || symbol.ptr[symbol.len - 1] == '.')
+        return -1;
     for (size_t i = 0; i < set->count; i++) {
         struct pdb_text package = field_text(set->files[i], FILE_PACKAGE), rest = symbol;
         if (package.len != 0) {
@@ -284,7 +286,7 @@ void reflection_message(struct exchange *x, struct pdb_text message)
     }
     struct reflection_set set;
     struct trail trail = {0};
-    struct pdb_text response;
+    struct pdb_text response = {0};
     reflection_open(
         &set, (struct pdb_text){(const char *)proto_descriptor_set, proto_descriptor_set_len});
     int rc = message.len > COPY_REQUEST_MAX
