@@ -9,6 +9,7 @@
 #include "bench/run.h"
 
 #include <arpa/inet.h>
+#include <netinet/tcp.h>
 #include <nghttp2/nghttp2.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -44,6 +45,8 @@ static void *peer_main(void *arg)
         int fd = accept(peer->listener, NULL, NULL);
         if (fd < 0)
             return NULL;
+        int on = 1;
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
         peer->connections++;
         peer->serve(peer, fd);
         (void)close(fd);
