@@ -24,7 +24,7 @@ static void tell(struct check *check, const char *kind, const char *text)
 {
     struct buffer line;
     buffer_init_arena(&line, &check->arena, 0);
-    buffer_format(&line, "{\"finding\":\"%s\",\"message\":", kind);
+    buffer_format(&line, "{\"severity\":\"damage\",\"kind\":\"%s\",\"text\":", kind);
     json_write_string(&line, (struct pdb_text){text, strlen(text)});
     buffer_add(&line, "}", 2); /* with its NUL */
     check->findings++;
@@ -32,10 +32,10 @@ static void tell(struct check *check, const char *kind, const char *text)
         check->report(check->arg, line.ptr);
 }
 
+/* The log counts its damage itself; what else it tells, such as a torn tail, is none. */
 static void pass_line(void *arg, const char *line)
 {
     struct check *check = arg;
-    check->findings++;
     check->report(check->arg, line);
 }
 
@@ -127,7 +127,9 @@ int pdb_check(const char *data_dir, const char *const *wal_dirs, size_t wal_dir_
         if (rc == 0 && check.findings != 0)
             rc = PDB_DATA_LOSS;
         if (rc < 0)
-            (void)trail_add(&trail, rc, "%llu findings", (unsigned long long)check.findings);
+            (void)trail_add(&trail, rc, "%s",
+                            rc == PDB_DATA_LOSS ? "damage was found, see above"
+                                                : "the check could not be finished, see above");
         arena_dispose(&check.arena);
         io->ops->destroy(io);
         lock_release(lock_file);
