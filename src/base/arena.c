@@ -4,7 +4,7 @@
  *
  *   chunks -> [current | next ... end] -> [large] -> [older] -> ... -> [first]
  *
- * Chunks double from 4 KiB to 256 KiB: a small request costs one allocation, a large one few. Under
+ * Chunks double from 8 KiB to 256 KiB: a small request costs one allocation, a large one few. Under
  * AddressSanitizer the unused rest is poisoned, so that running over a block is found as it is on the heap. */
 #include "base/arena.h"
 
@@ -43,7 +43,7 @@ struct arena_chunk {
 
 enum {
     CHUNK_HEADER = 32, /* keeps what follows aligned for any type */
-    CHUNK_MIN = 4096,
+    CHUNK_MIN = 8192,
     CHUNK_MAX = 256 * 1024,
     KEEP_MAX = 16 * 1024, /* a first chunk up to this survives a reset */
     ALIGNMENT_MAX = 4096,

@@ -1,11 +1,14 @@
 /* connection.c: from accept to the protocol that a connection speaks.
  *
- * Every listener serves every protocol. The first bytes decide: a TLS hello (0x16) starts a handshake, after which ALPN decides; the HTTP/2
- * preface goes to nghttp2; anything else is HTTP/1 for h2o. They stay in sock->input meanwhile, so that whoever takes over parses them. A proper prefix of the
- * preface must wait: "P" may become "POST". h2o_accept is never called, because it would start h2o's own HTTP/2 by itself (network.md, security.md).
+ * Every listener serves every protocol. The first bytes decide: a TLS hello (0x16) starts a
+ * handshake, after which ALPN decides; the HTTP/2 preface goes to nghttp2; anything else is HTTP/1
+ * for h2o. They stay in sock->input meanwhile, so that whoever takes over parses them. A proper
+ * prefix of the preface must wait: "P" may become "POST". h2o_accept is never called, because it
+ * would start h2o's own HTTP/2 by itself.
  *
- * A connection's record hangs on the socket's on_close callback: h2o owns HTTP/1 sockets and closes them when it likes.
- * Limits at accept: connections in all and per address, each per core, since cores share nothing; past them the socket is closed and counted. */
+ * A connection's record hangs on the socket's on_close callback: h2o owns HTTP/1 sockets and closes
+ * them when it likes. Limits at accept: connections in all and per address, each per core, since
+ * cores share nothing; past them the socket is closed and counted. */
 #include "transport/connection.h"
 
 #include "base/clock.h"
@@ -121,7 +124,8 @@ void connection_cut(struct connection *c)
     if (c->kind == CONNECTION_NEW) {
         h2o_socket_close(c->sock);
     } else if (!c->cut) {
-        /* The owner of the socket reads the end and closes it: closing it here would leave h2o with a dead pointer. */
+        /* The owner of the socket reads the end and closes it: closing it here would leave h2o with
+         * a dead pointer. */
         c->cut = true;
         (void)shutdown(h2o_socket_get_fd(c->sock), SHUT_RDWR);
     }

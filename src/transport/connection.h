@@ -77,7 +77,10 @@ struct transport_core_private {
     struct list free_exchanges; /* HTTP/1's, kept with their first arena chunk */
     size_t free_exchange_count;
     uint64_t h2_body_bytes; /* of unfinished HTTP/2 requests */
+    struct list free_streams; /* HTTP/2's, likewise */
+    size_t free_stream_count;
     bool accept_paused, drained_told;
+    bool windows_held; /* some stream's flow-control window waits for the body budget */
     struct mail drain_mail, health_mail;
     uint64_t health_seen_ns; /* when core 0's last health word came */
     struct health_probe *probe; /* core 0 only */
@@ -122,5 +125,6 @@ void h2_accept(struct connection *c);
 void h2_shutdown(struct connection *c);
 /* Gives back flow-control windows that were held while the core's body budget was used up. */
 void h2_release_windows(struct transport_core *core);
+void h2_dispose_pool(struct transport_core *core);
 
 #endif

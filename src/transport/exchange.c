@@ -1,7 +1,8 @@
 /* exchange.c: what every request gets before a handler sees it: a call id, the limits, a deadline.
  *
- * Timeouts: gRPC's header is digits and a unit letter (gRPC over HTTP/2, "Timeout"); REST takes the same form, or a plain number of seconds
- * with a fraction. A client may only shorten the configured deadline. */
+ * Timeouts: gRPC's header is digits and a unit letter (gRPC over HTTP/2, "Timeout"); REST takes the
+ * same form, or a plain number of seconds with a fraction. A client may only shorten the configured
+ * deadline. */
 #include "transport/exchange.h"
 
 #include "base/clock.h"
@@ -28,7 +29,8 @@ static bool call_id_well_formed(struct pdb_text id)
     return true;
 }
 
-/* 16 hexadecimal digits that differ within a process and, by the seed, very likely between processes. */
+/* 16 hexadecimal digits that differ within a process and, by the seed, very likely between
+ * processes. */
 static void make_call_id(struct transport_core_private *p, char id[EXCHANGE_CALL_ID_MAX + 1])
 {
     static const char digits[] = "0123456789abcdef";
@@ -94,7 +96,8 @@ int exchange_begin(struct exchange *x, struct pdb_text offered_id, struct trail 
     }
     x->api = (struct api_context){core->limits, text_of(x->call_id), x->peer};
     x->operation = API_OPERATION_COUNT;
-    /* Read here and not taken from the turn: a turn that decoded a large body before this one may be milliseconds old. */
+    /* Read here and not taken from the turn: a turn that decoded a large body before this one may
+     * be milliseconds old. */
     x->received_ns = clock_monotonic_ns();
     double limit_ns = core->limits->request_deadline_s * 1e9, wanted_ns = limit_ns;
     if (x->timeout.len != 0 && !parse_timeout(x->timeout, &wanted_ns))
@@ -130,8 +133,8 @@ void exchange_count_grpc(const struct exchange *x, int grpc_status)
     metrics_time(m, METRICS_GRPC_DURATION_IN + operation, clock_monotonic_ns() - x->received_ns);
 }
 
-/* Without sign-in only this machine may ask. A web page elsewhere can make a browser on this machine send requests here under a name that it owns (DNS rebinding):
- * then Host is that name. */
+/* Without sign-in only this machine may ask. A web page elsewhere can make a browser on this
+ * machine send requests here under a name that it owns (DNS rebinding): then Host is that name. */
 bool exchange_host_allowed(const struct exchange *x, bool loopback_only)
 {
     if (!loopback_only || x->authority.len == 0)

@@ -1,9 +1,11 @@
-/* An exchange: one request and its answer, whatever brought it (HTTP/1 through h2o, a stream of HTTP/2, gRPC). The connection code
- * makes it, hands it to rest_dispatch or to a gRPC method, and ends it when it was answered; the handlers see nothing of sockets.
+/* An exchange: one request and its answer, whatever brought it (HTTP/1 through h2o, a stream of
+ * HTTP/2, gRPC). The connection code makes it, hands it to rest_dispatch or to a gRPC method, and
+ * ends it when it was answered; the handlers see nothing of sockets.
  *
- * Lifetime: the arena holds everything of the request and the answer. It lives until the answer has been handed to the socket AND
- * no engine call is under way: a handler that starts a call keeps the exchange by not answering yet. When the client leaves first,
- * `gone` is set, on_gone is called (it cancels the call), and the handler still answers exactly once; the answer is then dropped. */
+ * Lifetime: the arena holds everything of the request and the answer. It lives until the answer has
+ * been handed to the socket AND no engine call is under way: a handler that starts a call keeps the
+ * exchange by not answering yet. When the client leaves first, `gone` is set, on_gone is called (it
+ * cancels the call), and the handler still answers exactly once; the answer is then dropped. */
 #ifndef TRANSPORT_EXCHANGE_H
 #define TRANSPORT_EXCHANGE_H
 
@@ -33,11 +35,14 @@ struct exchange_response {
 struct exchange_ops {
     /* REST: the whole answer, exactly once; the handler must not touch the exchange afterwards. */
     void (*respond)(struct exchange *x, const struct exchange_response *response);
-    /* gRPC: queues one message (without the 5-byte prefix; bytes stay until the exchange ends, or until grpc_sent for streams). */
+    /* gRPC: queues one message (without the 5-byte prefix; bytes stay until the exchange ends, or
+     * until grpc_sent for streams). */
     void (*grpc_send)(struct exchange *x, struct pdb_text message);
-    /* gRPC: ends it, exactly once, like respond. `message` is plain UTF-8; percent-encoding is done below. */
+    /* gRPC: ends it, exactly once, like respond. `message` is plain UTF-8; percent-encoding is done
+     * below. */
     void (*grpc_finish)(struct exchange *x, int grpc_status, struct pdb_text message);
-    /* gRPC client streams: the message given last was used up; its memory goes, the next one may be delivered. */
+    /* gRPC client streams: the message given last was used up; its memory goes, the next one may be
+     * delivered. */
     void (*grpc_consumed)(struct exchange *x);
 };
 
@@ -49,39 +54,47 @@ struct exchange {
     struct arena arena;
 
     /* the request; texts live as long as the exchange */
-    struct pdb_text method, path /* percent-encoded, no query */, query, content_type, content_encoding, authority;
+    struct pdb_text method, path /* percent-encoded, no query */, query, content_type,
+        content_encoding, authority;
     struct pdb_text origin, access_request_method, access_request_headers; /* CORS */
     struct pdb_text timeout; /* x-request-timeout, or grpc-timeout */
     struct pdb_text body;    /* REST: whole */
     bool http2;
-    char call_id[EXCHANGE_CALL_ID_MAX + 1]; /* x-request-id: taken over when well-formed, else made */
+    /* x-request-id: taken over when well-formed, else made */
+    char call_id[EXCHANGE_CALL_ID_MAX + 1];
     struct pdb_text peer;
     struct api_context api; /* filled by exchange_begin */
     uint64_t received_ns, deadline_ns;
 
     bool gone;
-    void (*on_gone)(struct exchange *x); /* set by a handler with a call under way; NULL otherwise */
-    void *handler, *handler_more;        /* the handler's own state, in the arena */
-    const struct grpc_method *grpc;      /* gRPC only */
-    enum api_operation operation;        /* set by dispatch, for metrics; API_OPERATION_COUNT: none */
+    /* set by a handler with a call under way; NULL otherwise */
+    void (*on_gone)(struct exchange *x);
+    void *handler, *handler_more;   /* the handler's own state, in the arena */
+    const struct grpc_method *grpc; /* gRPC only */
+    /* set by dispatch, for metrics; API_OPERATION_COUNT: none */
+    enum api_operation operation;
 };
 
-/* Fills call_id (`offered_id`: the client's x-request-id), api and deadline_ns (from `timeout` and the limits) once the request's fields are
- * set. 0, or PDB_INVALID_ARGUMENT for a malformed timeout; everything is filled in then, too, so that the error can be answered. */
+/* Fills call_id (`offered_id`: the client's x-request-id), api and deadline_ns (from `timeout` and
+ * the limits) once the request's fields are set. 0, or PDB_INVALID_ARGUMENT for a malformed
+ * timeout; everything is filled in then, too, so that the error can be answered. */
 int exchange_begin(struct exchange *x, struct pdb_text offered_id, struct trail *trail);
 
 /* Count the answer: status and time since the whole request was there. */
 void exchange_count_http(const struct exchange *x, int status);
 void exchange_count_grpc(const struct exchange *x, int grpc_status);
 
-/* False if the request names a host that is not this machine's loopback although its listener is (security.md, requirement 1). */
+/* False if the request names a host that is not this machine's loopback although its
+ * listener is. */
 bool exchange_host_allowed(const struct exchange *x, bool loopback_only);
 
 /* ---- the two ways in; implemented by transport/http/rest*.c and transport/grpc/grpc_*.c ---- */
 
-/* Finds the route, decodes, calls the api, encodes; answers exactly once through ops->respond, now or later. */
+/* Finds the route, decodes, calls the api, encodes; answers exactly once through ops->respond, now
+ * or later. */
 void rest_dispatch(struct exchange *x);
-/* An error as the REST body of api.md: {"error":{"code":..,"message":..,"details":{}}}. Also used by the connection code itself (413, 431, ...). */
+/* An error as the REST body of docs/api/errors.md: {"error":{"code":..,"message":..,"details":{}}}. Also used
+ * by the connection code itself (413, 431, ...). */
 void rest_respond_error(struct exchange *x, const struct pdb_error *error);
 
 /* One gRPC method. */
@@ -89,11 +102,12 @@ struct grpc_method {
     const char *path; /* "/proximadb.v1.ProximaDB/Search" */
     enum api_operation operation;
     bool client_streaming, server_streaming;
-    /* unary and server streaming: the one message; client streaming: each message, the next only after ops->grpc_consumed. `message` stays
-     * valid until the exchange ends (until grpc_consumed for client streams). */
+    /* unary and server streaming: the one message; client streaming: each message, the next only
+     * after ops->grpc_consumed. `message` stays valid until the exchange ends (until grpc_consumed
+     * for client streams). */
     void (*message)(struct exchange *x, struct pdb_text message);
-    /* client streaming: the client has sent its last message (called after that one was consumed). NULL for the others: the connection code
-     * checks that there was exactly one message. */
+    /* client streaming: the client has sent its last message (called after that one was consumed).
+     * NULL for the others: the connection code checks that there was exactly one message. */
     void (*half_close)(struct exchange *x);
 };
 /* NULL: UNIMPLEMENTED. */

@@ -1,7 +1,9 @@
 /* health.c: what /livez, /readyz and grpc.health.v1 say, kept fresh by one probe a second.
  *
- * Core 0 asks the engine for its stats (which needs an answer of every core) and mails the verdict to every core's transport; each answers health requests from
- * memory. If a core hangs, the verdict stops coming: after two missed ones every core says "not live". Watch streams are told when the verdict changes. */
+ * Core 0 asks the engine for its stats (which needs an answer of every core) and mails the verdict
+ * to every core's transport; each answers health requests from memory. If a core hangs, the verdict
+ * stops coming: after two missed ones every core says "not live". Watch streams are told when the
+ * verdict changes. */
 #include "transport/health.h"
 
 #include "transport/connection.h"

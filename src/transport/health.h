@@ -4,10 +4,12 @@
 
 #include "transport/transport.h"
 
-/* True if every core answered lately: /livez. Readiness is core->ready and core->not_ready_reason. */
+/* True if every core answered lately: /livez. Readiness is core->ready and
+ * core->not_ready_reason. */
 bool health_live(const struct transport_core *core);
 
-/* Implemented by the gRPC health service: sends the present status to every Watch stream of this core. */
+/* Implemented by the gRPC health service: sends the present status to every Watch stream of this
+ * core. */
 void health_tell_watchers(struct transport_core *core);
 
 #endif

@@ -1,15 +1,18 @@
-/* sweep.c: once a second, every connection of this core is looked at, because h2o 2.2.5 has one timer for head and body, none for writing, and does not notice
- * clients that leave while their request runs (network.md, section 8).
+/* sweep.c: once a second, every connection of this core is looked at, because h2o 2.2.5 has one
+ * timer for head and body, none for writing, and does not notice clients that leave while their
+ * request runs.
  *
  *     handshake or first bytes late            close
  *     head not complete within header_s        close
  *     body slower than 1 KiB/s after 10 s      close
  *     nothing under way for idle_s             close (HTTP/2: GOAWAY)
- *     a write that makes no progress           close after blocked_write_s; progress is what the peer has acknowledged (TCP_INFO)
+ *     a write that makes no progress close after blocked_write_s; progress is what the peer has
+ *         acknowledged (TCP_INFO)
  *     unfinished bodies over the core's budget stop accepting, close the largest
  *     POLLRDHUP while a call runs              cancel it
  *
- * Cutting a connection is shutdown(2): its owner then reads the end and closes it by its own way. */
+ * Cutting a connection is shutdown(2): its owner then reads the end and closes it by its own
+ * way. */
 #include "transport/connection.h"
 
 #include <linux/tcp.h> /* netinet/tcp.h has an older tcp_info */
@@ -157,7 +160,8 @@ static void notice_leavers(struct transport_core *core)
     }
 }
 
-/* The sum of bodies that are not complete yet; past the budget the largest goes and no new connection is taken. */
+/* The sum of bodies that are not complete yet; past the budget the largest goes and no new
+ * connection is taken. */
 static void hold_body_budget(struct transport_core *core)
 {
     size_t sum = core->priv->h2_body_bytes, largest_size = 0;

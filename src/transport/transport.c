@@ -247,6 +247,7 @@ int transport_core_start(struct transport *t, struct pdb *db, struct reactor *r,
     p->loop = guest_h2o_loop(r);
     list_init(&p->connections);
     list_init(&p->free_exchanges);
+    list_init(&p->free_streams);
     p->call_id_seed = 0;
     r->io->ops->random(r->io, &p->call_id_seed, sizeof(p->call_id_seed));
     p->address_slots = address_slots(core->limits->connections);
@@ -296,6 +297,7 @@ void transport_core_stop(struct transport *t, struct pdb *db, struct reactor *r)
     for (int i = 0; i < 100 && !list_empty(&p->connections); i++)
         (void)h2o_evloop_run(p->loop, 1);
     h1_dispose_pool(core);
+    h2_dispose_pool(core);
     t->cores[r->id] = NULL;
     r->user[REACTOR_SLOT_TRANSPORT] = NULL;
     if (list_empty(&p->connections)) {

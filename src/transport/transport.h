@@ -17,7 +17,9 @@ struct transport_listener {
 struct transport_options {
     const struct transport_listener *listeners;
     size_t listener_count;
-    const char *tls_cert, *tls_key; /* paths; NULL: cleartext only. With TLS, cleartext is refused on non-loopback listeners unless insecure. */
+    /* paths; NULL: cleartext only. With TLS, cleartext is refused on non-loopback listeners unless
+     * insecure. */
+    const char *tls_cert, *tls_key;
     bool insecure;
     const struct api_limits *limits;
     const char *const *cors_origins;
@@ -25,17 +27,21 @@ struct transport_options {
     unsigned shutdown_timeout_s;
 };
 
-/* Opens every listener (one SO_REUSEPORT socket per listener and core). 0 or PDB_ with the text in error. */
-int transport_new(const struct transport_options *options, unsigned core_count, struct transport **transport_out, struct pdb_error *error);
+/* Opens every listener (one SO_REUSEPORT socket per listener and core). 0 or PDB_ with the text in
+ * error. */
+int transport_new(const struct transport_options *options, unsigned core_count,
+                  struct transport **transport_out, struct pdb_error *error);
 void transport_free(struct transport *t);
 /* The port a listener really has. */
 uint16_t transport_port(const struct transport *t, size_t listener_index);
 
 /* On each reactor's thread (pdb_options.core_start / core_stop). */
-int transport_core_start(struct transport *t, struct pdb *db, struct reactor *r, struct pdb_error *error);
+int transport_core_start(struct transport *t, struct pdb *db, struct reactor *r,
+                         struct pdb_error *error);
 void transport_core_stop(struct transport *t, struct pdb *db, struct reactor *r);
 
-/* From any thread: no new connections, requests in flight finish. transport_drained is true once every core has no exchange left, or when the time is over. */
+/* From any thread: no new connections, requests in flight finish. transport_drained is true once
+ * every core has no exchange left, or when the time is over. */
 void transport_drain(struct transport *t);
 bool transport_wait_drained(struct transport *t, unsigned timeout_ms);
 
@@ -47,12 +53,13 @@ struct transport_core {
     const struct api_limits *limits;
     uint64_t started_ns; /* of the process, for uptime */
     bool draining;
-    /* Health as last seen, refreshed at least every second by pdb_stats; Watch streams are told on a change. */
+    /* Health as last seen, refreshed at least every second by pdb_stats; Watch streams are told on
+     * a change. */
     bool ready;
     const char *not_ready_reason; /* static; NULL when ready */
     struct list watchers;         /* of grpc health Watch exchanges */
     size_t exchanges;             /* under way */
-    struct metrics *metrics; /* this core's; the engine made it */
+    struct metrics *metrics;      /* this core's; the engine made it */
     struct transport_core_private *priv;
 };
 

@@ -1,8 +1,10 @@
 /* avro_records.c: Avro 1.11 binary encoding, "Arrays" and "Maps", read in place and strictly.
  *
- * A block is a count and so many items; a negative count is followed by the size of the block in bytes; a count of 0 ends the array. A count may claim anything, so it is compared with the bytes that
- * are left before anything is allocated: a record has at least five bytes, a vector at least two. Where a block tells its size, the items must fill it exactly. Longs are zigzag
- * varints of at most ten bytes.
+ * A block is a count and so many items; a negative count is followed by the size of the block in
+ * bytes; a count of 0 ends the array. A count may claim anything, so it is compared with the bytes
+ * that are left before anything is allocated: a record has at least five bytes, a vector at least
+ * two. Where a block tells its size, the items must fill it exactly. Longs are zigzag varints of at
+ * most ten bytes.
  *
  * Rejected: avro-c, which allocates by the claimed length and copies each value. */
 #include "transport/codec/avro_records.h"

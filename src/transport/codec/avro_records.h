@@ -1,5 +1,6 @@
-/* A batch as Avro binary (proto/avro/vector_record.avsc): an array of records in blocks, without a container file header. It is the body of a REST upsert or insert with
- * content type application/avro, and `avro_records` of a gRPC WriteRequest. */
+/* A batch as Avro binary (proto/avro/vector_record.avsc): an array of records in blocks, without a
+ * container file header. It is the body of a REST upsert or insert with content type
+ * application/avro, and `avro_records` of a gRPC WriteRequest. */
 #ifndef TRANSPORT_CODEC_AVRO_RECORDS_H
 #define TRANSPORT_CODEC_AVRO_RECORDS_H
 
@@ -28,8 +29,9 @@ void avro_records_open(struct avro_records_decoder *d, struct arena *arena,
                        const struct api_limits *limits, struct pdb_text body, const char *name,
                        struct trail *trail);
 
-/* Decodes one record or the head of a block. 1: there is more; 0: the whole body is decoded, records and count are the batch; PDB_INVALID_ARGUMENT, PDB_RESOURCE_EXHAUSTED
- * with the trail told. */
+/* Decodes one record or the head of a block. 1: there is more; 0: the whole body is decoded,
+ * records and count are the batch; PDB_INVALID_ARGUMENT, PDB_RESOURCE_EXHAUSTED with the trail
+ * told. */
 int avro_records_step(struct avro_records_decoder *d);
 
 #endif

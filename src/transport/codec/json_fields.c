@@ -1,4 +1,5 @@
-/* json_fields.c: objects with a fixed set of fields, read by a table. One loop says what an unknown, a repeated and a mistyped field is, for all requests. */
+/* json_fields.c: objects with a fixed set of fields, read by a table. One loop says what an
+ * unknown, a repeated and a mistyped field is, for all requests. */
 #include "transport/codec/json_fields.h"
 
 #include "base/no_libc_heap.h"
@@ -193,7 +194,8 @@ int json_sync_field(struct json_decoder *d, void *into)
 
 /* ---- vectors ---- */
 
-/* The last vector's length is the best guess for the next one's; a wrong guess reads again into the scratch. */
+/* The last vector's length is the best guess for the next one's; a wrong guess reads again into the
+ * scratch. */
 int json_vector_field(struct json_decoder *d, void *into)
 {
     enum { CAPACITY = PDB_DIMENSION_MAX + 1 };

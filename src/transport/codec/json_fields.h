@@ -30,7 +30,8 @@ int json_read_object(struct json_decoder *d, const struct json_field *fields, si
 /* What follows a key of a fixed set: its index, or an error. `seen` collects bits. */
 int json_match_field(struct json_decoder *d, const struct json_field *fields, size_t count,
                      struct pdb_text key, uint32_t *seen, size_t *index_out);
-/* Reads an array of objects or values: `read` fills one element of `size` bytes. The array lies in the arena. */
+/* Reads an array of objects or values: `read` fills one element of `size` bytes. The array lies in
+ * the arena. */
 int json_read_array(struct json_decoder *d, json_field_reader *read, size_t size,
                     uint32_t count_max, void **elements_out, uint32_t *count_out);
 

@@ -1,6 +1,8 @@
-/* REST bodies to the engine's requests. Everything decoded lives in the arena or points into the body.
+/* REST bodies to the engine's requests. Everything decoded lives in the arena or points into the
+ * body.
  *
- * Unknown and duplicate fields are refused; every error names the byte offset in the body. 0, PDB_INVALID_ARGUMENT or PDB_RESOURCE_EXHAUSTED, told in the trail. */
+ * Unknown and duplicate fields are refused; every error names the byte offset in the body. 0,
+ * PDB_INVALID_ARGUMENT or PDB_RESOURCE_EXHAUSTED, told in the trail. */
 #ifndef TRANSPORT_CODEC_JSON_REQUESTS_H
 #define TRANSPORT_CODEC_JSON_REQUESTS_H
 
@@ -44,7 +46,8 @@ struct json_write_decoder {
 void json_write_decoder_open(struct json_write_decoder *w, enum pdb_write_kind kind,
                              struct arena *arena, const struct api_limits *limits,
                              struct pdb_text body, struct trail *trail);
-/* Decodes one record or field. 1: there is more; 0: the whole body is decoded; negative: an error. */
+/* Decodes one record or field. 1: there is more; 0: the whole body is decoded; negative: an
+ * error. */
 int json_write_decoder_step(struct json_write_decoder *w);
 
 #endif

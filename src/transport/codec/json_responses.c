@@ -1,4 +1,5 @@
-/* json_responses.c: results as JSON. Key order is fixed, so that answers can be compared as text. */
+/* json_responses.c: results as JSON. Key order is fixed, so that answers can be compared as
+ * text. */
 #include "transport/codec/json_responses.h"
 
 #include "base/bytes.h"

@@ -14,7 +14,8 @@ void json_encode_write(struct buffer *out, const struct pdb_write *w, const char
 void json_encode_row(struct buffer *out, const struct pdb_row *row, const struct pdb_field *fields,
                      uint32_t field_count, unsigned include);
 
-/* Results of many rows are encoded one row a step: a page of vectors takes longer than a reactor may be held. Exactly one of the pointers is set. */
+/* Results of many rows are encoded one row a step: a page of vectors takes longer than a reactor
+ * may be held. Exactly one of the pointers is set. */
 struct json_rows_encoder {
     struct buffer *out;
     const struct pdb_get *get;

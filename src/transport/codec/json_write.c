@@ -1,4 +1,5 @@
-/* json_write.c: the body of a write, decoded one record a step, because it may be as large as the body limit and a reactor must not be held. */
+/* json_write.c: the body of a write, decoded one record a step, because it may be as large as the
+ * body limit and a reactor must not be held. */
 #include "base/base64.h"
 #include "base/clock.h"
 #include "transport/codec/json_fields.h"

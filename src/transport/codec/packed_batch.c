@@ -1,4 +1,5 @@
-/* packed_batch.c: from columns to records. Nothing is copied: the i-th vector is a slice of the one run of bytes. */
+/* packed_batch.c: from columns to records. Nothing is copied: the i-th vector is a slice of the one
+ * run of bytes. */
 #include "transport/codec/packed_batch.h"
 
 #include "base/text.h"

@@ -1,4 +1,5 @@
-/* The columnar form of a batch, from any door: ids beside one run of packed vectors of equal size. */
+/* The columnar form of a batch, from any door: ids beside one run of packed vectors of equal
+ * size. */
 #ifndef TRANSPORT_CODEC_PACKED_BATCH_H
 #define TRANSPORT_CODEC_PACKED_BATCH_H
 
@@ -6,7 +7,8 @@
 #include "base/arena.h"
 #include "base/trail.h"
 
-/* Everything points into the request. How many records there are follows from the ids, else from the metadata, else from vector_bytes. */
+/* Everything points into the request. How many records there are follows from the ids, else from
+ * the metadata, else from vector_bytes. */
 struct packed_batch {
     const struct pdb_text *ids; /* NULL: the server makes them */
     size_t id_count;
@@ -17,11 +19,13 @@ struct packed_batch {
         vector_bytes; /* of one vector, where the caller knows the field's dimension; 0: unknown */
 };
 
-/* True if the batch says nothing of how many records it has: the caller must look up the field and set vector_bytes. */
+/* True if the batch says nothing of how many records it has: the caller must look up the field and
+ * set vector_bytes. */
 bool packed_batch_needs_dimension(const struct packed_batch *batch);
 
-/* Records in the arena that point into the batch, with vectors of form PDB_VECTOR_BYTES (the engine knows metric and dimension). 0,
- * PDB_INVALID_ARGUMENT ("packed.vectors: ..."), PDB_RESOURCE_EXHAUSTED. */
+/* Records in the arena that point into the batch, with vectors of form PDB_VECTOR_BYTES (the engine
+ * knows metric and dimension). 0, PDB_INVALID_ARGUMENT ("packed.vectors: ..."),
+ * PDB_RESOURCE_EXHAUSTED. */
 int packed_batch_records(const struct packed_batch *batch, struct arena *arena,
                          const struct api_limits *limits, struct pdb_record **records_out,
                          uint32_t *count_out, struct trail *trail);

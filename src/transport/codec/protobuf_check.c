@@ -1,8 +1,10 @@
-/* protobuf_check.c: a message against its type before anything is made of it, and unpacking through protobuf-c.
+/* protobuf_check.c: a message against its type before anything is made of it, and unpacking through
+ * protobuf-c.
  *
- * protobuf-c unpacks nested messages by recursion without a limit, takes any bytes as text and any number as an enum. So every message is walked here first, iteratively: a stack of at
- * most 64 open messages over one position that only moves forward. The path of what is wrong is put together from the stack when it is needed; indexes of
- * repeated fields are counted again then. */
+ * protobuf-c unpacks nested messages by recursion without a limit, takes any bytes as text and any
+ * number as an enum. So every message is walked here first, iteratively: a stack of at most 64 open
+ * messages over one position that only moves forward. The path of what is wrong is put together
+ * from the stack when it is needed; indexes of repeated fields are counted again then. */
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "base/utf8.h"

@@ -1,6 +1,8 @@
 /* protobuf_docs.c: values between the wire and documents, without trees in between.
  *
- * Both ways walk with a stack of open containers: input was checked to be at most 64 messages deep (a document level takes two or three of them), documents are at most 64 deep by their own rule. */
+ * Both ways walk with a stack of open containers: input was checked to be at most 64 messages deep
+ * (a document level takes two or three of them), documents are at most 64 deep by their own
+ * rule. */
 #include "transport/codec/protobuf_docs.h"
 
 #include "base/assert.h"
@@ -298,7 +300,8 @@ struct open_doc {
     uint8_t messages; /* to end when it ends */
 };
 
-/* Writes the value's kind into the Value that is open. True: a container was begun and its items are to follow. */
+/* Writes the value's kind into the Value that is open. True: a container was begun and its items
+ * are to follow. */
 static bool put_kind(struct protobuf_writer *w, const struct doc_value *value)
 {
     switch (value->type) {

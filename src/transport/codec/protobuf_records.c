@@ -1,7 +1,9 @@
 /* protobuf_records.c: the batches of a write, decoded in steps.
  *
- * The outer message is walked by hand, because it may be 64 MiB: a step is one record (which is checked by itself), one field of the columnar form, or one Avro record. Vectors stay where they are: a packed repeated
- * float is little-endian float32 on the wire already. Record and RecordUpdate have the same parts under other numbers, hence the table. */
+ * The outer message is walked by hand, because it may be 64 MiB: a step is one record (which is
+ * checked by itself), one field of the columnar form, or one Avro record. Vectors stay where they
+ * are: a packed repeated float is little-endian float32 on the wire already. Record and
+ * RecordUpdate have the same parts under other numbers, hence the table. */
 #include "transport/codec/protobuf_requests.h"
 
 #include "base/utf8.h"
@@ -72,7 +74,8 @@ static int add_vector(struct record_walk *walk, const struct pdb_vector *vector)
     return 0;
 }
 
-/* A Vector, or the default field of a record: floats under one number or packed bytes under another; not both. */
+/* A Vector, or the default field of a record: floats under one number or packed bytes under
+ * another; not both. */
 static int read_vector(struct record_walk *walk, struct pdb_text message, uint32_t floats_number,
                        uint32_t packed_number, struct pdb_vector *vector)
 {

@@ -1,6 +1,8 @@
-/* protobuf_replies.c: rows, hits and collections to the wire, straight from the engine's results: a vector is one copy of its bytes, metadata is walked once.
+/* protobuf_replies.c: rows, hits and collections to the wire, straight from the engine's results: a
+ * vector is one copy of its bytes, metadata is walked once.
  *
- * The field numbers are the proto's; protobuf-c's structures are not used here, because each text and each vector would have to be copied into one first. */
+ * The field numbers are the proto's; protobuf-c's structures are not used here, because each text
+ * and each vector would have to be copied into one first. */
 #include "transport/codec/protobuf_replies.h"
 
 #include "base/clock.h"

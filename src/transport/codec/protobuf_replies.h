@@ -1,6 +1,7 @@
 /* The engine's results as gRPC replies (proto/proximadb/v1), packed bytes in the arena.
  *
- * Replies with many rows are written in steps: call until it is not 1; 0: complete, finish the writer. Memory that ran out shows when the writer is finished. */
+ * Replies with many rows are written in steps: call until it is not 1; 0: complete, finish the
+ * writer. Memory that ran out shows when the writer is finished. */
 #ifndef TRANSPORT_CODEC_PROTOBUF_REPLIES_H
 #define TRANSPORT_CODEC_PROTOBUF_REPLIES_H
 

@@ -1,4 +1,5 @@
-/* protobuf_requests.c: the small requests. Those on collections are unpacked by protobuf-c; those with ids, filters or vectors are read in place. */
+/* protobuf_requests.c: the small requests. Those on collections are unpacked by protobuf-c; those
+ * with ids, filters or vectors are read in place. */
 #include "transport/codec/protobuf_requests.h"
 
 #include "base/no_libc_heap.h"
@@ -218,7 +219,8 @@ int protobuf_decode_collection_update(struct protobuf_decoder *d, struct pdb_tex
 
 /* ---- records by id or filter ---- */
 
-/* A list of includes, packed or not. A list of nothing but INCLUDE_UNSPECIFIED asks for none, which an absent list cannot say. */
+/* A list of includes, packed or not. A list of nothing but INCLUDE_UNSPECIFIED asks for none, which
+ * an absent list cannot say. */
 static void add_include(struct protobuf_field *f, unsigned *include)
 {
     static const unsigned flags[] = {

@@ -1,6 +1,8 @@
-/* gRPC requests (proto/proximadb/v1) to the engine's. Texts, ids and vectors point into the message wherever it lies in one piece; everything else is in the arena.
+/* gRPC requests (proto/proximadb/v1) to the engine's. Texts, ids and vectors point into the message
+ * wherever it lies in one piece; everything else is in the arena.
  *
- * Every message is checked first (protobuf_check). 0, PDB_INVALID_ARGUMENT or PDB_RESOURCE_EXHAUSTED, told in the trail with the path of what is wrong. */
+ * Every message is checked first (protobuf_check). 0, PDB_INVALID_ARGUMENT or
+ * PDB_RESOURCE_EXHAUSTED, told in the trail with the path of what is wrong. */
 #ifndef TRANSPORT_CODEC_PROTOBUF_REQUESTS_H
 #define TRANSPORT_CODEC_PROTOBUF_REQUESTS_H
 
@@ -50,7 +52,8 @@ void protobuf_search_open(struct protobuf_search_decoder *s, bool batch, struct 
 /* 1: there is more; 0: the whole message is decoded; negative: an error. */
 int protobuf_search_step(struct protobuf_search_decoder *s);
 
-/* WriteRequest and UpdateRequest may be as large as the body limit: one record, or one field of the columnar form, a step. */
+/* WriteRequest and UpdateRequest may be as large as the body limit: one record, or one field of the
+ * columnar form, a step. */
 enum protobuf_write_form { PROTOBUF_NO_RECORDS, PROTOBUF_RECORDS, PROTOBUF_PACKED, PROTOBUF_AVRO };
 
 struct protobuf_text_list {
@@ -64,8 +67,8 @@ struct protobuf_write_decoder {
     struct pdb_text collection, request_id;
     struct pdb_record *records;
     uint32_t count, capacity;
-    /* After the last step: nothing in the batch says how many vectors there are. Look up the field `packed.field` of the collection, set packed.vector_bytes and
-     * call protobuf_write_finish. */
+    /* After the last step: nothing in the batch says how many vectors there are. Look up the field
+     * `packed.field` of the collection, set packed.vector_bytes and call protobuf_write_finish. */
     bool needs_dimension;
     struct packed_batch packed;
     /* where it stands */

@@ -1,8 +1,9 @@
 /* protobuf_wire.c: fields of a message, read in place and written.
  *
- * A nested message's length stands before it and is known only after it. The writer reserves as many bytes for the length as the caller's guess needs and moves the body when
- * the guess was wrong. Rejected: a first pass that computes all sizes, which walks every document twice; and lengths padded to five bytes, which parsers take, but
- * which no other writer produces. */
+ * A nested message's length stands before it and is known only after it. The writer reserves as
+ * many bytes for the length as the caller's guess needs and moves the body when the guess was
+ * wrong. Rejected: a first pass that computes all sizes, which walks every document twice; and
+ * lengths padded to five bytes, which parsers take, but which no other writer produces. */
 #include "transport/codec/protobuf_wire.h"
 
 #include "base/assert.h"

@@ -1,7 +1,9 @@
-/* Protocol Buffers on the wire: reading fields in place, checking a message against its type, writing.
+/* Protocol Buffers on the wire: reading fields in place, checking a message against its type,
+ * writing.
  *
- * The generated code of protobuf-c holds the types and unpacks small messages; whatever may be large (records, vectors, rows of an answer) is read and written here, without
- * a copy per value. Wire format: protobuf.dev, "Encoding". */
+ * The generated code of protobuf-c holds the types and unpacks small messages; whatever may be
+ * large (records, vectors, rows of an answer) is read and written here, without a copy per value.
+ * Wire format: protobuf.dev, "Encoding". */
 #ifndef TRANSPORT_CODEC_PROTOBUF_WIRE_H
 #define TRANSPORT_CODEC_PROTOBUF_WIRE_H
 
@@ -43,7 +45,8 @@ struct protobuf_reader protobuf_reader_of(struct pdb_text message);
 /* 1: a field; 0: the end; PDB_INVALID_ARGUMENT: malformed, or longer than the message. */
 int protobuf_next(struct protobuf_reader *r, struct protobuf_field *field_out);
 
-/* Where a message lies in the request, for error texts: "records[3]", "query", or nothing when `name` is NULL. */
+/* Where a message lies in the request, for error texts: "records[3]", "query", or nothing when
+ * `name` is NULL. */
 struct protobuf_place {
     const char *name;
     uint32_t index;
@@ -54,18 +57,19 @@ struct protobuf_place {
 int protobuf_fail(struct trail *trail, struct protobuf_place place, int code, const char *member,
                   const char *format, ...) __attribute__((format(printf, 5, 6)));
 
-/* Checks a whole message against its type, iteratively: well-formed, wire types, depth, UTF-8, known enum values, 32-bit values within 32 bits. Fields that the type does not have are passed
+/* Checks a whole message against its type, iteratively: well-formed, wire types, depth, UTF-8,
+ * known enum values, 32-bit values within 32 bits. Fields that the type does not have are passed
  * over. PDB_INVALID_ARGUMENT with the path: "records[3].metadata.fields[2].key: invalid UTF-8". */
 int protobuf_check(const ProtobufCMessageDescriptor *type, struct pdb_text message,
                    struct protobuf_place place, struct trail *trail);
 
-/* protobuf_check, and no NUL in texts (protobuf-c's end there), then unpacked into the arena: NULL and the trail told on an error, which is
- * then in trail->code. */
+/* protobuf_check, and no NUL in texts (protobuf-c's end there), then unpacked into the arena: NULL
+ * and the trail told on an error, which is then in trail->code. */
 void *protobuf_unpack(const ProtobufCMessageDescriptor *type, struct pdb_text message,
                       struct arena *arena, struct trail *trail);
 
-/* A repeated float of a checked message, packed or not: in place when it is one packed run, else gathered in the arena. 0 or PDB_RESOURCE_EXHAUSTED; no such
- * field: *count_out is 0. */
+/* A repeated float of a checked message, packed or not: in place when it is one packed run, else
+ * gathered in the arena. 0 or PDB_RESOURCE_EXHAUSTED; no such field: *count_out is 0. */
 int protobuf_floats(struct pdb_text message, uint32_t number, struct arena *arena,
                     const void **floats_out, uint32_t *count_out);
 

@@ -1,8 +1,11 @@
 /* grpc_bulk.c: BulkUpsert: each message of the stream is one batch, atomic by itself.
  *
- * The next message is taken when the last one's write was handed to the engine, so that writes are issued in the order of the messages; up to four are under way, which hides the log's sync behind the network.
- * A message's memory is only lent until it is consumed: a small one is copied into its batch's arena; a large one is worked on in place, and then nothing else is taken
- * meanwhile: its bytes, not the syncs, are what takes the time. The first failure stops the intake; the answer comes when all that was under way has ended. */
+ * The next message is taken when the last one's write was handed to the engine, so that writes are
+ * issued in the order of the messages; up to four are under way, which hides the log's sync behind
+ * the network. A message's memory is only lent until it is consumed: a small one is copied into its
+ * batch's arena; a large one is worked on in place, and then nothing else is taken meanwhile: its
+ * bytes, not the syncs, are what takes the time. The first failure stops the intake; the answer
+ * comes when all that was under way has ended. */
 #include "base/clock.h"
 #include "base/container_of.h"
 #include "transport/grpc/grpc_call.h"
@@ -66,7 +69,8 @@ static void finish(struct bulk *b)
     x->ops->grpc_finish(x, 0, (struct pdb_text){"", 0});
 }
 
-/* Decides what comes next. The last thing a caller does with the stream: it may be gone afterwards. */
+/* Decides what comes next. The last thing a caller does with the stream: it may be gone
+ * afterwards. */
 static void advance(struct bulk *b)
 {
     if (b->busy)

@@ -1,7 +1,9 @@
 /* grpc_call.c: runs one message: decode, start, encode.
  *
- * Decoding and encoding are steps of about a record each. The first steps run at once, which is all that a small request needs; what is longer goes on as a task
- * that gives way when its slice is over. Between steps the call looks whether its client has left or its time is over; while the engine works, it does. */
+ * Decoding and encoding are steps of about a record each. The first steps run at once, which is all
+ * that a small request needs; what is longer goes on as a task that gives way when its slice is
+ * over. Between steps the call looks whether its client has left or its time is over; while the
+ * engine works, it does. */
 #include "transport/grpc/grpc_call.h"
 
 #include "base/clock.h"

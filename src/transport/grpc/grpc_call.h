@@ -1,4 +1,5 @@
-/* One message of gRPC on its way through the engine: decoded in steps, started, encoded in steps. Inside transport/grpc only. */
+/* One message of gRPC on its way through the engine: decoded in steps, started, encoded in steps.
+ * Inside transport/grpc only. */
 #ifndef TRANSPORT_GRPC_GRPC_CALL_H
 #define TRANSPORT_GRPC_GRPC_CALL_H
 
@@ -9,7 +10,8 @@
 
 struct grpc_call;
 
-/* What differs between the methods. A step returns 1: there is more; 0: done; negative: an error, told in c->trail. */
+/* What differs between the methods. A step returns 1: there is more; 0: done; negative: an error,
+ * told in c->trail. */
 struct grpc_operation {
     int (*decode)(struct grpc_call *c);
     /* Starts the engine's call in c->engine; it was initialised by the runner. */
@@ -43,9 +45,11 @@ struct grpc_call {
     const struct grpc_operation *operation;
     uint64_t deadline_ns;
     enum pdb_write_kind write_kind; /* of writes */
-    /* The last thing that happens to the call, exactly once: it may be freed inside. error NULL: the reply is in c->reply. */
+    /* The last thing that happens to the call, exactly once: it may be freed inside. error NULL:
+     * the reply is in c->reply. */
     void (*ended)(struct grpc_call *c, const struct pdb_error *error);
-    /* Both may be NULL. Around the start of a write, so that an owner of several can keep their order; the call may have ended in between. */
+    /* Both may be NULL. Around the start of a write, so that an owner of several can keep their
+     * order; the call may have ended in between. */
     void (*issuing)(void *owner);
     void (*issued)(void *owner);
     void *owner;

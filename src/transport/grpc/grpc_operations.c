@@ -1,4 +1,5 @@
-/* grpc_operations.c: what each method decodes, starts and encodes: one table a method, one straight road a function. */
+/* grpc_operations.c: what each method decodes, starts and encodes: one table a method, one straight
+ * road a function. */
 #include "transport/grpc/grpc_call.h"
 
 #include "base/clock.h"

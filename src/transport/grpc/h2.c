@@ -1,15 +1,19 @@
 /* h2.c: one HTTP/2 session by nghttp2 over a socket of h2o's loop. RFC 9113.
  *
- * Reading: what the socket has is given to nghttp2 whole; its callbacks fill streams (h2_stream.c). Writing: at the end of a turn, frames of all streams are
- * collected into one buffer of about 64 KiB and written with one call; the write's callback collects again. A second h2o_socket_write before that callback
- * is not allowed by h2o.
+ * Reading: what the socket has is given to nghttp2 whole; its callbacks fill streams (h2_stream.c).
+ * Writing: at the end of a turn, frames of all streams are collected into one buffer of about 64
+ * KiB and written with one call; the write's callback collects again. A second h2o_socket_write
+ * before that callback is not allowed by h2o.
  *
- * Back-pressure: nghttp2 would open windows by itself; that is switched off. Bytes of a request are acknowledged when they are kept within the body limit and
- * the core's budget of unfinished bodies allows it, so a core that is behind stops its senders instead of growing.
+ * Back-pressure: nghttp2 would open windows by itself; that is switched off. Bytes of a request are
+ * acknowledged when they are kept within the body limit and the core's budget of unfinished bodies
+ * allows it, so a core that is behind stops its senders instead of growing.
  *
- * Abuse: nghttp2 limits resets by the peer, CONTINUATION frames, SETTINGS entries and queued acknowledgements; it counts neither invalid frames nor resets that the
- * peer provokes from us (MadeYouReset, CVE-2025-8671), so those are counted here. A stream counts until its call has ended, not only until it was reset: else a
- * reset would free the slot but not the work (CVE-2023-44487). */
+ * Abuse: nghttp2 limits resets by the peer, CONTINUATION frames, SETTINGS entries and queued
+ * acknowledgements; it counts neither invalid frames nor resets that the peer provokes from us
+ * (MadeYouReset, CVE-2025-8671), so those are counted here. A stream counts until its call has
+ * ended, not only until it was reset: else a reset would free the slot but not the work
+ * (CVE-2023-44487). */
 #include "transport/grpc/h2_internal.h"
 
 #include "base/no_libc_heap.h"
@@ -204,7 +208,8 @@ static int on_frame_sent(nghttp2_session *ng, const nghttp2_frame *frame, void *
 {
     if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0 &&
         (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA)) {
-        /* RFC 9113, section 8.1: a whole answer before the whole request ends the stream without blame. */
+        /* RFC 9113, section 8.1: a whole answer before the whole request ends the stream without
+         * blame. */
         struct h2_stream *st = nghttp2_session_get_stream_user_data(ng, frame->hd.stream_id);
         if (st != NULL && !st->half_closed)
             return nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, frame->hd.stream_id,

@@ -1,4 +1,5 @@
-/* One HTTP/2 connection and its streams: shared by h2.c (the session), h2_stream.c (requests) and h2_send.c (answers). */
+/* One HTTP/2 connection and its streams: shared by h2.c (the session), h2_stream.c (requests) and
+ * h2_send.c (answers). */
 #ifndef TRANSPORT_GRPC_H2_INTERNAL_H
 #define TRANSPORT_GRPC_H2_INTERNAL_H
 
@@ -7,7 +8,8 @@
 #include <nghttp2/nghttp2.h>
 
 enum {
-    H2_OUT_SOFT = 64 << 10,         /* stop collecting frames for one write after this much: TLS encrypts a write at once */
+    /* stop collecting frames for one write after this much: TLS encrypts a write at once */
+    H2_OUT_SOFT = 64 << 10,
     H2_STREAM_WINDOW = 4 << 20,
     H2_CONNECTION_WINDOW = 16 << 20,
     H2_BODY_FIRST = 64 << 10,       /* first allocation of a body of unknown size */
@@ -15,7 +17,8 @@ enum {
     GRPC_PREFIX = 5,
 };
 
-/* Frames that the peer should not have sent and streams that we had to reset: a token bucket (security.md: 10/s, burst 100). */
+/* Frames that the peer should not have sent and streams that we had to reset: a token bucket
+ * (10 a second, burst 100). */
 enum { H2_ABUSE_BURST = 100, H2_ABUSE_PER_S = 10 };
 
 struct h2_session {
@@ -28,7 +31,7 @@ struct h2_session {
     struct {
         uint8_t *bytes;
         size_t len, capacity;
-    } out; /* frames of the write under way, or being collected */
+    } out;       /* frames of the write under way, or being collected */
     bool failed; /* no memory for a frame: close */
     double abuse_tokens;
     uint64_t abuse_seen_ns;
@@ -50,11 +53,12 @@ struct h2_stream {
     int32_t id;
     bool is_grpc;
     bool dispatched; /* a handler has it */
-    bool answered;   /* and is done with it; or it was refused before: what still arrives is dropped */
+    /* and is done with it; or it was refused before: what still arrives is dropped */
+    bool answered;
     bool half_closed; /* the peer has sent all */
     bool closed;      /* the HTTP/2 stream is no more */
     bool headers_sent, finished;
-    bool feeding;     /* grpc_feed is on the stack */
+    bool feeding; /* grpc_feed is on the stack */
     size_t header_bytes, header_count;
     size_t owed; /* received bytes whose window is held back */
     uint64_t content_length;
@@ -67,7 +71,8 @@ struct h2_stream {
     uint8_t prefix_len;
     size_t message_len; /* of the message being received */
     unsigned message_count;
-    /* client streams: delivered and not yet consumed; bytes that wait behind it hold their window back */
+    /* client streams: delivered and not yet consumed; bytes that wait behind it hold their window
+     * back */
     bool delivering;
     char *pending; /* DATA bytes not looked at yet, while `delivering` */
     size_t pending_len, pending_capacity;
@@ -81,7 +86,8 @@ struct h2_stream {
 
 /* ---- h2.c ---- */
 void h2_mark_dirty(struct h2_session *s);
-/* Counts one frame or reset that should not have been; past the limit the session ends with ENHANCE_YOUR_CALM. */
+/* Counts one frame or reset that should not have been; past the limit the session ends with
+ * ENHANCE_YOUR_CALM. */
 void h2_abuse(struct h2_session *s);
 uint8_t *h2_reserve_out(struct h2_session *s, size_t size);
 
@@ -92,7 +98,8 @@ int h2_stream_header(struct h2_stream *st, struct pdb_text name, struct pdb_text
 void h2_stream_headers_done(struct h2_stream *st);
 void h2_stream_data(struct h2_stream *st, const uint8_t *bytes, size_t len);
 void h2_stream_end(struct h2_stream *st);
-/* The HTTP/2 stream is closed: frees it, or leaves it to the handler, which still owes an answer. */
+/* The HTTP/2 stream is closed: frees it, or leaves it to the handler, which still owes an
+ * answer. */
 void h2_stream_closed(struct h2_stream *st);
 /* The connection goes: as h2_stream_closed, and the stream forgets it. */
 void h2_stream_detach(struct h2_stream *st);

@@ -17,6 +17,14 @@ static nghttp2_nv header(struct pdb_text name, struct pdb_text value)
                         .flags = NGHTTP2_NV_FLAG_NO_COPY_NAME};
 }
 
+/* Its value is new every time: in the peer's table it would only push out what repeats (RFC 7541, section 7.1.3). */
+static nghttp2_nv call_id_header(const struct exchange *x)
+{
+    nghttp2_nv nv = header(TEXT_LIT("x-request-id"), text_of(x->call_id));
+    nv.flags |= NGHTTP2_NV_FLAG_NO_INDEX;
+    return nv;
+}
+
 static struct pdb_text small_number(char text[12], int value)
 {
     int n = snprintf(text, 12, "%d", value);
@@ -196,8 +204,9 @@ static void respond(struct exchange *x, const struct exchange_response *r)
     if (r->content_type.len != 0)
         nv[count++] = header(TEXT_LIT("content-type"), r->content_type);
     int n = snprintf(length, sizeof(length), "%zu", r->body.len);
-    nv[count++] = header(TEXT_LIT("content-length"), (struct pdb_text){length, (size_t)n});
-    nv[count++] = header(TEXT_LIT("x-request-id"), text_of(x->call_id));
+    nv[count] = header(TEXT_LIT("content-length"), (struct pdb_text){length, (size_t)n});
+    nv[count++].flags |= NGHTTP2_NV_FLAG_NO_INDEX;
+    nv[count++] = call_id_header(x);
     for (size_t i = 0; i < r->header_count; i++)
         nv[count++] = header(r->headers[i].name, r->headers[i].value);
     nghttp2_data_provider body = {.source.ptr = st, .read_callback = read_answer};
@@ -213,7 +222,7 @@ static void send_grpc_headers(struct h2_stream *st)
     const nghttp2_nv nv[] = {
         header(TEXT_LIT(":status"), TEXT_LIT("200")),
         header(TEXT_LIT("content-type"), TEXT_LIT("application/grpc+proto")),
-        header(TEXT_LIT("x-request-id"), text_of(st->x.call_id)),
+        call_id_header(&st->x),
     };
     nghttp2_data_provider body = {.source.ptr = st, .read_callback = read_answer};
     st->headers_sent = true;
@@ -251,7 +260,7 @@ static void trailers_only(struct h2_stream *st)
     size_t count = 0;
     nv[count++] = header(TEXT_LIT(":status"), TEXT_LIT("200"));
     nv[count++] = header(TEXT_LIT("content-type"), TEXT_LIT("application/grpc+proto"));
-    nv[count++] = header(TEXT_LIT("x-request-id"), text_of(st->x.call_id));
+    nv[count++] = call_id_header(&st->x);
     count += status_headers(st, number, nv + count);
     if (nghttp2_submit_response(st->session->ng, st->id, nv, count, NULL) != 0)
         give_up(st);

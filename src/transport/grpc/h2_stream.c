@@ -17,9 +17,51 @@ static struct heap *heap_of(const struct h2_stream *st)
 
 /* ---- begin and end ---- */
 
+enum { POOL_MAX = 512 };
+
+/* A stream that was used before keeps the first chunk of its arena: most requests then allocate nothing here. */
+static struct h2_stream *take(struct transport_core *core)
+{
+    struct list_link *link = list_pop_front(&core->priv->free_streams);
+    if (link == NULL) {
+        struct h2_stream *st = heap_calloc(&core->reactor->heap, 1, sizeof(*st));
+        if (st != NULL)
+            arena_init(&st->x.arena, 0);
+        return st;
+    }
+    struct h2_stream *st = container_of(link, struct h2_stream, link);
+    core->priv->free_stream_count--;
+    struct arena arena = st->x.arena;
+    *st = (struct h2_stream){.x.arena = arena};
+    return st;
+}
+
+static void give_back(struct transport_core *core, struct h2_stream *st)
+{
+    if (core->priv->free_stream_count < POOL_MAX) {
+        arena_reset(&st->x.arena);
+        list_push_front(&core->priv->free_streams, &st->link);
+        core->priv->free_stream_count++;
+    } else {
+        arena_dispose(&st->x.arena);
+        heap_free(&core->reactor->heap, st);
+    }
+}
+
+void h2_dispose_pool(struct transport_core *core)
+{
+    struct list_link *link;
+    while ((link = list_pop_front(&core->priv->free_streams)) != NULL) {
+        struct h2_stream *st = container_of(link, struct h2_stream, link);
+        arena_dispose(&st->x.arena);
+        heap_free(&core->reactor->heap, st);
+    }
+    core->priv->free_stream_count = 0;
+}
+
 int h2_stream_begin(struct h2_session *s, int32_t id)
 {
-    struct h2_stream *st = heap_calloc(&s->core->reactor->heap, 1, sizeof(*st));
+    struct h2_stream *st = take(s->core);
     if (st == NULL)
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     st->session = s;
@@ -29,7 +71,6 @@ int h2_stream_begin(struct h2_session *s, int32_t id)
     st->x.http2 = true;
     st->x.peer = (struct pdb_text){s->connection->peer, s->connection->peer_len};
     st->out_last = &st->out_first;
-    arena_init(&st->x.arena, 0);
     list_push_back(&s->streams, &st->link);
     s->stream_count++;
     s->connection->exchanges++;
@@ -57,10 +98,10 @@ void h2_stream_free(struct h2_stream *st)
         h2_mark_dirty(st->session); /* a session that is going away may be done now */
     }
     drop_input(st);
-    arena_dispose(&st->x.arena);
-    heap_free(&core->reactor->heap, st);
+    give_back(core, st);
     core->exchanges--;
-    h2_release_windows(core);
+    if (core->priv->windows_held)
+        h2_release_windows(core);
 }
 
 void h2_stream_closed(struct h2_stream *st)
@@ -231,6 +272,7 @@ static void consume(struct h2_stream *st, size_t len)
     const struct transport_core *core = st->x.core;
     if (!st->answered && core->priv->h2_body_bytes > core->limits->inflight_body_bytes_per_core) {
         st->owed += len;
+        core->priv->windows_held = true;
         return;
     }
     if (st->closed)
@@ -245,6 +287,7 @@ void h2_release_windows(struct transport_core *core)
     struct transport_core_private *p = core->priv;
     if (p->h2_body_bytes > core->limits->inflight_body_bytes_per_core)
         return;
+    p->windows_held = false;
     list_each (link, &p->connections) {
         struct connection *c = container_of(link, struct connection, link);
         if (c->h2 == NULL)

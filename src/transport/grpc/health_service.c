@@ -1,7 +1,10 @@
-/* health_service.c: grpc.health.v1.Health for the services "" (the server) and "proximadb.v1.ProximaDB".
+/* health_service.c: grpc.health.v1.Health for the services "" (the server) and
+ * "proximadb.v1.ProximaDB".
  *
- * Check answers from what the core knows (health.c refreshes it). A Watch stream stays open in the core's list of watchers, and each gets one message a change; while the server drains it
- * is ended, because it would never end by itself. The request's deadline does not end a Watch: the client's own does, by resetting the stream. */
+ * Check answers from what the core knows (health.c refreshes it). A Watch stream stays open in the
+ * core's list of watchers, and each gets one message a change; while the server drains it is ended,
+ * because it would never end by itself. The request's deadline does not end a Watch: the client's
+ * own does, by resetting the stream. */
 #include "transport/health.h"
 
 #include "base/container_of.h"

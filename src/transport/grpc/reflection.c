@@ -1,6 +1,8 @@
 /* reflection.c: grpc.reflection.v1 and v1alpha over the descriptors that the build embeds.
  *
- * The set is some 14 KB and is walked anew for each request: no index, no state. Numbers of fields are those of google/protobuf/descriptor.proto. An answer to a question about a file has the file and all that it imports, each once, the file first. */
+ * The set is some 14 KB and is walked anew for each request: no index, no state. Numbers of fields
+ * are those of google/protobuf/descriptor.proto. An answer to a question about a file has the file
+ * and all that it imports, each once, the file first. */
 #include "transport/grpc/reflection.h"
 
 #include "transport/grpc/grpc_call.h"

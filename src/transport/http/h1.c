@@ -1,11 +1,13 @@
 /* h1.c: HTTP/1.1 by h2o: its requests become exchanges, its answers come from them.
  *
- * h2o has read head and body before the handler runs. The entity points into the socket's input buffer, which stays as it is until the answer has left: bodies
- * are decoded in place. Either of request and call may outlive the other: the exchange is held by the handler (until it answers) and by a block of the
- * request's pool (until h2o is done with the request).
+ * h2o has read head and body before the handler runs. The entity points into the socket's input
+ * buffer, which stays as it is until the answer has left: bodies are decoded in place. Either of
+ * request and call may outlive the other: the exchange is held by the handler (until it answers)
+ * and by a block of the request's pool (until h2o is done with the request).
  *
- * h2o 2.2.5 hides what smugglers use: of two Content-Length headers the first wins, Transfer-Encoding silently overrides it, and neither is shown. So the raw
- * head, still at the start of the input buffer, is scanned: RFC 9112, sections 6.1 and 6.3. */
+ * h2o 2.2.5 hides what smugglers use: of two Content-Length headers the first wins,
+ * Transfer-Encoding silently overrides it, and neither is shown. So the raw head, still at the
+ * start of the input buffer, is scanned: RFC 9112, sections 6.1 and 6.3. */
 #include "base/assert.h"
 #include "transport/connection.h"
 
@@ -354,7 +356,8 @@ static void send_json_error(h2o_ostream_t *self, h2o_req_t *req, h2o_iovec_t *bu
     h2o_ostream_send_next(self, req, &((struct json_error_stream *)self)->body, 1, state);
 }
 
-/* A body over the limit, an unfinished one: h2o answers those itself, in plain text. Its text becomes the JSON that every error has. */
+/* A body over the limit, an unfinished one: h2o answers those itself, in plain text. Its text
+ * becomes the JSON that every error has. */
 static void on_setup_stream(h2o_filter_t *self, h2o_req_t *req, h2o_ostream_t **slot)
 {
     (void)self;
@@ -381,8 +384,9 @@ static void on_setup_stream(h2o_filter_t *self, h2o_req_t *req, h2o_ostream_t **
 void h1_configure(h2o_globalconf_t *config, const struct api_limits *limits)
 {
     h2o_config_init(config);
-    config->server_name = h2o_iovec_init(H2O_STRLIT("proximadb"));
-    config->http1.upgrade_to_http2 = 0;             /* h2o's own HTTP/2 must never be reached */
+    config->server_name =
+        h2o_iovec_init(NULL, 0);        /* no Server header: it tells attackers more than users */
+    config->http1.upgrade_to_http2 = 0; /* h2o's own HTTP/2 must never be reached */
     config->http1.req_timeout = REQUEST_TIMEOUT_MS; /* the sweep knows better */
     config->max_request_entity_size = limits->body_bytes;
     h2o_socket_buffer_mmap_settings.threshold = SIZE_MAX; /* bodies never go to a temporary file */

@@ -2,13 +2,14 @@
 #ifndef TRANSPORT_HTTP_REST_H
 #define TRANSPORT_HTTP_REST_H
 
+#include "reactor/reactor.h"
 #include "transport/codec/json_requests.h"
 #include "transport/codec/json_responses.h"
-#include "reactor/reactor.h"
 #include "transport/exchange.h"
 #include "transport/transport.h"
 
-/* One REST request under way: in the exchange's arena. The union has the engine's call of the operation. */
+/* One REST request under way: in the exchange's arena. The union has the engine's call of the
+ * operation. */
 struct rest {
     struct exchange *x;
     struct trail trail;
