@@ -82,6 +82,8 @@ int shard_open(struct engine_core *core, const struct catalog_entry *entry,
     list_init(&shard->flight);
     list_init(&shard->guards);
     list_init(&shard->reads);
+    list_init(&shard->searches);
+    list_init(&shard->searches_waiting);
     map_init(&shard->pending, heap, pending_equal, NULL);
     dedup_init(&shard->dedup, heap);
     shard->field_bytes = heap_calloc(heap, entry->config.field_count, sizeof(uint32_t));
@@ -103,6 +105,7 @@ void shard_free(struct shard *shard)
     task_cancel(&shard->prepare_task);
     task_cancel(&shard->commit_task);
     task_cancel(&shard->collect_task);
+    task_cancel(&shard->search_task);
     list_remove(&shard->stall_link);
     list_remove(&shard->link);
     dedup_dispose(&shard->dedup);

@@ -60,9 +60,12 @@ struct shard {
     struct list_link stall_link; /* core->stalled: waits for room in the log */
     struct list guards, reads;
     struct dedup dedup;
-    uint64_t users;                 /* calls here */
-    bool expiring;                  /* some row has an expiry */
-    uint64_t collect_next_ns;       /* not before */
+    uint64_t users;           /* calls here */
+    bool expiring;            /* some row has an expiry */
+    uint64_t collect_next_ns; /* not before */
+    struct list searches,
+        searches_waiting; /* scanning together, and waiting for their turn (shard_search.c) */
+    struct task search_task;
     struct histogram *search_times; /* made by the first search; NULL: none, or no memory */
 };
 

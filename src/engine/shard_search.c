@@ -3,7 +3,12 @@
  *
  * A batch of queries goes over the rows together: each step gives every query the same stretch of rows, small enough to stay in the
  * processor's cache, so that memory is read once for all of them. The stretch is about 128 KiB of vectors, and at most 256 rows where
- * a filter has to look at each: far below the slice of 500 microseconds, which is looked at after every query's stretch. */
+ * a filter has to look at each: far below the slice of 500 microseconds, which is looked at after every query's stretch.
+ *
+ * Searches of many callers do the same: those that come while others scan wait, and then go over the rows together, as one convoy. Taking turns
+ * instead would read memory once for each. Waiting costs a caller at most the rest of the scan under way, which taking turns would have cost, too:
+ * with two searches either way the second is answered after one and a half to two scans. Only large batches go by themselves, or a search behind
+ * a thousand queries would wait for all of them. */
 #include "base/text.h"
 #include "engine/call.h"
 #include "engine/catalog.h"
@@ -21,6 +26,7 @@ enum {
     STRETCH_ROWS_MIN = 16,
     STRETCH_ROWS_MAX = 2048,
     STRETCH_ROWS_FILTERED = 256,
+    CONVOY_QUERIES_MAX = 64, /* of one call that joins a convoy, and of a convoy */
 };
 
 struct query_work {
@@ -316,10 +322,11 @@ static void choose_stretch(struct pdb_search *s, struct search_work *work)
     work->stretch = rows < STRETCH_ROWS_MIN ? STRETCH_ROWS_MIN : rows;
 }
 
-static void search_at_shard(struct pdb_call *call)
+/* Takes the version that it will see. False: it has ended. */
+static bool search_begin(struct pdb_search *s)
 {
+    struct pdb_call *call = &s->call;
     struct call_state *state = call_state(call);
-    struct pdb_search *s = container_of(call, struct pdb_search, call);
     struct search_work *work = state->work;
     struct shard *shard = state->shard;
     int rc =
@@ -330,12 +337,106 @@ static void search_at_shard(struct pdb_call *call)
         rc = begin_query(s, i, work);
     if (rc < 0) {
         search_over(s, work);
-        return;
+        return false;
     }
     choose_stretch(s, work);
     work->stage_ns = state->started_ns;
     next_stage(state->here, work, METRICS_SEARCH_STAGE_QUEUE);
-    call_run(call, search_step);
+    return true;
+}
+
+/* ---- the shard: convoys ---- */
+
+static struct pdb_search *search_of(struct list_link *link)
+{
+    return container_of(call_of(container_of(link, struct call_state, link)), struct pdb_search,
+                        call);
+}
+
+static bool ended_early(struct pdb_search *s)
+{
+    return call_stopped(&s->call) || shard_gone(call_state(&s->call)->shard, &s->call);
+}
+
+static void drop_stopped(struct list *searches)
+{
+    list_each_safe(link, following, searches)
+    {
+        struct pdb_search *s = search_of(link);
+        if (!ended_early(s))
+            continue;
+        list_remove(link);
+        search_over(s, call_state(&s->call)->work);
+    }
+}
+
+/* The next convoy: whoever waits, up to its size. */
+static void form_convoy(struct shard *shard)
+{
+    uint32_t queries = 0;
+    while (!list_empty(&shard->searches_waiting)) {
+        struct list_link *link = shard->searches_waiting.anchor.next;
+        struct pdb_search *s = search_of(link);
+        if (queries != 0 && queries + s->query_count > CONVOY_QUERIES_MAX)
+            return;
+        list_remove(link);
+        if (search_begin(s)) {
+            queries += s->query_count;
+            list_push_back(&shard->searches, link);
+        }
+    }
+}
+
+/* One stretch of one search, all its queries; then it is the next one's turn. */
+static void scan_member(struct shard *shard)
+{
+    struct list_link *link = list_pop_front(&shard->searches);
+    struct pdb_search *s = search_of(link);
+    struct call_state *state = call_state(&s->call);
+    struct search_work *work = state->work;
+    for (uint32_t i = 0; i < s->query_count && !work->scanned; i++)
+        work->scanned = scan_next(s, work);
+    if (!work->scanned) {
+        list_push_back(&shard->searches, link);
+        return;
+    }
+    next_stage(state->here, work, METRICS_SEARCH_STAGE_MEMTABLE);
+    call_run(&s->call, search_step);
+}
+
+static void convoy_step(struct task *task)
+{
+    struct shard *shard = container_of(task, struct shard, search_task);
+    struct reactor *r = shard->core->r;
+    shard->users++; /* the last member to leave may be the last to hold the shard */
+    drop_stopped(&shard->searches);
+    drop_stopped(&shard->searches_waiting);
+    do {
+        if (list_empty(&shard->searches))
+            form_convoy(shard);
+        if (list_empty(&shard->searches))
+            break;
+        scan_member(shard);
+    } while (!reactor_slice_over(r));
+    if (!list_empty(&shard->searches) || !list_empty(&shard->searches_waiting))
+        task_queue(r, task);
+    shard_leave(shard);
+}
+
+static void search_at_shard(struct pdb_call *call)
+{
+    struct call_state *state = call_state(call);
+    struct pdb_search *s = container_of(call, struct pdb_search, call);
+    struct shard *shard = state->shard;
+    if (s->query_count > CONVOY_QUERIES_MAX) {
+        if (search_begin(s))
+            call_run(call, search_step);
+        return;
+    }
+    list_push_back(&shard->searches_waiting, &state->link);
+    shard->search_task.run = convoy_step;
+    shard->search_task.name = "search";
+    task_queue(state->here->r, &shard->search_task);
 }
 
 /* ---- home: beginning ---- */
