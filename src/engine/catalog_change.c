@@ -409,6 +409,9 @@ void catalog_master_stop(struct engine_core *core)
         return;
     ASSERT(!m->busy || core->db->sim != NULL);
     core->master = NULL;
+    task_cancel(&m->task);
+    catalog_snapshot_free(m->next); /* of a simulated crash in the middle of a round */
+    heap_free(NULL, m->dropped_next);
     catalog_snapshot_free(m->newest);
     heap_free(NULL, m->dropped);
     arena_dispose(&m->arena);

@@ -107,8 +107,8 @@ int pdb_check(const char *data_dir, const char *const *wal_dirs, size_t wal_dir_
     struct trail trail = {0};
     struct pdb_error ignored;
     const char *reason = NULL;
-    struct io *io;
-    int lock_file;
+    struct io *io = NULL;
+    int lock_file = -1;
     if (error == NULL)
         error = &ignored;
     *error = (struct pdb_error){0};

@@ -42,10 +42,15 @@ static void drop(struct dedup *d, struct dedup_entry *entry)
     heap_free(d->heap, entry);
 }
 
+static void free_entry(void *arg, uint64_t value)
+{
+    struct dedup *d = arg;
+    heap_free(d->heap, (void *)(uintptr_t)value);
+}
+
 void dedup_dispose(struct dedup *d)
 {
-    for (struct list_link *link; (link = list_pop_front(&d->oldest_first)) != NULL;)
-        heap_free(d->heap, container_of(link, struct dedup_entry, link));
+    map_each(&d->entries, free_entry, d);
     map_dispose(&d->entries);
 }
 

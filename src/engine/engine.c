@@ -80,8 +80,15 @@ void engine_pump(struct pdb *db)
     bool any = false;
     for (unsigned i = 0; i < db->core_count; i++)
         any = reactor_turn(db->cores[i].r) || any;
-    if (!any)
-        sim_advance(db->sim, 0);
+    if (any)
+        return;
+    uint64_t step_ns = 1000000000; /* to the next timer or completion, whichever comes first */
+    for (unsigned i = 0; i < db->core_count; i++) {
+        int64_t wait_ns = reactor_wait_ns(db->cores[i].r);
+        if (wait_ns >= 0 && (uint64_t)wait_ns < step_ns)
+            step_ns = (uint64_t)wait_ns;
+    }
+    sim_advance(db->sim, step_ns);
 }
 
 static bool phase_over(struct pdb *db)
@@ -528,6 +535,21 @@ int engine_open_sim(const struct pdb_options *options, struct sim_disk *disk, st
                     struct pdb_error *error)
 {
     return open_with(options, disk, db_out, error);
+}
+
+void engine_abandon_sim(struct pdb *db, void (*drop_log)(struct wal *w))
+{
+    for (unsigned i = 0; i < db->core_count; i++) {
+        struct engine_core *core = &db->cores[i];
+        recover_dispose(core);
+        drop_log(core->wal);
+        list_each_safe(link, following, &core->shard_list)
+            shard_free(container_of(link, struct shard, link));
+        map_dispose(&core->shards);
+    }
+    catalog_master_stop(&db->cores[0]);
+    reactor_group_stop(db->group);
+    db_free(db);
 }
 
 void pdb_close(struct pdb *db)

@@ -79,6 +79,10 @@ static inline struct engine_core *engine_here(struct reactor *r)
 int engine_open_sim(const struct pdb_options *options, struct sim_disk *disk, struct pdb **db_out,
                     struct pdb_error *error);
 
+/* After a crash of the simulated disk: frees everything without a single I/O. Calls under way are never done. `drop_log` frees a log
+ * in that way (tests have wal_abandon). */
+void engine_abandon_sim(struct pdb *db, void (*drop_log)(struct wal *w));
+
 /* Ends a core's part of the phase that runs; `trail` only matters when rc is not 0. */
 void engine_phase_done(struct engine_core *core, int rc, const struct trail *trail);
 /* Simulated databases: one turn of every reactor; moves the clock when there was nothing to do. */
