@@ -192,6 +192,8 @@ static void set_faults(struct sim *s)
         faults.short_write = 0.1;
     if (below(s, 8) == 0)
         faults.write_error = 0.005;
+    if (below(s, 4) == 0)
+        faults.bytes_max = (1 + below(s, 12)) << 20; /* the log cannot make its next segment */
     sim_disk_set_faults(s->disk, &faults);
 }
 
@@ -236,7 +238,7 @@ static void live(struct sim *s)
     for (unsigned i = 0; i < WRITERS; i++)
         compare(s, i);
     set_faults(s);
-    run_writers(s, (unsigned)below(s, 60));
+    run_writers(s, (unsigned)below(s, below(s, 4) == 0 ? 600 : 60));
     if (below(s, 4) == 0) {
         sim_disk_set_faults(s->disk, &none);
         finish_writers(s);

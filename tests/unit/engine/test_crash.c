@@ -53,7 +53,8 @@ static void hear(struct thread_model models[CRASH_THREADS], const char *line)
 
 /* Runs the victim and kills it after `line_count` lines; then hears out what it had said. */
 static void run_victim(const char *dir, const char *engine, unsigned seed, unsigned first,
-                       unsigned line_count, struct thread_model models[CRASH_THREADS])
+                       unsigned line_count, const char *failpoint,
+                       struct thread_model models[CRASH_THREADS])
 {
     int ends[2];
     char cores[8], seed_text[16], first_text[16], line[128];
@@ -67,6 +68,8 @@ static void run_victim(const char *dir, const char *engine, unsigned seed, unsig
         (void)dup2(ends[1], STDOUT_FILENO);
         (void)close(ends[0]);
         (void)close(ends[1]);
+        if (failpoint != NULL)
+            (void)setenv("PROXIMADB_FAILPOINT", failpoint, 1);
         (void)execl(CRASH_WRITER, "crash_writer", dir, engine, cores, seed_text, first_text,
                     (char *)NULL);
         _exit(127);
@@ -136,8 +139,8 @@ static void cycles(const char *engine)
     for (unsigned cycle = 0; cycle < CYCLES; cycle++) {
         srand(seed + cycle);
         if (cycle % 4 == 3) /* killed while it opens */
-            run_victim(fx.dir, engine, seed + cycle, first, 0, models);
-        run_victim(fx.dir, engine, seed + cycle, first, 3 + (unsigned)rand() % 120, models);
+            run_victim(fx.dir, engine, seed + cycle, first, 0, NULL, models);
+        run_victim(fx.dir, engine, seed + cycle, first, 3 + (unsigned)rand() % 120, NULL, models);
         fx.options = crash_options(fx.dir, engine, 1 + cycle % 3);
         fixture_open(&fx, fx.options.cores);
         judge(&fx, models);
@@ -149,6 +152,41 @@ static void cycles(const char *engine)
     pdb_arena_free(fx.arena);
     remove_tree(fx.dir);
 }
+
+#ifdef PDB_FAILPOINTS
+/* Killed before and after each durable step, at its first visits. */
+static void nothing_acknowledged_is_lost_at_any_durable_step(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"catalog.written",  "catalog.synced",  "catalog.renamed",
+                                        "catalog.current",  "catalog.durable", "wal.append",
+                                        "wal.acknowledged", "write.answer"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        struct fixture fx = {.db = NULL};
+        struct thread_model models[CRASH_THREADS] = {{.last_n = 0}};
+        unsigned first = 1;
+        fixture_dir(fx.dir);
+        fx.arena = pdb_arena_new(0);
+        for (unsigned visit = 1; visit <= 4; visit++) {
+            char spec[64];
+            (void)snprintf(spec, sizeof(spec), "%s:kill:%u", names[i], visit * visit);
+            run_victim(fx.dir, "auto", visit, first, 400, spec, models);
+            fx.options = crash_options(fx.dir, "auto", 1 + visit % 2);
+            fixture_open(&fx, fx.options.cores);
+            struct pdb_collection_list all = {.limit = 0};
+            assert_done(&fx, do_list(&fx, &all));
+            if (all.count_out == 2)
+                judge(&fx, models);
+            pdb_close(fx.db);
+            pdb_arena_reset(fx.arena);
+            for (unsigned t = 0; t < CRASH_THREADS; t++)
+                first = models[t].last_n >= first ? models[t].last_n + 1 : first;
+        }
+        pdb_arena_free(fx.arena);
+        remove_tree(fx.dir);
+    }
+}
+#endif
 
 static void nothing_acknowledged_is_lost_with_io_uring(void **state)
 {
@@ -167,6 +205,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_acknowledged_is_lost_with_io_uring),
         cmocka_unit_test(nothing_acknowledged_is_lost_with_threads),
+#ifdef PDB_FAILPOINTS
+        cmocka_unit_test(nothing_acknowledged_is_lost_at_any_durable_step),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
