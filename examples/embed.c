@@ -2,8 +2,9 @@
  *
  *     cc embed.c $(pkg-config --cflags --libs proximadb) && ./a.out ./my-data
  *
- * It makes a collection, writes three records in one atomic batch, searches with a filter, closes, opens again and finds all still
- * there. Every call takes an arena: results live in it until it is reset. */
+ * It makes a collection, writes three records in one atomic batch, searches with a filter, closes,
+ * opens again and finds all still there. Every call takes an arena: results live in it until it is
+ * reset. */
 #include <proximadb/proximadb.h>
 
 #include <stdio.h>
@@ -38,7 +39,8 @@ static void create_shoes(struct pdb *db, struct arena *arena)
     struct pdb_field field = {.dimension = 3, .metric = PDB_METRIC_COSINE};
     struct pdb_collection_create create;
     pdb_call_init(&create.call, db, arena, NULL);
-    create.config = (struct pdb_collection_config){.name = text("shoes"), .fields = &field, .field_count = 1};
+    create.config =
+        (struct pdb_collection_config){.name = text("shoes"), .fields = &field, .field_count = 1};
     int rc = RUN(&create, pdb_collection_create_start);
     if (rc < 0 && rc != PDB_ALREADY_EXISTS)
         give_up("create", &create.call.error);
@@ -49,14 +51,16 @@ static void write_shoes(struct pdb *db, struct arena *arena)
 {
     static const float values[3][3] = {{1, 0, 0}, {0.9f, 0.1f, 0}, {0, 0, 1}};
     static const char *const ids[3] = {"runner", "walker", "boot"};
-    static const char *const about[3] = {"{\"price\": 90, \"colour\": \"red\"}", "{\"price\": 60, \"colour\": \"blue\"}",
+    static const char *const about[3] = {"{\"price\": 90, \"colour\": \"red\"}",
+                                         "{\"price\": 60, \"colour\": \"blue\"}",
                                          "{\"price\": 140, \"colour\": \"brown\"}"};
     struct pdb_vector vectors[3];
     struct pdb_record records[3] = {{.vector_count = 0}};
     for (int i = 0; i < 3; i++) {
         struct pdb_error error;
         vectors[i] = (struct pdb_vector){.values = values[i], .count = 3, .form = PDB_VECTOR_F32};
-        records[i] = (struct pdb_record){.id = text(ids[i]), .vectors = &vectors[i], .vector_count = 1, .has_metadata = true};
+        records[i] = (struct pdb_record){
+            .id = text(ids[i]), .vectors = &vectors[i], .vector_count = 1, .has_metadata = true};
         if (pdb_doc_from_json(arena, text(about[i]), &records[i].metadata, &error) < 0)
             give_up("metadata", &error);
     }
@@ -67,7 +71,8 @@ static void write_shoes(struct pdb *db, struct arena *arena)
     write.record_count = 3;
     if (RUN(&write, pdb_write_start) < 0)
         give_up("upsert", &write.call.error);
-    printf("wrote %llu records as version %llu\n", (unsigned long long)write.count_out, (unsigned long long)write.version_out);
+    printf("wrote %llu records as version %llu\n", (unsigned long long)write.count_out,
+           (unsigned long long)write.version_out);
     pdb_arena_reset(arena);
 }
 
@@ -92,7 +97,8 @@ static void search_shoes(struct pdb *db, struct arena *arena)
         struct pdb_text json;
         if (pdb_doc_to_json(arena, hit->row.metadata, &json) < 0)
             exit(1);
-        printf("%.4f  %.*s  %.*s\n", (double)hit->score, (int)hit->row.id.len, hit->row.id.ptr, (int)json.len, json.ptr);
+        printf("%.4f  %.*s  %.*s\n", (double)hit->score, (int)hit->row.id.len, hit->row.id.ptr,
+               (int)json.len, json.ptr);
     }
     if (search.results_out[0].count != 2)
         exit(1);
@@ -111,11 +117,14 @@ static unsigned long long count_shoes(struct pdb *db, struct arena *arena)
 
 int main(int argc, char **argv)
 {
-    struct pdb_options options = {.data_dir = argc > 1 ? argv[1] : "./data", .cores = 2, .disk_min_free_bytes = 64 << 20};
-    struct pdb_error error;
-    struct pdb *db;
+    struct pdb_options options = {
+        .data_dir = argc > 1 ? argv[1] : "./data", .cores = 2, .disk_min_free_bytes = 64 << 20};
+    struct pdb_error error = {.code = 0};
+    struct pdb *db = NULL;
     struct arena *arena = pdb_arena_new(0);
-    if (arena == NULL || pdb_open(&options, &db, &error) < 0)
+    if (arena == NULL)
+        return 1;
+    if (pdb_open(&options, &db, &error) < 0)
         give_up("open", &error);
     create_shoes(db, arena);
     write_shoes(db, arena);

@@ -93,7 +93,9 @@ static void *write_on(void *arg)
 {
     struct writer *w = arg;
     struct arena *arena = pdb_arena_new(0);
-    for (; arena != NULL; w->n++) {
+    if (arena == NULL)
+        return NULL;
+    for (;; w->n++) {
         unsigned mask = 1 + (unsigned)rand_r(&w->seed) % ((1u << CRASH_SLOTS) - 1);
         bool remove = rand_r(&w->seed) % 4 == 0;
         uint64_t version = 0;
@@ -107,13 +109,14 @@ static void *write_on(void *arg)
                             (unsigned long long)version));
         pdb_arena_reset(arena);
     }
-    return NULL;
 }
 
 static void make_collections(struct pdb *db)
 {
     struct arena *arena = pdb_arena_new(0);
-    for (unsigned i = 0; i < 2 && arena != NULL; i++) {
+    if (arena == NULL)
+        _exit(5);
+    for (unsigned i = 0; i < 2; i++) {
         const char *name = crash_collection(i);
         struct pdb_field field = {.dimension = 1, .metric = PDB_METRIC_DOT};
         struct pdb_collection_create c;

@@ -98,6 +98,7 @@ static void writes_behind_a_disk_that_hangs_are_refused_after_a_second_each(void
         refused += flights[i]->done && flights[i]->call.error.code == PDB_RESOURCE_EXHAUSTED;
     }
     /* In the group that hangs, in the one behind it and in the queue: at most 4 MiB and a record each. */
+    printf("waiting %d refused %d\n", waiting, refused); for (int i = 0; i < WRITES; i++) printf("%d:%d at %g\n", i, flights[i]->call.error.code, (double)flights[i]->done_at_ns / 1e9);
     assert_true(waiting <= 15);
     assert_int_equal(refused, WRITES - waiting);
     sim_disk_set_faults(disk, &none);
