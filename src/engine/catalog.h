@@ -118,7 +118,8 @@ struct catalog_save {
     /* its own */
     struct io_op op;
     unsigned step;
-    int file;
+    int file; /* -1: none is open */
+    int64_t error;
     size_t written;
     char current_text[64];
     char path[4200], path_to[4200];

@@ -73,13 +73,35 @@ static void fail(struct catalog_save *save, int64_t result)
     save->done(save, rc, &trail);
 }
 
+static void closed_after_error(struct io_op *op, int64_t result)
+{
+    struct catalog_save *save = container_of(op, struct catalog_save, op);
+    (void)result;
+    fail(save, save->error);
+}
+
+/* Closes what the failed step leaves open, then tells. */
+static void give_up(struct catalog_save *save, int64_t error)
+{
+    if (save->file < 0) {
+        fail(save, error);
+        return;
+    }
+    save->error = error;
+    save->op.done = closed_after_error;
+    save->io->ops->close(save->io, &save->op, save->file);
+    save->file = -1;
+}
+
 static void step_done(struct io_op *op, int64_t result)
 {
     struct catalog_save *save = container_of(op, struct catalog_save, op);
     if (FAILPOINT_FAILS("catalog.step"))
         result = -EIO;
+    if (save->step == NEW_CLOSE || save->step == CURRENT_CLOSE)
+        save->file = -1; /* whatever the result */
     if (result < 0 && save->step < OLD_ARCHIVE) {
-        fail(save, result);
+        give_up(save, result);
         return;
     }
     if (save->step == NEW_OPEN || save->step == CURRENT_OPEN) {
@@ -90,7 +112,7 @@ static void step_done(struct io_op *op, int64_t result)
         size_t len = save->step == NEW_WRITE ? save->len : strlen(save->current_text);
         save->written += (size_t)result;
         if (result == 0) {
-            fail(save, -EIO);
+            give_up(save, -EIO);
             return;
         }
         if (save->written < len) {
@@ -178,6 +200,7 @@ void catalog_save_start(struct catalog_save *save)
     save->op.done = step_done;
     save->step = NEW_OPEN;
     save->uncertain = false;
+    save->file = -1;
     save->written = 0;
     (void)catalog_current_format(save->version, save->current_text);
     take_step(save);

@@ -80,6 +80,7 @@ int shard_open(struct engine_core *core, const struct catalog_entry *entry,
     uuid_format(&entry->uuid, shard->uuid_text);
     list_init(&shard->queue);
     list_init(&shard->flight);
+    list_init(&shard->again);
     list_init(&shard->guards);
     list_init(&shard->reads);
     list_init(&shard->searches);

@@ -54,6 +54,7 @@ struct shard {
         flight_broken; /* the log has refused one: nothing is prepared until all in flight are told */
     uint64_t flight_broken_at; /* the first version that was refused */
     struct list queue, flight;
+    struct list again; /* answers that rested on a write the log refused: back to the queue's front */
     struct map pending; /* id -> struct pdb_row of a write in flight, the newest */
     uint64_t pending_rows, pending_text;
     struct task prepare_task, commit_task, collect_task;
@@ -134,8 +135,7 @@ struct write_op { /* in the arena of its call */
     uint32_t next;       /* prepare or commit: the next one */
     bool begun;          /* admitted; its rows are being made */
     uint64_t text_bytes; /* of ids and metadata of the resulting rows */
-    uint64_t failures_seen,
-        stalled_at_ns; /* stalled: since when it waits for room in the log; 0: it does not */
+    uint64_t failures_seen;
     uint64_t version;
     uint64_t stage_ns; /* when its stage began, for the metrics */
     struct dedup_entry *dedup;

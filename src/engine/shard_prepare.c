@@ -305,15 +305,14 @@ static void stall_timer_fires(struct timer *timer)
         task_queue(core->r, &container_of(link, struct shard, stall_link)->prepare_task);
 }
 
-/* The log's queue is full: woken by its next acknowledgement or by the timer; refused after a second. */
+/* The log's queue is full: woken by its next acknowledgement or by the timer; refused a second after it came here, so that many that
+ * wait in line do not each wait a second for the one before. */
 static enum write_op_progress stall(struct write_op *op)
 {
     struct shard *shard = op->shard;
     struct engine_core *core = shard->core;
     uint64_t now_ns = core->r->now_ns;
-    if (op->stalled_at_ns == 0)
-        op->stalled_at_ns = now_ns;
-    if (now_ns - op->stalled_at_ns > (uint64_t)STALL_MAX_MS * 1000000) {
+    if (now_ns - op->stage_ns > (uint64_t)STALL_MAX_MS * 1000000) {
         (void)call_fail(op->call, PDB_RESOURCE_EXHAUSTED,
                         "the log's queue has been full for a second: the disk does not keep up");
         return refuse(op);
@@ -345,6 +344,12 @@ static int make_room(struct write_op *op)
     return 0;
 }
 
+/* In the log, rather more than less. */
+static uint64_t logged_bytes(const struct write_op *op)
+{
+    return op->text_bytes + op->row_count * (op->shard->row_bytes + ROW_OVERHEAD_BYTES);
+}
+
 static int begin(struct write_op *op)
 {
     op->next = op->row_count = 0;
@@ -370,10 +375,12 @@ enum write_op_progress write_op_prepare(struct write_op *op)
         return WRITE_OP_OVER;
     }
     if (!op->begun || op->failures_seen != shard->flight_failures) {
-        if (!op->begun && is_retry(op))
+        if (is_retry(op))
             return WRITE_OP_OVER;
         if (is_refused(op) || begin(op) < 0)
             return refuse(op);
+    } else if (call_stopped(op->call) || shard_gone(shard, op->call)) { /* between two steps */
+        return refuse(op);
     }
     while (op->next < op->input_count) {
         int rc = op->kind == WRITE_OP_DELETE ? prepare_delete(op, op->next)
@@ -392,7 +399,7 @@ enum write_op_progress write_op_prepare(struct write_op *op)
         write_op_launch(op, false);
         return WRITE_OP_OVER;
     }
-    if (wal_congested(shard->core->wal))
+    if (wal_would_wait(shard->core->wal, logged_bytes(op)))
         return stall(op);
     if (make_room(op) < 0) {
         (void)call_no_memory(op->call);

@@ -16,11 +16,23 @@
 
 /* ---- the queue ---- */
 
+/* What begins again comes before what came later, in its old order. */
+static void take_again(struct shard *shard)
+{
+    while (!list_empty(&shard->again)) {
+        struct list_link *last = shard->again.anchor.prev;
+        list_remove(last);
+        list_push_front(&shard->queue, last);
+    }
+}
+
 static void prepare_run(struct task *task)
 {
     struct shard *shard = container_of(task, struct shard, prepare_task);
     struct reactor *r = shard->core->r;
     shard->users++;
+    if (!shard->flight_broken)
+        take_again(shard);
     while (!list_empty(&shard->queue) && !shard->flight_broken) {
         struct write_op *op = container_of(shard->queue.anchor.next, struct write_op, link);
         enum write_op_progress progress = write_op_prepare(op);
@@ -167,7 +179,7 @@ static void finish_ready(struct write_op *op)
     }
     op->call->error = (struct pdb_error){0};
     list_remove(&op->link);
-    list_push_front(&shard->queue, &op->link);
+    list_push_back(&shard->again, &op->link);
     op->stage = WRITE_STAGE_QUEUED;
     task_queue(shard->core->r, &shard->prepare_task);
 }

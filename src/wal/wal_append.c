@@ -179,6 +179,10 @@ static enum place place_record(struct wal *w, const struct wal_append_op *op, ui
 /* True: the queue's first may be encoded. */
 static bool begin_record(struct wal *w, struct wal_append_op *op)
 {
+    if (op->priv.body_bytes > WAL_RECORD_BYTES_MAX) {
+        refuse_queue(w, PDB_RESOURCE_EXHAUSTED);
+        return false;
+    }
     uint64_t record_bytes = wal_record_bytes(op->priv.body_bytes);
     bool waited = w->segment_wanted;
     w->segment_wanted = false;
@@ -329,11 +333,9 @@ void wal_append(struct wal *w, struct wal_append_op *op)
     memset(&op->priv, 0, sizeof(op->priv));
     op->priv.delete_only = only_deletes(op->batch);
     wal_space_check(w);
-    if (!wal_body_bytes(op->batch, encoding_of(w, op->batch), &op->priv.body_bytes)) {
-        refuse(w, op, PDB_RESOURCE_EXHAUSTED);
-        wal_encode_more(w);
-        return;
-    }
+    /* Too large: refused in its turn, with what has been queued behind it by then. */
+    if (!wal_body_bytes(op->batch, encoding_of(w, op->batch), &op->priv.body_bytes))
+        op->priv.body_bytes = WAL_RECORD_BYTES_MAX + 1;
     enter(w, op);
 }
 
@@ -348,6 +350,12 @@ void wal_flush(struct wal *w, struct wal_append_op *op)
 bool wal_congested(const struct wal *w)
 {
     return !list_empty(&w->waiting) || w->queue_bytes >= w->options.queue_bytes_max;
+}
+
+bool wal_would_wait(const struct wal *w, uint64_t body_bytes)
+{
+    return wal_congested(w) ||
+           (w->queue_bytes != 0 && body_bytes > w->options.queue_bytes_max - w->queue_bytes);
 }
 
 /* ---- room ---- */

@@ -201,7 +201,9 @@ static void make_step(struct wal *w)
         m->state = WAL_MAKE_SYNC;
         ops->sync(w->io, &m->op, s->file);
         return;
-    case WAL_MAKE_SYNC:
+    case WAL_MAKE_SYNC: /* interrupted */
+        ops->sync(w->io, &m->op, s->file);
+        return;
     case WAL_MAKE_IDLE:
     case WAL_MAKE_DROP_CLOSE:
     case WAL_MAKE_DROP_UNLINK:
@@ -288,7 +290,10 @@ static void on_made(struct io_op *op, int64_t result)
         return;
     }
     bool opening = m->state == WAL_MAKE_OPEN || m->state == WAL_MAKE_REOPEN;
-    if (result == -EINTR || result == -EAGAIN) {
+    if (m->state == WAL_MAKE_CLOSE) {
+        m->segment->file = -1; /* the descriptor is gone, whatever the result */
+        result = result == -EINTR ? 0 : result;
+    } else if (result == -EINTR || result == -EAGAIN) {
         make_step(w);
         return;
     }
@@ -299,8 +304,6 @@ static void on_made(struct io_op *op, int64_t result)
     }
     if (result >= 0 && opening)
         m->segment->file = (int)result;
-    if (result >= 0 && m->state == WAL_MAKE_CLOSE)
-        m->segment->file = -1;
     if (m->state == WAL_MAKE_HEADER || m->state == WAL_MAKE_ZERO)
         result = after_write(m, result);
     /* Behind the rename the file has its name. It must not stay: the number is given again. */

@@ -220,8 +220,7 @@ static void poison(struct wal *w, int error)
     move_all(&w->waiting, &w->order);
     list_each (link, &w->order) {
         struct wal_append_op *op = container_of(link, struct wal_append_op, link);
-        if (op->priv.settled)
-            continue;
+        /* Also those of weak modes: what still stands here has not been told. */
         op->priv.settled = true;
         op->priv.rc = PDB_UNAVAILABLE;
     }
