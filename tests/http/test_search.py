@@ -236,7 +236,6 @@ FILTERS: list[tuple[Json, str]] = [
     ({"when": {"$lt": "2025-01-01T00:00:00Z"}}, "c"),
     ({"when": {"$gte": "2025-06-01T10:00:00Z"}}, "d"),
     ({"when": "2025-06-01T10:00:00Z"}, "d"),
-    ({"n": "10"}, ""),
 ]
 
 
@@ -260,13 +259,18 @@ def documents(request: pytest.FixtureRequest, session_server: Server) -> str:
 def test_a_filter_chooses_the_same_rows_everywhere(
     rest: RestClient, documents: str, condition: Json, expected: str
 ) -> None:
-    if condition == {"n": "10"} and documents.endswith("declared"):
-        pytest.skip("an error on a declared column: test_bad_input")
     hits = rest.search(documents, vector=[1], filter=condition, k=100)["results"]
     assert sorted(hit["id"] for hit in hits) == list(expected)
     assert rest.count(documents, filter=condition) == len(expected)
     records = rest.scroll(documents, filter=condition)["records"]
     assert [record["id"] for record in records] == list(expected)
+
+
+def test_another_type_matches_nothing_on_a_free_key(rest: RestClient, collection_name: str) -> None:
+    rest.create_collection(collection_name, 1)
+    rest.upsert(collection_name, [{"id": "a", "metadata": {"n": 10}}])
+    assert rest.count(collection_name, filter={"n": "10"}) == 0
+    assert rest.count(collection_name, filter={"n": {"$gt": "1"}}) == 0
 
 
 def test_metadata_comes_back_as_it_went_in(rest: RestClient, documents: str) -> None:
