@@ -109,6 +109,9 @@ struct grpc_method {
     /* client streaming: the client has sent its last message (called after that one was consumed).
      * NULL for the others: the connection code checks that there was exactly one message. */
     void (*half_close)(struct exchange *x);
+    /* client streaming: what the client sends is broken (framing, size, memory): no more messages come. Called instead of answering once a message was
+     * delivered and x->handler is set, because calls may be under way; the handler ends the exchange with the error when they have ended. */
+    void (*broken)(struct exchange *x, const struct pdb_error *error);
 };
 /* NULL: UNIMPLEMENTED. */
 const struct grpc_method *grpc_method_find(struct pdb_text path);

@@ -11,6 +11,7 @@
 #include "reactor/guest_h2o.h"
 #include "security/tls.h"
 #include "transport/connection.h"
+#include "transport/health.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -333,6 +334,7 @@ static void on_drain(struct reactor *here, struct mail *mail)
         if (c->kind == CONNECTION_HTTP2)
             h2_shutdown(c);
     }
+    health_tell_watchers(core); /* they would never end by themselves */
     sweep_start(core);
 }
 

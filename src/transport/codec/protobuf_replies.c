@@ -249,12 +249,31 @@ static void put_vectors(struct protobuf_writer *w, const struct row_numbers *n,
     }
 }
 
+enum { ROW_EXTRA = 128 }; /* tags, lengths, times */
+
 static size_t row_size(const struct pdb_row *row, const struct pdb_field *fields, uint32_t count)
 {
     size_t size = row->id.len + row->metadata.len * 2 + 32;
     for (uint32_t i = 0; row->vectors != NULL && i < count; i++)
         size += row->vectors[i] != NULL ? vector_bytes(&fields[i]) : 0;
     return size;
+}
+
+/* A reply of 60 MB that grew by doubling would be copied again and again, and each copy would hold the reactor for tens of milliseconds. */
+static void reserve(struct protobuf_writer *w, size_t size)
+{
+    enum { SMALL = 1 << 16 };
+    if (w->out.len == 0 && size > SMALL)
+        (void)buffer_reserve(&w->out, size);
+}
+
+static void reserve_rows(struct protobuf_writer *w, const struct pdb_row *rows, uint32_t row_count,
+                         const struct pdb_field *fields, uint32_t field_count)
+{
+    size_t size = 0;
+    for (uint32_t i = 0; i < row_count; i++)
+        size += row_size(&rows[i], fields, field_count) + ROW_EXTRA;
+    reserve(w, size);
 }
 
 static void put_row(struct protobuf_writer *w, const struct row_numbers *n,
@@ -293,6 +312,9 @@ int protobuf_encode_get_step(struct protobuf_reply *r, const struct pdb_get *get
     enum { MISSING = 2 };
     if (r->next == get->id_count)
         return 0;
+    if (r->next == 0)
+        reserve_rows(&r->writer, get->rows_out, get->id_count, get->fields_out,
+                     get->field_count_out);
     const struct pdb_row *row = &get->rows_out[r->next++];
     if (row->version == 0)
         protobuf_put_bytes(&r->writer, MISSING, row->id.ptr, row->id.len);
@@ -304,6 +326,9 @@ int protobuf_encode_get_step(struct protobuf_reply *r, const struct pdb_get *get
 int protobuf_encode_scroll_step(struct protobuf_reply *r, const struct pdb_scroll *scroll)
 {
     enum { NEXT_CURSOR = 2 };
+    if (r->next == 0)
+        reserve_rows(&r->writer, scroll->rows_out, scroll->row_count_out, scroll->fields_out,
+                     scroll->field_count_out);
     if (r->next < scroll->row_count_out) {
         put_stored(&r->writer, &scroll->rows_out[r->next++], scroll->fields_out,
                    scroll->field_count_out, scroll->include);
@@ -314,6 +339,17 @@ int protobuf_encode_scroll_step(struct protobuf_reply *r, const struct pdb_scrol
 }
 
 /* ---- hits ---- */
+
+static void reserve_hits(struct protobuf_writer *w, const struct pdb_search *search)
+{
+    size_t size = 0;
+    for (uint32_t q = 0; q < search->query_count; q++)
+        for (uint32_t i = 0; i < search->results_out[q].count; i++)
+            size += row_size(&search->results_out[q].hits[i].row, search->fields_out,
+                             search->field_count_out) +
+                    ROW_EXTRA;
+    reserve(w, size);
+}
 
 static void put_hit(struct protobuf_writer *w, const struct pdb_hit *hit,
                     const struct pdb_search *search, unsigned include)
@@ -335,6 +371,8 @@ int protobuf_encode_search_step(struct protobuf_reply *r, const struct pdb_searc
         protobuf_put_u64(w, TOOK_US, search->call.took_us);
         return 0;
     }
+    if (r->next == 0 && r->inner == 0)
+        reserve_hits(w, search);
     const struct pdb_hits *hits = &search->results_out[r->next];
     if (batch && r->inner == 0)
         protobuf_begin(w, RESULTS, (size_t)hits->count * HIT_BYTES);

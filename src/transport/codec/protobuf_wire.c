@@ -179,7 +179,7 @@ static char *put_tag(struct protobuf_writer *w, uint32_t number, enum protobuf_w
 
 void protobuf_writer_open(struct protobuf_writer *w, struct arena *arena)
 {
-    buffer_init_arena(&w->out, arena, 0);
+    buffer_init_arena(&w->out, arena, INT32_MAX); /* what a reader takes */
     w->depth = 0;
 }
 

@@ -17,6 +17,7 @@
 enum { IN_FLIGHT_MAX = 4, COPY_MAX = 1 << 20 };
 
 struct bulk {
+    struct grpc_watcher watcher;
     struct exchange *x;
     struct list batches; /* under way */
     unsigned in_flight;
@@ -47,6 +48,7 @@ static struct heap *heap_of(const struct bulk *b)
 static void finish(struct bulk *b)
 {
     struct exchange *x = b->x;
+    list_remove(&b->watcher.link);
     x->on_gone = NULL;
     if (b->error.code != 0) {
         char text[PDB_ERROR_TEXT_MAX];
@@ -69,16 +71,23 @@ static void finish(struct bulk *b)
     x->ops->grpc_finish(x, 0, (struct pdb_text){"", 0});
 }
 
+static void fail_stream(struct bulk *b, int code, const char *text)
+{
+    if (b->error.code != 0)
+        return;
+    b->error = (struct pdb_error){.code = code};
+    (void)snprintf(b->error.text, sizeof(b->error.text), "%s", text);
+    b->error_index = b->next_index;
+}
+
 /* Decides what comes next. The last thing a caller does with the stream: it may be gone
  * afterwards. */
 static void advance(struct bulk *b)
 {
     if (b->busy)
         return;
-    if (b->x->gone && b->error.code == 0) {
-        b->error = (struct pdb_error){.code = PDB_CANCELLED, .text = "the client left"};
-        b->error_index = b->next_index;
-    }
+    if (b->x->gone)
+        fail_stream(b, PDB_CANCELLED, "the client left");
     if (b->error.code != 0 || b->half_closed) {
         if (b->in_flight == 0)
             finish(b);
@@ -135,6 +144,15 @@ static void bulk_gone(struct exchange *x)
     advance(b);
 }
 
+static void bulk_news(struct grpc_watcher *watcher)
+{
+    struct bulk *b = container_of(watcher, struct bulk, watcher);
+    if (!watcher->x->core->draining || b->half_closed)
+        return;
+    fail_stream(b, PDB_UNAVAILABLE, "the server is stopping");
+    advance(b);
+}
+
 static struct bulk *bulk_of(struct exchange *x)
 {
     if (x->handler != NULL)
@@ -144,6 +162,9 @@ static struct bulk *bulk_of(struct exchange *x)
         return NULL;
     b->x = x;
     list_init(&b->batches);
+    b->watcher.x = x;
+    b->watcher.news = bulk_news;
+    list_push_back(&x->core->watchers, &b->watcher.link);
     x->handler = b;
     x->on_gone = bulk_gone;
     return b;
@@ -177,8 +198,7 @@ void grpc_bulk_message(struct exchange *x, struct pdb_text message)
     }
     b->holding = true;
     if (batch == NULL) {
-        b->error = (struct pdb_error){.code = PDB_RESOURCE_EXHAUSTED, .text = "no memory"};
-        b->error_index = b->next_index;
+        fail_stream(b, PDB_RESOURCE_EXHAUSTED, "no memory for the batch");
         advance(b);
         return;
     }
@@ -212,5 +232,12 @@ void grpc_bulk_half_close(struct exchange *x)
         return;
     }
     b->half_closed = true;
+    advance(b);
+}
+
+void grpc_bulk_broken(struct exchange *x, const struct pdb_error *error)
+{
+    struct bulk *b = x->handler;
+    fail_stream(b, error->code, error->text);
     advance(b);
 }

@@ -81,12 +81,23 @@ extern const struct grpc_operation grpc_bulk_write; /* as grpc_write, without a 
 
 /* ---- handlers of streams ---- */
 
+/* A stream that may stay open for long, in transport_core.watchers: it is told when the health changes and when the server begins to stop, because it would
+ * hold up the stop. The first member of its handler's state. */
+struct grpc_watcher {
+    struct list_link link;
+    struct exchange *x;
+    /* May end the exchange, and with it the watcher. */
+    void (*news)(struct grpc_watcher *w);
+};
+
 void grpc_bulk_message(struct exchange *x, struct pdb_text message);
 void grpc_bulk_half_close(struct exchange *x);
+void grpc_bulk_broken(struct exchange *x, const struct pdb_error *error);
 void health_check(struct exchange *x, struct pdb_text message);
 void health_watch(struct exchange *x, struct pdb_text message);
 void reflection_message(struct exchange *x, struct pdb_text message);
 void reflection_half_close(struct exchange *x);
+void reflection_broken(struct exchange *x, const struct pdb_error *error);
 
 /* Ends the exchange with an error of ours. */
 void grpc_finish_code(struct exchange *x, int code, const char *text);

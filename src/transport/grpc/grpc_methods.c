@@ -120,7 +120,8 @@ static const struct grpc_method methods[] = {
      .operation = API_OP_bulk_upsert,
      .client_streaming = true,
      .message = grpc_bulk_message,
-     .half_close = grpc_bulk_half_close},
+     .half_close = grpc_bulk_half_close,
+     .broken = grpc_bulk_broken},
     {.path = SERVICE "CreateCollection",
      .operation = API_OP_collection_create,
      .message = on_create_collection},
@@ -148,13 +149,15 @@ static const struct grpc_method methods[] = {
      .client_streaming = true,
      .server_streaming = true,
      .message = reflection_message,
-     .half_close = reflection_half_close},
+     .half_close = reflection_half_close,
+     .broken = reflection_broken},
     {.path = REFLECTION_ALPHA,
      .operation = API_OP_openapi,
      .client_streaming = true,
      .server_streaming = true,
      .message = reflection_message,
-     .half_close = reflection_half_close},
+     .half_close = reflection_half_close,
+     .broken = reflection_broken},
 };
 
 const struct grpc_method *grpc_method_find(struct pdb_text path)

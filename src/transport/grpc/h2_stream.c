@@ -184,16 +184,27 @@ int h2_stream_header(struct h2_stream *st, struct pdb_text name, struct pdb_text
     return place->ptr != NULL ? 0 : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
+/* Nobody wants to know what else the peer sends. */
+static bool input_over(const struct h2_stream *st)
+{
+    return st->answered || st->broken;
+}
+
 __attribute__((format(printf, 4, 5))) static void refuse(struct h2_stream *st, int code,
                                                          int http_status, const char *format, ...)
 {
-    if (st->answered)
+    if (input_over(st))
         return;
     struct pdb_error error = {.code = code, .http_status = http_status};
     va_list args;
     va_start(args, format);
     (void)vsnprintf(error.text, sizeof(error.text), format, args);
     va_end(args);
+    if (st->is_grpc && st->x.handler != NULL && st->x.grpc->broken != NULL) {
+        st->broken = true; /* the input stays: a call under way may point into it */
+        st->x.grpc->broken(&st->x, &error);
+        return;
+    }
     drop_input(st);
     st->dispatched = true;
     if (st->is_grpc)
@@ -359,7 +370,7 @@ static size_t grpc_step(struct h2_stream *st, const uint8_t *bytes, size_t len)
         st->prefix_len = (uint8_t)(st->prefix_len + n);
         if (st->prefix_len == GRPC_PREFIX) {
             begin_message(st);
-            if (!st->answered && st->message_len == 0)
+            if (!input_over(st) && st->message_len == 0)
                 deliver(st);
         }
         return n;
@@ -381,10 +392,10 @@ static size_t grpc_feed(struct h2_stream *st, const uint8_t *bytes, size_t len)
 {
     size_t used = 0;
     st->feeding = true;
-    while (used < len && !st->delivering && !st->answered)
+    while (used < len && !st->delivering && !input_over(st))
         used += grpc_step(st, bytes + used, len - used);
     st->feeding = false;
-    return st->answered ? len : used;
+    return input_over(st) ? len : used;
 }
 
 static void grpc_data(struct h2_stream *st, const uint8_t *bytes, size_t len)
@@ -405,7 +416,7 @@ static void grpc_data(struct h2_stream *st, const uint8_t *bytes, size_t len)
 
 static void end_client_stream(struct h2_stream *st)
 {
-    if (st->answered || st->delivering || !st->half_closed || st->pending_len != 0)
+    if (input_over(st) || st->delivering || !st->half_closed || st->pending_len != 0)
         return;
     if (st->prefix_len != 0) {
         refuse(st, PDB_INVALID_ARGUMENT, 0, "the stream ended inside a message");
@@ -419,7 +430,7 @@ void h2_stream_consumed(struct exchange *x)
 {
     struct h2_stream *st = container_of(x, struct h2_stream, x);
     st->delivering = false;
-    if (st->feeding || st->answered || st->closed)
+    if (st->feeding || input_over(st) || st->closed)
         return; /* the loop that delivered it goes on */
     size_t pending = st->pending_len;
     size_t used = grpc_feed(st, (const uint8_t *)st->pending, pending);
@@ -435,7 +446,7 @@ void h2_stream_consumed(struct exchange *x)
 
 void h2_stream_data(struct h2_stream *st, const uint8_t *bytes, size_t len)
 {
-    if (st->answered)
+    if (input_over(st))
         consume(st, len);
     else if (st->is_grpc)
         grpc_data(st, bytes, len);
@@ -458,7 +469,7 @@ static void end_unary(struct h2_stream *st)
 void h2_stream_end(struct h2_stream *st)
 {
     st->half_closed = true;
-    if (st->answered)
+    if (input_over(st))
         return;
     if (!st->is_grpc) {
         st->x.body = (struct pdb_text){st->in, st->in_len};

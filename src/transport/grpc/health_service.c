@@ -15,8 +15,8 @@
 #include "grpc_health_v1_health.pb-c.h"
 
 struct watch {
-    struct list_link link; /* in transport_core.watchers */
-    struct exchange *x;
+    struct grpc_watcher watcher;
+    bool known;   /* else its service is unknown, and stays so */
     bool serving; /* as told last */
 };
 
@@ -67,9 +67,37 @@ void health_check(struct exchange *x, struct pdb_text message)
 static void watch_gone(struct exchange *x)
 {
     struct watch *w = x->handler;
-    list_remove(&w->link);
+    list_remove(&w->watcher.link);
     x->on_gone = NULL;
     grpc_finish_code(x, PDB_CANCELLED, "the client left");
+}
+
+static void tell(struct watch *w)
+{
+    struct exchange *x = w->watcher.x;
+    x->ops->grpc_send(x, !w->known    ? unknown_message
+                         : w->serving ? serving_message
+                                      : not_serving_message);
+}
+
+static void end_when_draining(struct watch *w)
+{
+    struct exchange *x = w->watcher.x;
+    if (!x->core->draining)
+        return;
+    list_remove(&w->watcher.link);
+    x->on_gone = NULL;
+    grpc_finish_code(x, PDB_UNAVAILABLE, "the server is stopping");
+}
+
+static void watch_news(struct grpc_watcher *watcher)
+{
+    struct watch *w = container_of(watcher, struct watch, watcher);
+    bool now = serving(watcher->x->core), news = w->known && w->serving != now;
+    w->serving = now;
+    if (news)
+        tell(w);
+    end_when_draining(w);
 }
 
 void health_watch(struct exchange *x, struct pdb_text message)
@@ -82,31 +110,22 @@ void health_watch(struct exchange *x, struct pdb_text message)
         grpc_finish_code(x, PDB_RESOURCE_EXHAUSTED, "no memory for the stream");
         return;
     }
-    w->x = x;
+    w->watcher.x = x;
+    w->watcher.news = watch_news;
+    w->known = known;
     w->serving = serving(x->core);
     x->handler = w;
     x->on_gone = watch_gone;
-    if (known)
-        list_push_back(&x->core->watchers, &w->link);
-    x->ops->grpc_send(x, !known       ? unknown_message
-                         : w->serving ? serving_message
-                                      : not_serving_message);
+    list_push_back(&x->core->watchers, &w->watcher.link);
+    tell(w);
+    end_when_draining(w);
 }
 
 void health_tell_watchers(struct transport_core *core)
 {
-    bool now = serving(core);
     list_each_safe(link, following, &core->watchers)
     {
-        struct watch *w = container_of(link, struct watch, link);
-        struct exchange *x = w->x;
-        if (w->serving != now)
-            x->ops->grpc_send(x, now ? serving_message : not_serving_message);
-        w->serving = now;
-        if (!core->draining)
-            continue;
-        list_remove(&w->link);
-        x->on_gone = NULL;
-        grpc_finish_code(x, PDB_UNAVAILABLE, "the server is stopping");
+        struct grpc_watcher *w = container_of(link, struct grpc_watcher, link);
+        w->news(w);
     }
 }

@@ -5,6 +5,7 @@
  * and all that it imports, each once, the file first. */
 #include "transport/grpc/reflection.h"
 
+#include "base/container_of.h"
 #include "transport/grpc/grpc_call.h"
 
 #include <stdio.h>
@@ -23,7 +24,7 @@ enum { MESSAGE_FIELD = 2, MESSAGE_NESTED = 3, MESSAGE_ENUM = 4, MESSAGE_ONEOF = 
 enum { ENUM_VALUE = 2, SERVICE_METHOD = 2 };
 
 /* A stream may ask so often: each answer stays in memory until the stream ends. */
-enum { REQUESTS_MAX = 256, COPY_REQUEST_MAX = 4096 };
+enum { REQUESTS_MAX = 256, REQUEST_BYTES_MAX = 4096 };
 
 /* ---- finding ---- */
 
@@ -265,25 +266,56 @@ int reflection_answer(const struct reflection_set *set, struct pdb_text request,
 /* ---- the stream ---- */
 
 struct reflection_stream {
+    struct grpc_watcher watcher;
     unsigned requests;
 };
 
+/* Between two messages nothing is under way. */
+static void finish_stream(struct exchange *x, int code, const char *text)
+{
+    struct reflection_stream *stream = x->handler;
+    if (stream != NULL)
+        list_remove(&stream->watcher.link);
+    x->on_gone = NULL;
+    if (code != 0)
+        grpc_finish_code(x, code, text);
+    else
+        x->ops->grpc_finish(x, 0, (struct pdb_text){"", 0});
+}
+
 static void reflection_gone(struct exchange *x)
 {
-    x->on_gone = NULL;
-    grpc_finish_code(x, PDB_CANCELLED, "the client left");
+    finish_stream(x, PDB_CANCELLED, "the client left");
+}
+
+static void reflection_news(struct grpc_watcher *watcher)
+{
+    if (watcher->x->core->draining)
+        finish_stream(watcher->x, PDB_UNAVAILABLE, "the server is stopping");
+}
+
+static struct reflection_stream *stream_of(struct exchange *x)
+{
+    if (x->handler != NULL)
+        return x->handler;
+    struct reflection_stream *stream = arena_new(&x->arena, struct reflection_stream);
+    if (stream == NULL)
+        return NULL;
+    stream->watcher.x = x;
+    stream->watcher.news = reflection_news;
+    list_push_back(&x->core->watchers, &stream->watcher.link);
+    x->handler = stream;
+    x->on_gone = reflection_gone;
+    return stream;
 }
 
 void reflection_message(struct exchange *x, struct pdb_text message)
 {
-    struct reflection_stream *stream = x->handler;
-    if (stream == NULL)
-        x->handler = stream = arena_new(&x->arena, struct reflection_stream);
-    x->on_gone = NULL;
+    struct reflection_stream *stream = stream_of(x);
     if (stream == NULL || ++stream->requests > REQUESTS_MAX) {
-        grpc_finish_code(x, PDB_RESOURCE_EXHAUSTED,
-                         stream == NULL ? "no memory for the stream"
-                                        : "more than 256 requests in one stream: open another");
+        finish_stream(x, PDB_RESOURCE_EXHAUSTED,
+                      stream == NULL ? "no memory for the stream"
+                                     : "more than 256 requests in one stream: open another");
         return;
     }
     struct reflection_set set;
@@ -291,20 +323,23 @@ void reflection_message(struct exchange *x, struct pdb_text message)
     struct pdb_text response = {0};
     reflection_open(
         &set, (struct pdb_text){(const char *)proto_descriptor_set, proto_descriptor_set_len});
-    int rc = message.len > COPY_REQUEST_MAX
+    int rc = message.len > REQUEST_BYTES_MAX
                  ? trail_add(&trail, PDB_RESOURCE_EXHAUSTED, "a request of more than 4 KiB")
                  : reflection_answer(&set, message, &x->arena, &trail, &response);
     if (rc < 0) {
-        grpc_finish_trail(x, rc, &trail);
+        finish_stream(x, rc, trail.text);
         return;
     }
-    x->on_gone = reflection_gone;
     x->ops->grpc_send(x, response);
     x->ops->grpc_consumed(x);
 }
 
 void reflection_half_close(struct exchange *x)
 {
-    x->on_gone = NULL;
-    x->ops->grpc_finish(x, 0, (struct pdb_text){"", 0});
+    finish_stream(x, 0, "");
+}
+
+void reflection_broken(struct exchange *x, const struct pdb_error *error)
+{
+    finish_stream(x, error->code, error->text);
 }
