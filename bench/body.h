@@ -1,4 +1,5 @@
-/* The body of a request as a few pieces: small ones encoded into a reused buffer, large ones pointing at the rows. */
+/* The body of a request as a few pieces: small ones encoded into a reused buffer, large ones
+ * pointing at the rows. */
 #ifndef BENCH_BODY_H
 #define BENCH_BODY_H
 
@@ -24,8 +25,8 @@ void body_init(struct body *body);
 void body_dispose(struct body *body);
 void body_reset(struct body *body);
 
-/* What is written to body->scratch before and after comes before and after these bytes, which must live until the request
- * is answered. At most 3 calls. */
+/* What is written to body->scratch before and after comes before and after these bytes, which must
+ * live until the request is answered. At most 3 calls. */
 void body_point(struct body *body, const void *ptr, size_t len);
 
 /* Ends the body. 0, or PDB_RESOURCE_EXHAUSTED: memory ran out while it was written. */

@@ -1,9 +1,9 @@
 /* channel.c: sockets and TLS below the two protocols.
  *
- * Writing takes pieces and hands them to the socket in one call; only what the socket refuses is copied, so that
- * in steady state a batch goes from the data set into the kernel directly. TLS has to copy anyway: its pieces are
- * gathered first. Nothing here blocks, and the owner asks channel_wants_write after each step whether to watch for
- * writability. */
+ * Writing takes pieces and hands them to the socket in one call; only what the socket refuses is
+ * copied, so that in steady state a batch goes from the data set into the kernel directly. TLS has
+ * to copy anyway: its pieces are gathered first. Nothing here blocks, and the owner asks
+ * channel_wants_write after each step whether to watch for writability. */
 #include "bench/channel.h"
 
 #include "base/assert.h"

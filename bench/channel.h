@@ -19,9 +19,10 @@ struct endpoint {
     SSL_CTX *tls; /* NULL: clear text */
 };
 
-/* Parses [http://|https://]HOST:PORT and looks the host up. https, or `tls`, means TLS; `ca_path` (NULL: the system's) are
- * the roots that the server's certificate is checked against, `insecure` leaves the check out; `h2` asks for h2 by ALPN,
- * else http/1.1. 0 or an error with a trail. */
+/* Parses [http://|https://]HOST:PORT and looks the host up. https, or `tls`, means TLS; `ca_path`
+ *     (NULL: the system's) are
+ * the roots that the server's certificate is checked against, `insecure` leaves the check out; `h2`
+ * asks for h2 by ALPN, else http/1.1. 0 or an error with a trail. */
 struct endpoint_options {
     const char *url;
     const char *ca_path;
@@ -44,14 +45,16 @@ struct channel {
 };
 
 void channel_init(struct channel *channel);
-/* Starts to connect: 0, and channel_advance goes on when the socket is writable; or PDB_UNAVAILABLE. */
+/* Starts to connect: 0, and channel_advance goes on when the socket is writable; or
+ * PDB_UNAVAILABLE. */
 int channel_connect(struct channel *channel, const struct endpoint *endpoint, struct trail *trail);
 /* 1 when open, 0 when more has to happen first, PDB_UNAVAILABLE. */
 int channel_advance(struct channel *channel, const struct endpoint *endpoint, struct trail *trail);
 void channel_close(struct channel *channel);
 void channel_dispose(struct channel *channel);
 
-/* Takes all of `pieces`; what does not fit into the socket now is copied and goes with channel_flush. 0 or an error. */
+/* Takes all of `pieces`; what does not fit into the socket now is copied and goes with
+ * channel_flush. 0 or an error. */
 int channel_write(struct channel *channel, const struct iovec *pieces, int piece_count);
 int channel_flush(struct channel *channel);
 /* Something waits for the socket to become writable. */

@@ -1,5 +1,6 @@
-/* child.c: start and stop of a server process. A free port is found by binding to port 0; between that and the
- * server's own bind somebody else could take it, then the server says so and the demo fails with its message. */
+/* child.c: start and stop of a server process. A free port is found by binding to port 0; between
+ * that and the server's own bind somebody else could take it, then the server says so and the demo
+ * fails with its message. */
 #include "bench/child.h"
 
 #include <arpa/inet.h>

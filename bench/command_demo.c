@@ -1,6 +1,7 @@
-/* command_demo.c: the whole road with real data. Fashion-MNIST (60,000 images of 28 x 28, and 10,000 to ask with) goes
- * through the network into a server, exact neighbours are computed here, every query is asked over gRPC and over REST, and
- * every answer is held against the truth. The exit status says whether recall was 1 at both doors. */
+/* command_demo.c: the whole road with real data. Fashion-MNIST (60,000 images of 28 x 28, and
+ * 10,000 to ask with) goes through the network into a server, exact neighbours are computed here,
+ * every query is asked over gRPC and over REST, and every answer is held against the truth. The
+ * exit status says whether recall was 1 at both doors. */
 #include "bench/session.h"
 
 #include "base/clock.h"

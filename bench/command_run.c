@@ -1,6 +1,7 @@
-/* command_run.c: load, search and mixed, as tables of contents. A mixed run is two groups with connections of their own, so
- * that neither waits in the other's queue. Which rows exist is decided by the options alone (file, or seed): that is how
- * `search --recall` knows what `load` wrote before. */
+/* command_run.c: load, search and mixed, as tables of contents. A mixed run is two groups with
+ * connections of their own, so that neither waits in the other's queue. Which rows exist is decided
+ * by the options alone (file, or seed): that is how `search --recall` knows what `load` wrote
+ * before. */
 #include "bench/session.h"
 
 #include "base/clock.h"

@@ -1,4 +1,5 @@
-/* compare.c: two --json files side by side. The numbers are looked up by their dotted paths in the document. */
+/* compare.c: two --json files side by side. The numbers are looked up by their dotted paths in the
+ * document. */
 #include "bench/compare.h"
 
 #include "base/arena.h"

@@ -58,8 +58,8 @@ int conn_connect(struct conn *conn, struct trail *trail)
 static int read_all(struct conn *conn)
 {
     uint8_t bytes[READ_BYTES];
-    /* Bounded, so that one busy connection does not starve the others; TLS may hold more than the socket shows, and is
-     * read until it says later. */
+    /* Bounded, so that one busy connection does not starve the others; TLS may hold more than the
+     * socket shows, and is read until it says later. */
     for (unsigned i = 0; i < READS_MAX || conn->channel.ssl != NULL; i++) {
         long got = channel_read(&conn->channel, bytes, sizeof(bytes));
         if (got == 0)

@@ -1,7 +1,8 @@
-/* One connection with its calls, over HTTP/2 (gRPC or REST) or HTTP/1.1 (REST). A connection belongs to one thread.
+/* One connection with its calls, over HTTP/2 (gRPC or REST) or HTTP/1.1 (REST). A connection
+ * belongs to one thread.
  *
- * The owner submits idle calls to an open connection, tells it about readiness, and asks for conn_flush once it has
- * submitted all it wants; each call ends exactly once, by `ended`. */
+ * The owner submits idle calls to an open connection, tells it about readiness, and asks for
+ * conn_flush once it has submitted all it wants; each call ends exactly once, by `ended`. */
 #ifndef BENCH_CONN_H
 #define BENCH_CONN_H
 
@@ -118,10 +119,12 @@ int conn_ready(struct conn *conn, bool readable, bool writable, struct trail *tr
 /* Closes it; calls in flight end with UNAVAILABLE and `lost`. */
 void conn_fail(struct conn *conn, const char *why);
 
-/* `call` is one of conn->calls and idle, its route and body are set. 0 or an error: the call did not start. */
+/* `call` is one of conn->calls and idle, its route and body are set. 0 or an error: the call did
+ * not start. */
 int conn_submit(struct conn *conn, struct call *call);
 int conn_flush(struct conn *conn);
-/* Ends the call with DEADLINE_EXCEEDED; on HTTP/1.1 that costs the connection (PDB_UNAVAILABLE: call conn_fail). */
+/* Ends the call with DEADLINE_EXCEEDED; on HTTP/1.1 that costs the connection (PDB_UNAVAILABLE:
+ * call conn_fail). */
 int conn_give_up(struct conn *conn, struct call *call);
 
 /* For the protocols: ends a call. */

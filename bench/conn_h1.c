@@ -1,9 +1,10 @@
 /* conn_h1.c: HTTP/1.1 (RFC 9112), one request at a time.
  *
- * Requests have a Content-Length and no other framing. Replies may have a length, be chunked, or end with the
- * connection. The parser takes bytes as they come and keeps lines (status, headers, chunk sizes) in one bounded buffer;
- * body bytes go straight to the call. No pipelining: servers and proxies treat it badly and it would make a
- * latency mean something else; more connections do the same job. */
+ * Requests have a Content-Length and no other framing. Replies may have a length, be chunked, or
+ * end with the connection. The parser takes bytes as they come and keeps lines (status, headers,
+ * chunk sizes) in one bounded buffer; body bytes go straight to the call. No pipelining: servers
+ * and proxies treat it badly and it would make a latency mean something else; more connections do
+ * the same job. */
 #include "bench/conn.h"
 
 #include "base/assert.h"

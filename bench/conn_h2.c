@@ -1,16 +1,18 @@
 /* conn_h2.c: HTTP/2 (RFC 9113) by nghttp2, for gRPC and for REST.
  *
- * Sending. nghttp2 decides what goes next; this file gathers it. Frames without data are copied into a stash, DATA
- * frames become a copied 9-byte head and pointers into the request's pieces, and all go to the socket in one call,
- * at most GATHER_BYTES at a time. What the socket refuses the channel copies, so that no pointer survives the call
- * and a request may be reused as soon as its answer is there.
+ * Sending. nghttp2 decides what goes next; this file gathers it. Frames without data are copied
+ * into a stash, DATA frames become a copied 9-byte head and pointers into the request's pieces, and
+ * all go to the socket in one call, at most GATHER_BYTES at a time. What the socket refuses the
+ * channel copies, so that no pointer survives the call and a request may be reused as soon as its
+ * answer is there.
  *
- * Receiving. Flow-control windows are opened wide at the start (a load generator is always ready to read), so that the
- * server never waits for us. The answer's message stays as it is, with its gRPC prefix; the outcome of a call is the grpc-status
- * in the trailers or, when the server answers without a body, in the headers.
+ * Receiving. Flow-control windows are opened wide at the start (a load generator is always ready to
+ * read), so that the server never waits for us. The answer's message stays as it is, with its gRPC
+ * prefix; the outcome of a call is the grpc-status in the trailers or, when the server answers
+ * without a body, in the headers.
  *
- * Ending. A server may answer before it has read the request; then the stream is reset, because otherwise the rest
- * of the body would be sent for nothing. */
+ * Ending. A server may answer before it has read the request; then the stream is reset, because
+ * otherwise the rest of the body would be sent for nothing. */
 #include "bench/conn.h"
 
 #include "base/assert.h"
@@ -82,8 +84,9 @@ static ssize_t on_body(nghttp2_session *session, int32_t stream_id, uint8_t *byt
     (void)bytes;
     (void)user;
     struct call *call = source->ptr;
+    /* given up: its memory has another request now */
     if (call_of(session, stream_id) != call)
-        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* given up: its memory has another request now */
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     size_t left = call->body.bytes - call->body_at;
     *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
     if (left <= size)
@@ -115,8 +118,9 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
 {
     struct conn *conn = user;
     struct conn_impl *impl = conn->impl;
+    /* as in on_body; this frame was planned before */
     if (call_of(session, frame->hd.stream_id) != source->ptr)
-        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* as in on_body; this frame was planned before */
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     if (!has_room(impl, FRAME_HEAD_BYTES)) {
         impl->gather_full = true;
         return NGHTTP2_ERR_WOULDBLOCK;
@@ -384,9 +388,9 @@ static int h2_submit(struct conn *conn, struct call *call)
     if (stream_id < 0)
         return PDB_UNAVAILABLE;
     call->stream_id = stream_id;
+    /* ids are used up after a thousand million requests: no more on this connection */
     if (stream_id >= STREAM_ID_LIMIT)
-        conn->open =
-            false; /* ids are used up after a thousand million requests: no more on this connection */
+        conn->open = false;
     return 0;
 }
 

@@ -1,4 +1,5 @@
-/* control.c: cold requests, so gRPC messages are made by the generated code, one connection each. */
+/* control.c: cold requests, so gRPC messages are made by the generated code, one connection
+ * each. */
 #include "bench/control.h"
 
 #include "base/json.h"

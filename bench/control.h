@@ -5,11 +5,13 @@
 #include "bench/options.h"
 #include "bench/run.h"
 
-/* The path of an operation on a collection: REST "/v1/collections/NAME/SUFFIX", gRPC "/proximadb.v1.ProximaDB/METHOD". */
+/* The path of an operation on a collection: REST "/v1/collections/NAME/SUFFIX", gRPC
+ * "/proximadb.v1.ProximaDB/METHOD". */
 struct pdb_text control_rest_path(struct arena *arena, const char *collection, const char *suffix);
 const char *control_grpc_path(struct arena *arena, const char *method);
 
-/* Makes the collection of the options unless it is there; deletes it first with options->drop. 0 or an error. */
+/* Makes the collection of the options unless it is there; deletes it first with options->drop. 0 or
+ * an error. */
 int control_prepare(const struct options *options, const struct endpoint *endpoint,
                     size_t dimension, struct arena *arena, struct trail *trail);
 int control_drop(const struct options *options, const struct endpoint *endpoint,

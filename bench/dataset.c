@@ -1,13 +1,15 @@
 /* dataset.c: reads vector files and generates vectors.
  *
- * Files come from outside: each length is checked before memory is taken for it, and a file that is shorter or
- * longer than it says is refused. Everything is read through zlib, which passes uncompressed files through, so that
- * there is one way to read. Rows lie one after the other in memory, so that a batch of consecutive rows is one
- * piece of a request and is never copied (encode.c).
+ * Files come from outside: each length is checked before memory is taken for it, and a file that is
+ * shorter or longer than it says is refused. Everything is read through zlib, which passes
+ * uncompressed files through, so that there is one way to read. Rows lie one after the other in
+ * memory, so that a batch of consecutive rows is one piece of a request and is never copied
+ * (encode.c).
  *
  *   idx    2 zero bytes, type (8: byte), number of dimensions; a big-endian u32 for each; the bytes
  *   fvecs  per row: int32 dimension, then so many float32
- *   npy    "\x93NUMPY" major minor, length of the header, the header as a Python dictionary, the values */
+ *   npy    "\x93NUMPY" major minor, length of the header, the header as a Python dictionary, the
+ *          values */
 #include "bench/dataset.h"
 
 #include "base/bytes.h"
@@ -88,7 +90,8 @@ void dataset_dispose(struct dataset *dataset)
 
 /* ---- reading ---- */
 
-/* Exactly `size` bytes: 0, or PDB_INVALID_ARGUMENT when the file ends or its compression is broken. */
+/* Exactly `size` bytes: 0, or PDB_INVALID_ARGUMENT when the file ends or its compression is
+ * broken. */
 static int take(gzFile file, void *bytes_out, size_t size, struct trail *trail)
 {
     char *at = bytes_out;

@@ -1,5 +1,6 @@
-/* decode.c: reads what the server answered, by hand: three small messages, of which only the fields that a load generator
- * checks are looked at; others are skipped by their wire type or as whole JSON values. */
+/* decode.c: reads what the server answered, by hand: three small messages, of which only the fields
+ * that a load generator checks are looked at; others are skipped by their wire type or as whole
+ * JSON values. */
 #include "bench/decode.h"
 
 #include "base/bytes.h"

@@ -15,17 +15,20 @@ struct decode_hit {
     float score;
 };
 
-/* The message of a unary gRPC reply: 0, or PDB_INTERNAL when it is not exactly one uncompressed message. */
+/* The message of a unary gRPC reply: 0, or PDB_INTERNAL when it is not exactly one uncompressed
+ * message. */
 int decode_grpc_prefix(struct pdb_text reply, struct pdb_text *message_out);
 
 /* How many records a write says it wrote. 0 or PDB_INTERNAL. */
 int decode_write(bool grpc, struct pdb_text reply, struct arena *arena, uint64_t *upserted_out);
 
-/* The hits in their order; at most `capacity` are stored, *count_out counts all. 0 or PDB_INTERNAL. */
+/* The hits in their order; at most `capacity` are stored, *count_out counts all. 0 or
+ * PDB_INTERNAL. */
 int decode_search(bool grpc, struct pdb_text reply, struct arena *arena,
                   struct decode_hit *hits_out, size_t capacity, size_t *count_out);
 
-/* The code (as gRPC counts them) and message of a REST error; the status alone decides when there is no such body. */
+/* The code (as gRPC counts them) and message of a REST error; the status alone decides when there
+ * is no such body. */
 int decode_rest_error(int http_status, struct pdb_text reply, struct arena *arena,
                       char *message_out, size_t message_bytes);
 

@@ -1,12 +1,14 @@
 /* encode.c: the two hot requests, written by hand.
  *
- * A packed batch is three runs of bytes: ids, vectors, metadata. The vectors are consecutive rows of the data set, so the body
- * points at them (two pieces when a batch wraps around the end of the data set) and only ids and labels are
- * written, some fifteen bytes a row. Sizes are computed before anything is written, because protobuf puts the length before
- * the content. Field numbers are those of proto/proximadb/v1/proximadb.proto; a test reads what is made here back with the
+ * A packed batch is three runs of bytes: ids, vectors, metadata. The vectors are consecutive rows
+ * of the data set, so the body points at them (two pieces when a batch wraps around the end of the
+ * data set) and only ids and labels are written, some fifteen bytes a row. Sizes are computed
+ * before anything is written, because protobuf puts the length before the content. Field numbers
+ * are those of proto/proximadb/v1/proximadb.proto; a test reads what is made here back with the
  * generated code.
  *
- * REST with records is the heavy one: floats as text. The text of each row is made before the run (encode_text.c) and copied. */
+ * REST with records is the heavy one: floats as text. The text of each row is made before the run
+ * (encode_text.c) and copied. */
 #include "bench/encode.h"
 
 #include "base/assert.h"
@@ -50,7 +52,8 @@ static void add_tag(struct buffer *out, unsigned field, unsigned wire)
     buffer_add_byte(out, (char)(field << 3 | wire));
 }
 
-/* Tag and length of a field of `size` bytes, which follow. All our field numbers are below 16: the tag is one byte. */
+/* Tag and length of a field of `size` bytes, which follow. All our field numbers are below 16: the
+ * tag is one byte. */
 static void add_head(struct buffer *out, unsigned field, size_t size)
 {
     add_tag(out, field, WIRE_BYTES);
@@ -253,7 +256,8 @@ static void add_avro_bytes(struct buffer *out, const void *bytes, size_t size)
     buffer_add(out, bytes, size);
 }
 
-/* One block of `count` records and the end of the array; schema in proto/avro/vector_record.avsc. */
+/* One block of `count` records and the end of the array; schema in
+ * proto/avro/vector_record.avsc. */
 static void add_avro_records(struct buffer *out, const struct encode_target *target,
                              uint64_t first_id, size_t count)
 {
@@ -291,7 +295,8 @@ static void upsert_avro(struct body *body, const struct encode_target *target, u
         add_avro_records(out, target, first_id, count);
         return;
     }
-    /* The length comes first, and is known last: room for it is left and what follows is not moved. */
+    /* The length comes first, and is known last: room for it is left and what follows is not
+     * moved. */
     enum { LENGTH_BYTES = 5 };
     size_t name = strlen(target->collection);
     buffer_add(out, "\0\0\0\0\0", ENCODE_GRPC_PREFIX);
@@ -356,8 +361,8 @@ static void upsert_json_records(struct body *body, const struct encode_target *t
     buffer_add_lit(out, "]}");
 }
 
-/* base64 of the rows from first_id on. Three rows are always whole base64 groups; where a batch wraps around the end of
- * the data set in between, the rows are first brought together. */
+/* base64 of the rows from first_id on. Three rows are always whole base64 groups; where a batch
+ * wraps around the end of the data set in between, the rows are first brought together. */
 static void add_base64_rows(struct buffer *out, const struct encode_target *target,
                             uint64_t first_id, size_t count)
 {

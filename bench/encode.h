@@ -37,16 +37,17 @@ enum { ENCODE_GRPC_PREFIX = 5 };
 /* The 5 bytes before a gRPC message: not compressed, big-endian length. */
 void encode_grpc_prefix(char prefix_out[ENCODE_GRPC_PREFIX], uint32_t message_bytes);
 
-/* A batch of rows first_id .. first_id + count - 1. The id of a row is its decimal number; row n has the vector and label
- * n modulo the size of the data set. Rows with labels get the metadata {"label": n}. 0 or PDB_RESOURCE_EXHAUSTED. */
+/* A batch of rows first_id .. first_id + count - 1. The id of a row is its decimal number; row n
+ * has the vector and label n modulo the size of the data set. Rows with labels get the metadata
+ * {"label": n}. 0 or PDB_RESOURCE_EXHAUSTED. */
 int encode_upsert(struct body *body, const struct encode_target *target, uint64_t first_id,
                   size_t count);
 
 /* A search with row `row` of target->rows. */
 int encode_search(struct body *body, const struct encode_target *target, size_t row);
 
-/* A filter in JSON as the contract's Filter message, in the arena. 0, PDB_INVALID_ARGUMENT (the trail says where) or
- * PDB_RESOURCE_EXHAUSTED. */
+/* A filter in JSON as the contract's Filter message, in the arena. 0, PDB_INVALID_ARGUMENT (the
+ * trail says where) or PDB_RESOURCE_EXHAUSTED. */
 int encode_filter(struct arena *arena, struct pdb_text json, struct pdb_text *message_out,
                   struct trail *trail);
 

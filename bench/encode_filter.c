@@ -1,9 +1,11 @@
-/* encode_filter.c: the JSON form of a filter as the Filter message of the gRPC door. The shape is the same on both sides:
+/* encode_filter.c: the JSON form of a filter as the Filter message of the gRPC door. The shape is
+ * the same on both sides:
  *
- *     {"a": 1, "b": {"$lt": 2, "$gt": 0}}  ->  and { a == 1, and { b < 2, b > 0 } }   (a group of one is the one)
+ *     {"a": 1, "b": {"$lt": 2, "$gt": 0}} -> and { a == 1, and { b < 2, b > 0 } } (a group of one
+ *         is the one)
  *
- * Depth is bounded as in the contract, 32. An inner message is written into a buffer of its own in the arena first,
- * because its length comes before it. */
+ * Depth is bounded as in the contract, 32. An inner message is written into a buffer of its own in
+ * the arena first, because its length comes before it. */
 #include "bench/encode.h"
 
 #include "base/bytes.h"
@@ -45,7 +47,8 @@ static int refuse(const struct filter_encoder *e, const char *what, struct pdb_t
     return trail_add(e->trail, PDB_INVALID_ARGUMENT, "filter: %s '%.*s'", what, TEXT_ARG(key));
 }
 
-/* Value: null_value 1, bool_value 2, integer_value 3, float_value 4, string_value 5, list_value 6. */
+/* Value: null_value 1, bool_value 2, integer_value 3, float_value 4, string_value 5, list_value
+ * 6. */
 static int add_value(const struct filter_encoder *e, const struct doc_value *value, unsigned depth,
                      struct buffer *out)
 {

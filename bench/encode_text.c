@@ -1,7 +1,7 @@
-/* encode_text.c: rows as JSON text, made before the clock runs. Printing a float so that it reads back the same costs more
- * than the server needs to parse it; a client that printed while measuring would measure itself. Whole numbers, as
- * pixels are, take a short way. Threads each print a range of rows into a buffer of their own; then the buffers are put
- * one behind the other. */
+/* encode_text.c: rows as JSON text, made before the clock runs. Printing a float so that it reads
+ * back the same costs more than the server needs to parse it; a client that printed while measuring
+ * would measure itself. Whole numbers, as pixels are, take a short way. Threads each print a range
+ * of rows into a buffer of their own; then the buffers are put one behind the other. */
 #include "bench/encode.h"
 
 #include "base/assert.h"

@@ -1,9 +1,10 @@
 /* exact.c: brute force on all cores.
  *
- * Reading all rows once per query would be bound by memory. So a thread takes QUERY_GROUP queries at a time and passes
- * over the rows in blocks that stay in its cache while every query of the group is scored against them. Only the
- * k-th best distance of each query is kept: whether a returned row belongs to the k nearest is decided by its distance, because
- * ties make "the" k nearest rows ambiguous. */
+ * Reading all rows once per query would be bound by memory. So a thread takes QUERY_GROUP queries
+ * at a time and passes over the rows in blocks that stay in its cache while every query of the
+ * group is scored against them. Only the k-th best distance of each query is kept: whether a
+ * returned row belongs to the k nearest is decided by its distance, because ties make "the" k
+ * nearest rows ambiguous. */
 #include "bench/exact.h"
 
 #include "base/assert.h"

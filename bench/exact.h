@@ -13,8 +13,8 @@ struct exact {
     const struct dataset *rows, *queries; /* of exact_compute; must outlive this */
     enum pdb_metric metric;
     size_t k; /* min(k, rows) */
-    float *
-        bound; /* per query: the distance of its k-th best row; lower is better, similarities are negated */
+    /* per query: the distance of its k-th best row; lower is better, similarities are negated */
+    float *bound;
 };
 
 /* Told by the calling thread a few times a second. */
@@ -26,7 +26,8 @@ int exact_compute(struct exact *exact_out, const struct dataset *rows,
                   exact_progress_fn *progress, void *progress_arg, struct trail *trail);
 void exact_dispose(struct exact *exact);
 
-/* Answers to judge: of query q, `counts[q]` hits at hits[q * capacity]; counts[q] is ANSWER_NONE without an answer. */
+/* Answers to judge: of query q, `counts[q]` hits at hits[q * capacity]; counts[q] is ANSWER_NONE
+ * without an answer. */
 enum { EXACT_ANSWER_NONE = -1 };
 struct exact_answers {
     const struct decode_hit *hits;
@@ -42,9 +43,10 @@ struct exact_verdict {
     double recall;         /* good / wanted; 1 when nothing was wanted */
 };
 
-/* A returned row counts as right when it is a row of the data set, was not returned twice for this query, and its exact
- * distance is not above the exact k-th one plus EXACT_TOLERANCE of the scale of the metric's numbers: so that among
- * rows at the same distance any choice is right. The scale is the k-th distance itself (euclidean: squared; manhattan), 1
+/* A returned row counts as right when it is a row of the data set, was not returned twice for this
+ * query, and its exact distance is not above the exact k-th one plus EXACT_TOLERANCE of the scale
+ * of the metric's numbers: so that among rows at the same distance any choice is right. The scale
+ * is the k-th distance itself (euclidean: squared; manhattan), 1
  * (cosine) or |query| * |row| (dot): what float32 sums of some thousand terms are exact to. */
 #define EXACT_TOLERANCE 1e-5
 void exact_judge(const struct exact *exact, const struct exact_answers *answers,

@@ -1,16 +1,17 @@
 /* hdr.c: a log-linear histogram, after the idea of HdrHistogram (G. Tene).
  *
- * Values below 2,048 ns have a slot each. Above, a value is shifted right until it fits 11 bits; its slot is
- * (shift, 11 bits). The top bit is always set there, so each shift needs 1,024 slots only, and slots of
- * increasing values are increasing numbers:
+ * Values below 2,048 ns have a slot each. Above, a value is shifted right until it fits 11 bits;
+ * its slot is (shift, 11 bits). The top bit is always set there, so each shift needs 1,024 slots
+ * only, and slots of increasing values are increasing numbers:
  *
  *     value            shift   slot
  *     0 .. 2047        0       value
  *     2048 .. 4095     1       1 * 1024 + (value >> 1)
  *     ...              n       n * 1024 + (value >> n)
  *
- * A slot is at most 1/1024 of its value wide, which keeps three digits. Recording costs a count of leading zeros and
- * three additions; there is no allocation and nothing to rescale, so that two histograms merge by addition. */
+ * A slot is at most 1/1024 of its value wide, which keeps three digits. Recording costs a count of
+ * leading zeros and three additions; there is no allocation and nothing to rescale, so that two
+ * histograms merge by addition. */
 #include "bench/hdr.h"
 
 #include "base/assert.h"

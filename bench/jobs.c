@@ -1,5 +1,6 @@
-/* jobs.c: what a call of each workload asks, and whether the answer is a plausible one: a reply that cannot be read, or
- * that acknowledges another number of rows than were sent, is an INTERNAL error of the server's. */
+/* jobs.c: what a call of each workload asks, and whether the answer is a plausible one: a reply
+ * that cannot be read, or that acknowledges another number of rows than were sent, is an INTERNAL
+ * error of the server's. */
 #include "bench/jobs.h"
 
 #include "base/heap.h"

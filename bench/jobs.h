@@ -9,8 +9,8 @@
 struct load_job {
     struct encode_target target;
     struct route route;
-    uint64_t
-        row_count; /* ids 0 .. row_count - 1; operation n writes batch n modulo the number of batches */
+    /* ids 0 .. row_count - 1; operation n writes batch n modulo the number of batches */
+    uint64_t row_count;
     size_t batch;
 };
 
@@ -20,8 +20,8 @@ struct workload load_job_workload(struct load_job *job);
 struct search_job {
     struct encode_target target; /* rows: the queries */
     struct route route;
-    /* The first answer to each query, for exact_judge; NULL: not kept. Operation n asks query n modulo their number, so
-     * each slot is written by one call only. */
+    /* The first answer to each query, for exact_judge; NULL: not kept. Operation n asks query n
+     * modulo their number, so each slot is written by one call only. */
     struct decode_hit *hits; /* queries x target.k */
     int32_t *counts;         /* queries */
 };

@@ -8,8 +8,8 @@
  *     dataset, encode, decode, body           bytes
  *     exact, hdr, report                      truth, latencies, what is printed
  *
- * It knows the server by its wire contract only and shares no code with the doors it measures, so that a mistake cannot cancel
- * itself out. */
+ * It knows the server by its wire contract only and shares no code with the doors it measures, so
+ * that a mistake cannot cancel itself out. */
 #include "bench/compare.h"
 #include "bench/session.h"
 

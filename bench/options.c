@@ -1,5 +1,5 @@
-/* options.c: a table of options; the parser and the help text are made from it. getopt_long is not used, because it cannot
- * say what would have been right. */
+/* options.c: a table of options; the parser and the help text are made from it. getopt_long is not
+ * used, because it cannot say what would have been right. */
 #include "bench/options.h"
 
 #include <errno.h>

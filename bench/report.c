@@ -1,8 +1,9 @@
 /* report.c: numbers for people.
  *
- * The live line overwrites itself on a terminal and is a line of its own otherwise. The table has what one compares by
- * eye; everything else, with every bucket of the histogram, is in the JSON file, from which any percentile can be computed
- * later and which `compare` reads. Its members are documented in docs/operating/benchmark.md. */
+ * The live line overwrites itself on a terminal and is a line of its own otherwise. The table has
+ * what one compares by eye; everything else, with every bucket of the histogram, is in the JSON
+ * file, from which any percentile can be computed later and which `compare` reads. Its members are
+ * documented in docs/operating/benchmark.md. */
 #include "bench/report.h"
 
 #include "base/clock.h"

@@ -26,10 +26,12 @@ struct report {
     int64_t started_us; /* since 1970 */
 };
 
-/* Lines and bars go to standard error, and only when it is a terminal or when they are asked for. */
+/* Lines and bars go to standard error, and only when it is a terminal or when they are asked
+ * for. */
 bool report_is_live(const struct options *options);
 
-/* A run_tick_fn: one line with operations, MB, p50, p99 and errors of the last second. `arg`: the options. */
+/* A run_tick_fn: one line with operations, MB, p50, p99 and errors of the last second. `arg`: the
+ * options. */
 run_tick_fn report_live_line;
 
 /* Draws "label [====    ] 50 %" over the last one. */

@@ -1,8 +1,9 @@
 /* run.c: starts the threads of a run, looks at them each second, and adds up what they counted.
  *
- * The threads connect first and meet at a gate; then the clock is set, and they go on together: connecting is not measured.
- * SIGINT and SIGTERM are blocked while a run lasts and taken by the main thread, which needs no handler and no
- * global flag for that; a second one ends the program at once. */
+ * The threads connect first and meet at a gate; then the clock is set, and they go on together:
+ * connecting is not measured. SIGINT and SIGTERM are blocked while a run lasts and taken by the
+ * main thread, which needs no handler and no global flag for that; a second one ends the program at
+ * once. */
 #include "bench/run.h"
 
 #include "base/clock.h"
@@ -79,7 +80,8 @@ static int make_workers(struct run *run, struct trail *trail)
     return 0;
 }
 
-/* Sets the clock of every thread; `why` (not NULL) instead makes them end. The gate's lock is held. */
+/* Sets the clock of every thread; `why` (not NULL) instead makes them end. The gate's lock is
+ * held. */
 static void set_clock(struct run *run, const char *why)
 {
     run->start_ns = clock_monotonic_ns();
@@ -95,7 +97,8 @@ static void set_clock(struct run *run, const char *why)
     }
 }
 
-/* Starts all threads, waits until they are connected, and lets them go: 0, or an error and they all end. */
+/* Starts all threads, waits until they are connected, and lets them go: 0, or an error and they all
+ * end. */
 static int start_threads(struct run *run, struct trail *trail)
 {
     unsigned started = 0;

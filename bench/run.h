@@ -1,5 +1,5 @@
-/* A run: threads, each with its share of the connections, that send requests of one or more groups until they are
- * done, and what came of it. */
+/* A run: threads, each with its share of the connections, that send requests of one or more groups
+ * until they are done, and what came of it. */
 #ifndef BENCH_RUN_H
 #define BENCH_RUN_H
 
@@ -12,7 +12,8 @@
 struct workload {
     /* Sets route and body of call->op. 0, or an error that ends the run. */
     int (*prepare)(void *state, struct call *call);
-    /* A reply with code 0: returns how many records it stands for. May set code and message: then it is an error. */
+    /* A reply with code 0: returns how many records it stands for. May set code and message: then
+     * it is an error. */
     uint64_t (*check)(void *state, struct call *call);
     void *state;
 };
@@ -52,18 +53,19 @@ struct run_result {
     double elapsed_s; /* from the end of the warm-up to the last answer */
 };
 
-/* What happened since the last call, for each group; `seconds` since the start. From the calling thread, each second and
- * once at the end. */
+/* What happened since the last call, for each group; `seconds` since the start. From the calling
+ * thread, each second and once at the end. */
 typedef void run_tick_fn(void *arg, double seconds, const struct run_result *recent,
                          const struct run_result *all, size_t group_count);
 
-/* Runs the groups at once. `results_out`: one for each. SIGINT or SIGTERM ends it early: *interrupted_out. 0, or an error
- * when nothing could be run: no connection, no memory. */
+/* Runs the groups at once. `results_out`: one for each. SIGINT or SIGTERM ends it early:
+ * *interrupted_out. 0, or an error when nothing could be run: no connection, no memory. */
 int run_groups(const struct run_group *groups, size_t group_count, run_tick_fn *tick,
                void *tick_arg, struct run_result *results_out, bool *interrupted_out,
                struct trail *trail);
 
-/* One request on a connection of its own: its code, message and reply (in `arena`) in *call_out. 0 or PDB_UNAVAILABLE. */
+/* One request on a connection of its own: its code, message and reply (in `arena`) in *call_out. 0
+ * or PDB_UNAVAILABLE. */
 struct run_reply {
     int code;
     int http_status;

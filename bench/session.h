@@ -26,7 +26,8 @@ void session_init(struct session *session, const struct options *options);
 void session_dispose(struct session *session);
 /* Connects the options' address (again, after they changed). 0 or an error in session->trail. */
 int session_endpoint(struct session *session);
-/* The jobs for the options' protocol and format; text is made where REST needs it. 0 or an error. */
+/* The jobs for the options' protocol and format; text is made where REST needs it. 0 or an
+ * error. */
 int session_load_job(struct session *session, struct load_job *job_out);
 int session_search_job(struct session *session, struct search_job *job_out);
 struct run_group session_group(const struct session *session, const char *name,

@@ -1,18 +1,19 @@
 /* worker.c: the event loop of a load thread.
  *
- * A turn is: wait for readiness, move bytes (which ends calls), start new calls, flush connections, and every 20 ms
- * look at time limits. Calls are started in one place only (start_calls), never from within the end of another, so
- * that no protocol library is entered twice.
+ * A turn is: wait for readiness, move bytes (which ends calls), start new calls, flush connections,
+ * and every 20 ms look at time limits. Calls are started in one place only (start_calls), never
+ * from within the end of another, so that no protocol library is entered twice.
  *
- * Latency is measured from the intended start. In a closed loop that is the moment a call is made; at a constant rate it is
- * the moment the schedule says: start n of thread i is due at t0 + (n * threads + i) / rate, whether or not a stream is
- * free then. A server that stops for a second is charged with every request that was due meanwhile; a generator that waits
- * and then measures from the late start would leave them out ("coordinated omission", G. Tene). What was due but never
+ * Latency is measured from the intended start. In a closed loop that is the moment a call is made;
+ * at a constant rate it is the moment the schedule says: start n of thread i is due at t0 + (n *
+ * threads + i) / rate, whether or not a stream is free then. A server that stops for a second is
+ * charged with every request that was due meanwhile; a generator that waits and then measures from
+ * the late start would leave them out ("coordinated omission", G. Tene). What was due but never
  * started before the end is reported as such.
  *
- * A lost connection fails its calls. With `reconnect`, they wait for it to come back and are sent again, at most RETRY_MAX
- * times: upserts of fixed ids and searches may be repeated. A connection that the server closes while it is idle is
- * simply opened again. */
+ * A lost connection fails its calls. With `reconnect`, they wait for it to come back and are sent
+ * again, at most RETRY_MAX times: upserts of fixed ids and searches may be repeated. A connection
+ * that the server closes while it is idle is simply opened again. */
 #include "bench/worker.h"
 
 #include "base/assert.h"

@@ -52,14 +52,16 @@ struct worker {
     struct tally *recent, *all;
 };
 
-/* Threads of a group number from 0; `index` has connections index, index + threads, ... 0 or an error. */
+/* Threads of a group number from 0; `index` has connections index, index + threads, ... 0 or an
+ * error. */
 int worker_init(struct worker *worker, const struct run_group *group, struct worker_shared *shared,
                 unsigned index, struct trail *trail);
 void worker_dispose(struct worker *worker);
 
 /* Opens all connections: 0, or PDB_UNAVAILABLE with worker->why. */
 int worker_connect(struct worker *worker);
-/* Sends until the group's limits, the schedule or an interruption end it. start_ns .. end_ns are set. */
+/* Sends until the group's limits, the schedule or an interruption end it. start_ns .. end_ns are
+ * set. */
 void worker_run(struct worker *worker);
 
 #endif

@@ -24,7 +24,7 @@ struct pdb_collection_config {
     const struct pdb_column *columns;
     uint32_t column_count;
     enum pdb_sync_mode sync;
-    uint64_t ttl_s; /* default lifetime of its records; 0: none */
+    uint64_t ttl_s;              /* default lifetime of its records; 0: none */
     struct pdb_text description; /* at most 4 KiB */
     uint64_t version_retention_s;
 };
@@ -50,8 +50,9 @@ PDB_API void pdb_collection_create_start(struct pdb_collection_create *c);
 
 struct pdb_collection_list {
     struct pdb_call call;
-    uint32_t limit;        /* 0: all */
-    struct pdb_text after; /* name of the last one seen; len 0: from the start. Order of names, bytewise. */
+    uint32_t limit; /* 0: all */
+    /* name of the last one seen; len 0: from the start. Order of names, bytewise. */
+    struct pdb_text after;
     const struct pdb_collection_info *infos_out;
     uint32_t count_out;
     bool more_out;
@@ -65,8 +66,8 @@ struct pdb_collection_get {
 };
 PDB_API void pdb_collection_get_start(struct pdb_collection_get *c);
 
-/* Changes what may change; has_* says what is given. New columns are checked against the rows that are there: a row of another
- * type refuses the change (FAILED_PRECONDITION, naming its id). */
+/* Changes what may change; has_* says what is given. New columns are checked against the rows that
+ * are there: a row of another type refuses the change (FAILED_PRECONDITION, naming its id). */
 struct pdb_collection_update {
     struct pdb_call call;
     struct pdb_text name;

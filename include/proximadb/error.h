@@ -1,11 +1,13 @@
-/* The one list of errors. The enum, the text, the HTTP status and the gRPC code all come from it, so that no
- * door can answer differently from another. Names and numbers are those of google.rpc.Code. */
+/* The one list of errors. The enum, the text, the HTTP status and the gRPC code all come from it,
+ * so that no door can answer differently from another. Names and numbers are those of
+ * google.rpc.Code. */
 #ifndef PROXIMADB_ERROR_H
 #define PROXIMADB_ERROR_H
 
 #include <proximadb/export.h>
 
-/* X(name, gRPC code, HTTP status, text). A function that can fail returns 0 or the negative enum value. */
+/* X(name, gRPC code, HTTP status, text). A function that can fail returns 0 or the negative enum
+ * value. */
 #define PDB_ERRORS(X)                                                                              \
     X(CANCELLED, 1, 499, "the caller gave up")                                                     \
     X(INVALID_ARGUMENT, 3, 400, "invalid argument")                                                \

@@ -35,25 +35,30 @@ struct pdb_options {
     uint64_t wal_period_ms;       /* 0: 200 */
     uint64_t disk_min_free_bytes; /* refuse writes below; 0: 2 GiB, UINT64_MAX: no check */
     bool allow_unsafe_fs;
-    uint32_t collections_max;  /* 0: 65,536 */
-    uint32_t ttl_sweep_ms;     /* 0: 1000: how often expired rows are looked for */
-    uint32_t ttl_grace_s_plus_one; /* 0: 3600 s; else this less 1: an expired row is never shown, and removed so much later */
+    uint32_t collections_max; /* 0: 65,536 */
+    uint32_t ttl_sweep_ms;    /* 0: 1000: how often expired rows are looked for */
+    /* 0: 3600 s; else this less 1: an expired row is never shown, and removed so much later */
+    uint32_t ttl_grace_s_plus_one;
     uint32_t filter_depth_max, filter_leaves_max; /* 0: 32, 1,024 */
     const char *simd; /* forces a kernel set: "scalar", "avx2", "avx512", "neon"; NULL: the best */
 
     /* For the server, which brings its own event loop into the reactors; else NULL. */
     const struct reactor_host *host;
-    int (*core_start)(struct pdb *db, struct reactor *r, void *arg, struct pdb_error *error); /* on each core's thread, recovery done */
+    /* on each core's thread, recovery done */
+    int (*core_start)(struct pdb *db, struct reactor *r, void *arg, struct pdb_error *error);
     void (*core_stop)(struct pdb *db, struct reactor *r, void *arg);
     void *arg;
 };
 
-/* How many cores pdb_open would use: options->cores, or what the process may use. 0 or PDB_INVALID_ARGUMENT. */
+/* How many cores pdb_open would use: options->cores, or what the process may use. 0 or
+ * PDB_INVALID_ARGUMENT. */
 PDB_API int pdb_core_count(const struct pdb_options *options, unsigned *count_out);
 
-/* Takes the data directory's lock, recovers, starts the reactors. UNAVAILABLE: locked by another process; DATA_LOSS: what is on disk contradicts itself
- * (the text names file and offset); FAILED_PRECONDITION: unsafe filesystem, io_uring asked for and denied, ... */
-PDB_API int pdb_open(const struct pdb_options *options, struct pdb **db_out, struct pdb_error *error);
+/* Takes the data directory's lock, recovers, starts the reactors. UNAVAILABLE: locked by another
+ * process; DATA_LOSS: what is on disk contradicts itself (the text names file and offset);
+ * FAILED_PRECONDITION: unsafe filesystem, io_uring asked for and denied, ... */
+PDB_API int pdb_open(const struct pdb_options *options, struct pdb **db_out,
+                     struct pdb_error *error);
 /* Waits for calls under way, syncs the logs, marks the stop as clean, ends the threads. */
 PDB_API void pdb_close(struct pdb *db);
 
@@ -61,7 +66,8 @@ PDB_API const char *pdb_version(void);
 
 /* Facts for GET /v1/info, the same for all doors. Valid as long as the database. */
 struct pdb_facts {
-    const char *version, *simd, *io_engine, *io_engine_reason /* "" or why a fallback */, *wal_encoding, *wal_io_mode, *data_dir;
+    const char *version, *simd, *io_engine, *io_engine_reason /* "" or why a fallback */,
+        *wal_encoding, *wal_io_mode, *data_dir;
     unsigned cores;
     uint64_t memory_limit;
     uint64_t recovered_records, recovered_bytes, recovery_us;
@@ -74,7 +80,8 @@ struct pdb_stats {
     struct pdb_call call;
     uint64_t collections_out, records_out, memory_bytes_out;
     bool want_metrics; /* set by the caller: also render metrics_out */
-    /* Names of the operations that the caller's doors count, for the labels of their metrics; by index, NULL: none. */
+    /* Names of the operations that the caller's doors count, for the labels of their metrics; by
+     * index, NULL: none. */
     const char *const *operation_names, *const *method_names;
     unsigned operation_count;
     bool poisoned_out; /* some log refuses writes */
@@ -83,8 +90,10 @@ struct pdb_stats {
 };
 PDB_API void pdb_stats_start(struct pdb_stats *s);
 
-/* Offline check of a data directory (takes its lock): one JSON line per finding. 0 clean, PDB_DATA_LOSS damage. */
+/* Offline check of a data directory (takes its lock): one JSON line per finding. 0 clean,
+ * PDB_DATA_LOSS damage. */
 PDB_API int pdb_check(const char *data_dir, const char *const *wal_dirs, size_t wal_dir_count,
-                      void (*report)(void *arg, const char *line), void *arg, struct pdb_error *error);
+                      void (*report)(void *arg, const char *line), void *arg,
+                      struct pdb_error *error);
 
 #endif

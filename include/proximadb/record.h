@@ -5,8 +5,10 @@
 #include <proximadb/collection.h>
 
 enum pdb_vector_form {
-    PDB_VECTOR_F32,  /* `count` float32, little-endian, any alignment */
-    PDB_VECTOR_BYTES, /* `count` bytes as the field stores them: dimension x 4 of float32, or packed bits for hamming */
+    PDB_VECTOR_F32, /* `count` float32, little-endian, any alignment */
+    /* `count` bytes as the field stores them: dimension x 4 of float32, or packed bits for
+     * hamming */
+    PDB_VECTOR_BYTES,
     /* F32 input of a hamming field must be 0s and 1s, and is packed. */
 };
 
@@ -23,7 +25,7 @@ struct pdb_record {
     uint32_t vector_count;
     struct pdb_text metadata; /* a document, an object (base/doc.h; pdb_doc_from_json) */
     bool has_metadata;
-    bool has_expires_at; /* else the collection's ttl */
+    bool has_expires_at;   /* else the collection's ttl */
     int64_t expires_at_us; /* 0: never */
     bool has_if_version;
     uint64_t if_version; /* 0: must not exist */
@@ -37,12 +39,14 @@ struct pdb_record {
 enum pdb_write_kind {
     PDB_WRITE_UPSERT,
     PDB_WRITE_INSERT, /* an existing id fails the batch: ALREADY_EXISTS */
-    PDB_WRITE_UPDATE, /* a missing id fails the batch: NOT_FOUND; metadata merges, vectors replace */
+    /* a missing id fails the batch: NOT_FOUND; metadata merges, vectors replace */
+    PDB_WRITE_UPDATE,
 };
 
-/* One batch: all of it or none of it; no reader ever sees half. Duplicate ids in it are INVALID_ARGUMENT.
- * FAILED_PRECONDITION: if_version (names id and current version), or request_id reused with another body.
- * RESOURCE_EXHAUSTED: memory limit, log queue, disk (http_status 507). UNAVAILABLE with outcome_unknown: the log failed under it. */
+/* One batch: all of it or none of it; no reader ever sees half. Duplicate ids in it are
+ * INVALID_ARGUMENT. FAILED_PRECONDITION: if_version (names id and current version), or request_id
+ * reused with another body. RESOURCE_EXHAUSTED: memory limit, log queue, disk (http_status 507).
+ * UNAVAILABLE with outcome_unknown: the log failed under it. */
 struct pdb_write {
     struct pdb_call call;
     enum pdb_write_kind kind;
@@ -73,7 +77,8 @@ PDB_API void pdb_delete_start(struct pdb_delete *d);
 
 enum pdb_include { PDB_INCLUDE_METADATA = 1, PDB_INCLUDE_VECTORS = 2, PDB_INCLUDE_TIMES = 4 };
 
-/* Rows in results: row.vectors has one entry per field of `fields_out` when PDB_INCLUDE_VECTORS was asked for, else NULL. */
+/* Rows in results: row.vectors has one entry per field of `fields_out` when PDB_INCLUDE_VECTORS was
+ * asked for, else NULL. */
 struct pdb_get {
     struct pdb_call call;
     struct pdb_text collection;
@@ -109,8 +114,10 @@ struct pdb_count {
 };
 PDB_API void pdb_count_start(struct pdb_count *c);
 
-/* JSON text to a document in the arena and back: for programs that hold metadata and filters as JSON. */
-PDB_API int pdb_doc_from_json(struct arena *arena, struct pdb_text json, struct pdb_text *doc_out, struct pdb_error *error);
+/* JSON text to a document in the arena and back: for programs that hold metadata and filters as
+ * JSON. */
+PDB_API int pdb_doc_from_json(struct arena *arena, struct pdb_text json, struct pdb_text *doc_out,
+                              struct pdb_error *error);
 PDB_API int pdb_doc_to_json(struct arena *arena, struct pdb_text doc, struct pdb_text *json_out);
 
 #endif

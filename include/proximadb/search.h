@@ -7,7 +7,8 @@
 struct pdb_query {
     struct pdb_text field;    /* "" is the default field */
     struct pdb_vector vector; /* or: */
-    struct pdb_text id;       /* len > 0: the stored record's vector; that record itself is left out */
+    /* len > 0: the stored record's vector; that record itself is left out */
+    struct pdb_text id;
     uint32_t k;
     struct pdb_text filter; /* a document; len 0: all */
     unsigned include;       /* enum pdb_include */

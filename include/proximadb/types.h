@@ -17,8 +17,8 @@ enum {
     PDB_ID_BYTES_MAX = 512,
     PDB_NAME_BYTES_MAX = 128,
     PDB_DIMENSION_MAX = 65535,
-    PDB_FIELD_MAX = 64,       /* vector fields of a collection */
-    PDB_COLUMN_MAX = 256,     /* declared columns of a collection */
+    PDB_FIELD_MAX = 64,   /* vector fields of a collection */
+    PDB_COLUMN_MAX = 256, /* declared columns of a collection */
     PDB_METADATA_BYTES_MAX = 1 << 20,
     PDB_BATCH_RECORDS_MAX = 10000,
     PDB_K_MAX = 10000,
@@ -26,7 +26,8 @@ enum {
 
 enum pdb_metric {
     PDB_METRIC_UNSPECIFIED,
-    PDB_METRIC_COSINE,    /* score: similarity, higher is better; a zero vector scores 0 against everything */
+    /* score: similarity, higher is better; a zero vector scores 0 against everything */
+    PDB_METRIC_COSINE,
     PDB_METRIC_DOT,       /* score: inner product, higher is better */
     PDB_METRIC_EUCLIDEAN, /* score: L2 distance (not squared), lower is better */
     PDB_METRIC_MANHATTAN, /* score: L1 distance, lower is better */
@@ -56,10 +57,10 @@ enum pdb_sync_mode { PDB_SYNC_ALWAYS, PDB_SYNC_BATCH, PDB_SYNC_PERIODIC, PDB_SYN
 /* One resulting row of a write: what is logged, kept and returned. All memory is the maker's. */
 struct pdb_row {
     struct pdb_text id;
-    /* One per vector field, NULL where the row has none: dimension float32 values, or for hamming (dimension + 7) / 8
-     * packed bytes (bit i is byte i / 8, bit i % 8; the spare bits are 0). */
+    /* One per vector field, NULL where the row has none: dimension float32 values, or for hamming
+     * (dimension + 7) / 8 packed bytes (bit i is byte i / 8, bit i % 8; the spare bits are 0). */
     const void *const *vectors;
-    struct pdb_text metadata;    /* a document (docs/formats/document.md), an object; len 0: {} */
+    struct pdb_text metadata; /* a document (docs/formats/document.md), an object; len 0: {} */
     uint64_t version;
     int64_t created_at_us, updated_at_us;
     int64_t expires_at_us; /* 0: never */

@@ -1,10 +1,10 @@
 /* bandwidth.c: loops that do nothing but read.
  *
- * No single loop is the fastest reader everywhere: it depends on how well the hardware's prefetchers
- * follow one stream or several, and on whether software prefetches help or only cost slots. So several
- * are tried, from a plain 64-bit loop to four streams of the widest registers with prefetches, and the
- * caller takes the best one as "the machine's read bandwidth". The combining operation is XOR, one
- * cycle, so that arithmetic never limits.
+ * No single loop is the fastest reader everywhere: it depends on how well the hardware's
+ * prefetchers follow one stream or several, and on whether software prefetches help or only cost
+ * slots. So several are tried, from a plain 64-bit loop to four streams of the widest registers
+ * with prefetches, and the caller takes the best one as "the machine's read bandwidth". The
+ * combining operation is XOR, one cycle, so that arithmetic never limits.
  */
 #include "bandwidth.h"
 
@@ -53,8 +53,9 @@ INLINE AVX2 __m256i load_256(const char *at)
     return _mm256_load_si256((const __m256i *)(const void *)at);
 }
 
-/* Reads `streams` equal parts of the buffer side by side, one line of each in turn. The prefetch runs
- * `ahead` bytes before the read, 0 for none; at the end of a stream it stays on the last line. */
+/* Reads `streams` equal parts of the buffer side by side, one line of each in turn. The prefetch
+ * runs `ahead` bytes before the read, 0 for none; at the end of a stream it stays on the last
+ * line. */
 INLINE AVX2 uint64_t read_256(const void *buffer, size_t bytes, size_t streams, size_t ahead)
 {
     const size_t part = bytes / streams;

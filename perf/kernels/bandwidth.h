@@ -6,8 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One way to read a buffer from front to back. Returns a value made of everything that was read, so that
- * no read can be left out. `bytes` is a multiple of 4096. */
+/* One way to read a buffer from front to back. Returns a value made of everything that was read, so
+ * that no read can be left out. `bytes` is a multiple of 4096. */
 struct read_method {
     const char *name;
     uint64_t (*read)(const void *buffer, size_t bytes);

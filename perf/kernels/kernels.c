@@ -1,17 +1,19 @@
 /* kernels.c: does a flat scan move memory as fast as this machine can read it?
  *
- * A scan of rows that are in no cache can be no faster than reading them. So the program measures two
- * things on one buffer larger than any cache: the fastest of several plain read loops (bandwidth.c), and
- * the bytes of rows per second that vecmath's scans move. The goal is a ratio of 0.70 or more.
- * Gathered rows in random order are shown beside it, without a goal: no reader is fast at that.
+ * A scan of rows that are in no cache can be no faster than reading them. So the program measures
+ * two things on one buffer larger than any cache: the fastest of several plain read loops
+ * (bandwidth.c), and the bytes of rows per second that vecmath's scans move. The goal is a ratio of
+ * 0.70 or more. Gathered rows in random order are shown beside it, without a goal: no reader is
+ * fast at that.
  *
- * Fairness. Both sides read the same pages, with huge pages asked for once. Each round runs everything
- * in turn, so that a neighbour's noise meets all alike; what is reported is the median over rounds, and
- * for ratios the median of the ratios within a round. Time is the thread's CPU time: a virtual machine
- * that takes the processor away does not count, one that takes memory bandwidth away does.
+ * Fairness. Both sides read the same pages, with huge pages asked for once. Each round runs
+ * everything in turn, so that a neighbour's noise meets all alike; what is reported is the median
+ * over rounds, and for ratios the median of the ratios within a round. Time is the thread's CPU
+ * time: a virtual machine that takes the processor away does not count, one that takes memory
+ * bandwidth away does.
  *
- * A second table shows each instruction set against scalar on rows that stay in the second-level cache,
- * where arithmetic and not memory is the limit.
+ * A second table shows each instruction set against scalar on rows that stay in the second-level
+ * cache, where arithmetic and not memory is the limit.
  */
 #include <errno.h>
 #include <stdarg.h>

@@ -1,9 +1,12 @@
-/* disk_groups: how fast this disk takes the log's groups when nothing else is done: the limit that ingest is compared with.
+/* disk_groups: how fast this disk takes the log's groups when nothing else is done: the limit that
+ * ingest is compared with.
  *
  *     disk_groups DIRECTORY GROUP_BYTES SECONDS [direct|buffered]
  *
- * Writes groups of one size one after another (depth 1, as the log does) into files of 64 MiB that were filled with zeros before, O_DIRECT|O_DSYNC or write and fdatasync;
- * prints one JSON line. Preparing the files is not timed: the server prepares its segments ahead, too, and its own preparing is part of its figure. */
+ * Writes groups of one size one after another (depth 1, as the log does) into files of 64 MiB that
+ *     were filled with zeros before, O_DIRECT|O_DSYNC or write and fdatasync;
+ * prints one JSON line. Preparing the files is not timed: the server prepares its segments ahead,
+ * too, and its own preparing is part of its figure. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>

@@ -1,7 +1,8 @@
 /* api.c: every operation's limits, checked once for all doors before the engine sees it.
  *
- * Rights: until keys and tokens exist, who can reach a listener may do everything; listeners are on loopback unless the configuration says otherwise. The table of
- * operations carries the right of each already, so that no operation can be added without one. */
+ * Rights: until keys and tokens exist, who can reach a listener may do everything; listeners are on
+ * loopback unless the configuration says otherwise. The table of operations carries the right of
+ * each already, so that no operation can be added without one. */
 #include "api/api.h"
 
 #include <stdarg.h>

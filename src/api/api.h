@@ -1,47 +1,55 @@
-/* One function per operation, protocol-neutral: limits and rights are checked here, so that no door can forget them; what
- * protects the data itself (dimensions, types, ids) is checked in the engine, for programs that embed it too.
+/* One function per operation, protocol-neutral: limits and rights are checked here, so that no door
+ * can forget them; what protects the data itself (dimensions, types, ids) is checked in the engine,
+ * for programs that embed it too.
  *
- * A door decodes a request into the engine's call structure, fills in the context, and calls api_*; the call's `done` comes
- * exactly once, maybe before api_* returns. */
+ * A door decodes a request into the engine's call structure, fills in the context, and calls api_*;
+ * the call's `done` comes exactly once, maybe before api_* returns. */
 #ifndef API_API_H
 #define API_API_H
 
 #include <proximadb/proximadb.h>
 
-enum api_right { API_RIGHT_NONE, API_RIGHT_READ, API_RIGHT_WRITE, API_RIGHT_ADMIN, API_RIGHT_METRICS };
+enum api_right {
+    API_RIGHT_NONE,
+    API_RIGHT_READ,
+    API_RIGHT_WRITE,
+    API_RIGHT_ADMIN,
+    API_RIGHT_METRICS
+};
 
 /* The one table of operations: routes, gRPC methods, rights and metric labels come from it.
- * X(name, REST method, REST path, gRPC method, right). "" : this door has another way to it (see docs/api). {c}: collection, {id}: record. */
-#define API_OPERATIONS(X)                                                                                              \
-    X(collection_create, "POST", "/v1/collections", "CreateCollection", API_RIGHT_ADMIN)                               \
-    X(collection_list, "GET", "/v1/collections", "ListCollections", API_RIGHT_READ)                                    \
-    X(collection_get, "GET", "/v1/collections/{c}", "GetCollection", API_RIGHT_READ)                                   \
-    X(collection_update, "PATCH", "/v1/collections/{c}", "UpdateCollection", API_RIGHT_ADMIN)                          \
-    X(collection_delete, "DELETE", "/v1/collections/{c}", "DeleteCollection", API_RIGHT_ADMIN)                         \
-    X(upsert, "PUT", "/v1/collections/{c}/vectors", "Upsert", API_RIGHT_WRITE)                                         \
-    X(bulk_upsert, "", "", "BulkUpsert", API_RIGHT_WRITE)                                                              \
-    X(insert, "POST", "/v1/collections/{c}/vectors", "Insert", API_RIGHT_WRITE)                                        \
-    X(update, "PATCH", "/v1/collections/{c}/vectors", "Update", API_RIGHT_WRITE)                                       \
-    X(get_one, "GET", "/v1/collections/{c}/vectors/{id}", "", API_RIGHT_READ)                                          \
-    X(get, "POST", "/v1/collections/{c}/vectors/get", "Get", API_RIGHT_READ)                                           \
-    X(delete_one, "DELETE", "/v1/collections/{c}/vectors/{id}", "", API_RIGHT_WRITE)                                   \
-    X(delete, "POST", "/v1/collections/{c}/vectors/delete", "Delete", API_RIGHT_WRITE)                                 \
-    X(scroll, "POST", "/v1/collections/{c}/vectors/scroll", "Scroll", API_RIGHT_READ)                                  \
-    X(count, "POST", "/v1/collections/{c}/vectors/count", "Count", API_RIGHT_READ)                                     \
-    X(search, "POST", "/v1/collections/{c}/search", "Search", API_RIGHT_READ)                                          \
-    X(search_batch, "POST", "/v1/collections/{c}/search/batch", "SearchBatch", API_RIGHT_READ)                         \
-    X(health, "GET", "/health", "", API_RIGHT_NONE)                                                                    \
-    X(livez, "GET", "/livez", "", API_RIGHT_NONE)                                                                      \
-    X(readyz, "GET", "/readyz", "", API_RIGHT_NONE)                                                                    \
-    X(metrics, "GET", "/metrics", "GetMetrics", API_RIGHT_METRICS)                                                     \
-    X(info, "GET", "/v1/info", "GetInfo", API_RIGHT_READ)                                                              \
+ * X(name, REST method, REST path, gRPC method, right). "" : this door has another way to it (see
+ * docs/api). {c}: collection, {id}: record. */
+#define API_OPERATIONS(X)                                                                          \
+    X(collection_create, "POST", "/v1/collections", "CreateCollection", API_RIGHT_ADMIN)           \
+    X(collection_list, "GET", "/v1/collections", "ListCollections", API_RIGHT_READ)                \
+    X(collection_get, "GET", "/v1/collections/{c}", "GetCollection", API_RIGHT_READ)               \
+    X(collection_update, "PATCH", "/v1/collections/{c}", "UpdateCollection", API_RIGHT_ADMIN)      \
+    X(collection_delete, "DELETE", "/v1/collections/{c}", "DeleteCollection", API_RIGHT_ADMIN)     \
+    X(upsert, "PUT", "/v1/collections/{c}/vectors", "Upsert", API_RIGHT_WRITE)                     \
+    X(bulk_upsert, "", "", "BulkUpsert", API_RIGHT_WRITE)                                          \
+    X(insert, "POST", "/v1/collections/{c}/vectors", "Insert", API_RIGHT_WRITE)                    \
+    X(update, "PATCH", "/v1/collections/{c}/vectors", "Update", API_RIGHT_WRITE)                   \
+    X(get_one, "GET", "/v1/collections/{c}/vectors/{id}", "", API_RIGHT_READ)                      \
+    X(get, "POST", "/v1/collections/{c}/vectors/get", "Get", API_RIGHT_READ)                       \
+    X(delete_one, "DELETE", "/v1/collections/{c}/vectors/{id}", "", API_RIGHT_WRITE)               \
+    X(delete, "POST", "/v1/collections/{c}/vectors/delete", "Delete", API_RIGHT_WRITE)             \
+    X(scroll, "POST", "/v1/collections/{c}/vectors/scroll", "Scroll", API_RIGHT_READ)              \
+    X(count, "POST", "/v1/collections/{c}/vectors/count", "Count", API_RIGHT_READ)                 \
+    X(search, "POST", "/v1/collections/{c}/search", "Search", API_RIGHT_READ)                      \
+    X(search_batch, "POST", "/v1/collections/{c}/search/batch", "SearchBatch", API_RIGHT_READ)     \
+    X(health, "GET", "/health", "", API_RIGHT_NONE)                                                \
+    X(livez, "GET", "/livez", "", API_RIGHT_NONE)                                                  \
+    X(readyz, "GET", "/readyz", "", API_RIGHT_NONE)                                                \
+    X(metrics, "GET", "/metrics", "GetMetrics", API_RIGHT_METRICS)                                 \
+    X(info, "GET", "/v1/info", "GetInfo", API_RIGHT_READ)                                          \
     X(openapi, "GET", "/openapi.json", "", API_RIGHT_READ)
 
 enum api_operation {
 #define API_OPERATION_ENUM(name, method, path, grpc, right) API_OP_##name,
     API_OPERATIONS(API_OPERATION_ENUM)
 #undef API_OPERATION_ENUM
-    API_OPERATION_COUNT
+        API_OPERATION_COUNT
 };
 
 struct api_operation_row {
@@ -50,7 +58,8 @@ struct api_operation_row {
 };
 extern const struct api_operation_row api_operation_rows[API_OPERATION_COUNT];
 
-/* Configured limits, shown in /v1/info; units in the names. Filled from the configuration; api_limits_default has api.md's values. */
+/* Configured limits, shown in /v1/info; units in the names. Filled from the configuration;
+ * api_limits_default has the values of docs/api/limits.md. */
 struct api_limits {
     uint64_t body_bytes, inflight_body_bytes_per_core;
     uint32_t url_bytes, header_bytes, headers;
@@ -69,7 +78,8 @@ struct api_context {
     struct pdb_text peer; /* the socket's address */
 };
 
-/* RESOURCE_EXHAUSTED or INVALID_ARGUMENT at once past a limit (call->error is filled, done is called); else the engine's start. */
+/* RESOURCE_EXHAUSTED or INVALID_ARGUMENT at once past a limit (call->error is filled, done is
+ * called); else the engine's start. */
 void api_collection_create(const struct api_context *ctx, struct pdb_collection_create *c);
 void api_collection_list(const struct api_context *ctx, struct pdb_collection_list *c);
 void api_collection_get(const struct api_context *ctx, struct pdb_collection_get *c);
@@ -84,7 +94,7 @@ void api_search(const struct api_context *ctx, struct pdb_search *s); /* one que
 void api_stats(const struct api_context *ctx, struct pdb_stats *s);
 
 /* The document of GET /v1/info, JSON in the arena. */
-int api_info_json(const struct api_context *ctx, const struct pdb *db, uint64_t uptime_s, struct arena *arena,
-                  struct pdb_text *json_out);
+int api_info_json(const struct api_context *ctx, const struct pdb *db, uint64_t uptime_s,
+                  struct arena *arena, struct pdb_text *json_out);
 
 #endif

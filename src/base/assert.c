@@ -1,5 +1,6 @@
-/* assert.c: the last words of a process that knows itself to be wrong. It writes without the log, without stdio
- * buffers and without the heap, because any of them may be what is broken; then it aborts, for a core file. */
+/* assert.c: the last words of a process that knows itself to be wrong. It writes without the log,
+ * without stdio buffers and without the heap, because any of them may be what is broken; then it
+ * aborts, for a core file. */
 #include "base/assert.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* Asserts are for our bugs, errors for the world's. They stay on in release builds outside kernels: a server that
- * knows itself to be wrong must stop before it acknowledges anything. */
+/* Asserts are for our bugs, errors for the world's. They stay on in release builds outside kernels:
+ * a server that knows itself to be wrong must stop before it acknowledges anything. */
 #ifndef BASE_ASSERT_H
 #define BASE_ASSERT_H
 

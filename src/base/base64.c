@@ -1,5 +1,6 @@
-/* base64.c: RFC 4648 section 4. Decoding turns each character to its value by arithmetic instead of a table of
- * 256 bytes; four values at a time, and the last group by itself because only there padding is legal. */
+/* base64.c: RFC 4648 section 4. Decoding turns each character to its value by arithmetic instead of
+ * a table of 256 bytes; four values at a time, and the last group by itself because only there
+ * padding is legal. */
 #include "base/base64.h"
 
 #include <proximadb/error.h>

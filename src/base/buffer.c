@@ -1,5 +1,5 @@
-/* buffer.c: doubling growth. A failure sets `failed` and leaves what was written in place; encoders look once, at
- * their end, instead of after each of their thousand small writes. */
+/* buffer.c: doubling growth. A failure sets `failed` and leaves what was written in place; encoders
+ * look once, at their end, instead of after each of their thousand small writes. */
 #include "base/buffer.h"
 
 #include <stdarg.h>
@@ -121,7 +121,8 @@ void buffer_format(struct buffer *buffer, const char *format, ...)
     } else if (len < sizeof(small)) {
         buffer_add(buffer, small, len);
     } else {
-        /* vsnprintf wants room for its NUL, which is not part of the text and must not meet len_max. */
+        /* vsnprintf wants room for its NUL, which is not part of the text and must not meet
+         * len_max. */
         size_t len_max = buffer->len_max;
         buffer->len_max = len_max != 0 ? len_max + 1 : 0;
         char *at = buffer_reserve(buffer, len + 1);

@@ -1,6 +1,6 @@
-/* clock.c: reads the two clocks, and turns realtime into RFC 3339 text and back without libc's calendar, which
- * would look at TZ and locales. Days are counted in eras of 400 years that begin on 1 March, so that the leap day
- * is the last day of a year and needs no case of its own. */
+/* clock.c: reads the two clocks, and turns realtime into RFC 3339 text and back without libc's
+ * calendar, which would look at TZ and locales. Days are counted in eras of 400 years that begin on
+ * 1 March, so that the leap day is the last day of a year and needs no case of its own. */
 #include "base/clock.h"
 
 #include <proximadb/error.h>
@@ -166,7 +166,8 @@ int clock_parse(const char *ptr, unsigned long len, int64_t *realtime_us_out)
               c.at == c.end;
     if (!ok)
         return PDB_INVALID_ARGUMENT;
-    /* A leap second (60) counts as the first second of the next minute: POSIX time has no other name for it. */
+    /* A leap second (60) counts as the first second of the next minute: POSIX time has no other
+     * name for it. */
     int64_t seconds = days_from_date(year, month, day) * SECONDS_PER_DAY + hour * 3600 +
                       minute * 60 + second - (int64_t)offset_minutes * 60;
     *realtime_us_out = seconds * 1000000 + us;

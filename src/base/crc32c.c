@@ -1,12 +1,14 @@
 /* crc32c.c: the checksum of every record and block, so its speed is a share of the write path.
  *
- * The processor's instruction takes 8 bytes a time with a latency of 3 cycles; three independent streams over
- * three neighbouring parts of the input hide it. The three sums are then joined: a sum moves over n bytes of zeros
- * by a multiplication with x^(8n) modulo the polynomial, done by one carry-less multiplication and one more
- * instruction (crc32 of a 64-bit word multiplies by x^32 and reduces; bit reflection costs one more x: hence the
- * constants x^(8n - 33)). Idea: Gopal et al., "Fast CRC computation using CRC32 instruction", 2011.
+ * The processor's instruction takes 8 bytes a time with a latency of 3 cycles; three independent
+ * streams over three neighbouring parts of the input hide it. The three sums are then joined: a sum
+ * moves over n bytes of zeros by a multiplication with x^(8n) modulo the polynomial, done by one
+ * carry-less multiplication and one more instruction (crc32 of a 64-bit word multiplies by x^32 and
+ * reduces; bit reflection costs one more x: hence the constants x^(8n - 33)). Idea: Gopal et al.,
+ * "Fast CRC computation using CRC32 instruction", 2011.
  *
- * The reference goes by a table of one byte; other processors without the instruction use it too. */
+ * The reference goes by a table of one byte; other processors without the instruction use it
+ * too. */
 #include "base/crc32c.h"
 
 #include "base/bytes.h"

@@ -1,10 +1,11 @@
-/* doc_build.c: documents from events. A finished value lies at the end of `out`; when a container ends, its children
- * lie behind each other from the container's start, an object's are put in the order of their keys, and the header
- * is moved in before them. Each level moves its children once more, at most 64 times; building from the back would
- * spare that and would need the events in reverse.
+/* doc_build.c: documents from events. A finished value lies at the end of `out`; when a container
+ * ends, its children lie behind each other from the container's start, an object's are put in the
+ * order of their keys, and the header is moved in before them. Each level moves its children once
+ * more, at most 64 times; building from the back would spare that and would need the events in
+ * reverse.
  *
- * Keys that come sorted, as from another document, cost no sorting. Others are sorted by insertion up to 16 and by a
- * heap above: no recursion, no worst case that a client could choose. */
+ * Keys that come sorted, as from another document, cost no sorting. Others are sorted by insertion
+ * up to 16 and by a heap above: no recursion, no worst case that a client could choose. */
 #include "base/doc_internal.h"
 
 #include "base/utf8.h"

@@ -1,4 +1,5 @@
-/* What the parts of doc_*.c share: the tags of docs/formats/document.md and reading of trusted bytes. */
+/* What the parts of doc_*.c share: the tags of docs/formats/document.md and reading of trusted
+ * bytes. */
 #ifndef BASE_DOC_INTERNAL_H
 #define BASE_DOC_INTERNAL_H
 
@@ -25,8 +26,8 @@ enum doc_tag {
 
 enum { DOC_SMALL_INT_MAX = 63, DOC_SHORT_STRING_MAX = 127, DOC_VARINT_MAX = 5 };
 
-/* Bytes of one offset in the table of an object. The body includes the table, and a table of narrower offsets only
- * makes it smaller, so that the rule has one answer for any object. */
+/* Bytes of one offset in the table of an object. The body includes the table, and a table of
+ * narrower offsets only makes it smaller, so that the rule has one answer for any object. */
 static inline unsigned doc_offset_width(uint32_t body_bytes)
 {
     return body_bytes <= 0xff ? 1 : body_bytes <= 0xffff ? 2 : 4;

@@ -1,6 +1,7 @@
-/* doc_merge.c: partial updates of metadata. Both documents have their keys sorted, so merging is a zip of two
- * iterators for each pair of objects; subtrees that only one side has are copied as bytes. Removal goes by the
- * places that the paths lead to, found before anything is written: paths do not see each other's effects. */
+/* doc_merge.c: partial updates of metadata. Both documents have their keys sorted, so merging is a
+ * zip of two iterators for each pair of objects; subtrees that only one side has are copied as
+ * bytes. Removal goes by the places that the paths lead to, found before anything is written: paths
+ * do not see each other's effects. */
 #include "base/doc_internal.h"
 
 #include "base/assert.h"
@@ -33,7 +34,8 @@ static struct side side_of(const struct doc_value *object)
     return side;
 }
 
-/* Puts the next member of the two objects; *deeper_out: both are objects, to be merged themselves. */
+/* Puts the next member of the two objects; *deeper_out: both are objects, to be merged
+ * themselves. */
 static int zip_step(struct doc_builder *b, struct zip *zip, bool *deeper_out)
 {
     int order = !zip->base.has    ? 1

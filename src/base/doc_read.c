@@ -1,8 +1,9 @@
-/* doc_read.c: reading documents in place. Layout: docs/formats/document.md. Filters call doc_get for each row, so
- * it does no more than a binary search over the offsets of one object; nothing here allocates.
+/* doc_read.c: reading documents in place. Layout: docs/formats/document.md. Filters call doc_get
+ * for each row, so it does no more than a binary search over the offsets of one object; nothing
+ * here allocates.
  *
- * These functions trust their bytes: doc_validate.c has looked at what comes from disk or a peer, and the builder
- * makes nothing else. */
+ * These functions trust their bytes: doc_validate.c has looked at what comes from disk or a peer,
+ * and the builder makes nothing else. */
 #include "base/doc_internal.h"
 
 #include "base/assert.h"
@@ -110,15 +111,16 @@ static size_t shorter_prefix(struct pdb_text path, size_t len)
     return len > 0 ? len - 1 : 0;
 }
 
-/* A place on the way down: `path` is what is left to find in `object`, `len` the prefix to try next. */
+/* A place on the way down: `path` is what is left to find in `object`, `len` the prefix to try
+ * next. */
 struct path_step {
     struct doc_value object;
     struct pdb_text path;
     size_t len;
 };
 
-/* Depth first, the longest key first. Each object is entered at most once, because only one concatenation of keys
- * leads to it, so a hostile document costs no more than its size. */
+/* Depth first, the longest key first. Each object is entered at most once, because only one
+ * concatenation of keys leads to it, so a hostile document costs no more than its size. */
 bool doc_find_entry(const struct doc_value *root, struct pdb_text path, const uint8_t **entry_out,
                     struct doc_value *value_out)
 {

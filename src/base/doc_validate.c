@@ -1,6 +1,7 @@
-/* doc_validate.c: accepts exactly what the builder makes, and nothing else: one document has one encoding, so equal
- * bytes mean equal documents, and reading needs no check. One pass, no recursion, an explicit stack of open
- * containers; every read is bounded by the end of the innermost one. Rules D1..D9: docs/formats/document.md. */
+/* doc_validate.c: accepts exactly what the builder makes, and nothing else: one document has one
+ * encoding, so equal bytes mean equal documents, and reading needs no check. One pass, no
+ * recursion, an explicit stack of open containers; every read is bounded by the end of the
+ * innermost one. Rules D1..D9: docs/formats/document.md. */
 #include "base/doc_internal.h"
 
 #include "base/utf8.h"

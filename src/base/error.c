@@ -1,5 +1,6 @@
-/* error.c: the texts and numbers of the one error list. Everything is expanded from PDB_ERRORS, so a new error is
- * one line in proximadb/error.h. The lookups are switches: the compiler proves that no entry is missing or double. */
+/* error.c: the texts and numbers of the one error list. Everything is expanded from PDB_ERRORS, so
+ * a new error is one line in proximadb/error.h. The lookups are switches: the compiler proves that
+ * no entry is missing or double. */
 #include <proximadb/error.h>
 
 const char *pdb_error_name(int code)

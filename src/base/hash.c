@@ -1,6 +1,7 @@
-/* hash.c: SipHash-1-3 (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012): one round a word and
- * three at the end. With a random key nobody outside can make ids that collide, which an unkeyed hash of any
- * quality allows. 2-4 is twice as slow and guards a longer secret than a table needs. */
+/* hash.c: SipHash-1-3 (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012): one round
+ * a word and three at the end. With a random key nobody outside can make ids that collide, which an
+ * unkeyed hash of any quality allows. 2-4 is twice as slow and guards a longer secret than a table
+ * needs. */
 #include "base/hash.h"
 
 #include "base/bytes.h"

@@ -1,5 +1,5 @@
-/* A keyed 64-bit hash for tables whose keys come from outside (SipHash-1-3, Aumasson and Bernstein, 2012),
- * and an unkeyed mix for integers. */
+/* A keyed 64-bit hash for tables whose keys come from outside (SipHash-1-3, Aumasson and Bernstein,
+ * 2012), and an unkeyed mix for integers. */
 #ifndef BASE_HASH_H
 #define BASE_HASH_H
 

@@ -1,9 +1,11 @@
-/* heap.c: libc's heap behind counters. Blocks carry no header of ours: malloc_usable_size tells what a block costs
- * when it is freed, which keeps alignment natural and works with any malloc that is linked in. A header of 16 bytes
- * was rejected: it would make small blocks (id map entries) a third larger.
+/* heap.c: libc's heap behind counters. Blocks carry no header of ours: malloc_usable_size tells
+ * what a block costs when it is freed, which keeps alignment natural and works with any malloc that
+ * is linked in. A header of 16 bytes was rejected: it would make small blocks (id map entries) a
+ * third larger.
  *
- * The limit is checked against the size asked for, before the allocation; the rounding of malloc may take a heap
- * past its limit by a few bytes. Only this file and tests may name libc's functions. */
+ * The limit is checked against the size asked for, before the allocation; the rounding of malloc
+ * may take a heap past its limit by a few bytes. Only this file and tests may name libc's
+ * functions. */
 #include "base/heap.h"
 
 #include <malloc.h>

@@ -1,6 +1,6 @@
-/* The heap seam: every allocation of src/ goes through a counted heap with a limit, so that memory has an owner
- * and a test can make the n-th allocation fail. A heap belongs to one core; blocks may be freed on another one
- * only through the heap that they came from, on its core. */
+/* The heap seam: every allocation of src/ goes through a counted heap with a limit, so that memory
+ * has an owner and a test can make the n-th allocation fail. A heap belongs to one core; blocks may
+ * be freed on another one only through the heap that they came from, on its core. */
 #ifndef BASE_HEAP_H
 #define BASE_HEAP_H
 
@@ -11,12 +11,14 @@
 struct heap {
     size_t bytes_used; /* sum of the sizes asked for, rounded as malloc_usable_size says */
     size_t bytes_peak;
-    size_t bytes_max;  /* 0: no limit */
+    size_t bytes_max; /* 0: no limit */
     uint64_t allocation_count;
-    uint64_t fail_at; /* tests: the allocation with this count (from 1) fails, and all after it; 0: none */
+    /* tests: the allocation with this count (from 1) fails, and all after it; 0: none */
+    uint64_t fail_at;
 };
 
-/* NULL heap: not counted, never limited. Size 0 gives a valid pointer. NULL result: the limit or the system. */
+/* NULL heap: not counted, never limited. Size 0 gives a valid pointer. NULL result: the limit or
+ * the system. */
 void *heap_alloc(struct heap *heap, size_t size);
 void *heap_calloc(struct heap *heap, size_t count, size_t size); /* checks the product */
 void *heap_realloc(struct heap *heap, void *ptr, size_t size);   /* NULL: `ptr` is unchanged */

@@ -1,6 +1,6 @@
-/* json_doc.c: any JSON value into a document. A number is an integer if it is written as one and fits into 64 bits,
- * else a double: what was sent as 1.0 is answered as 1.0. Iterative; the builder's stack of containers is mirrored
- * by one bit a level. */
+/* json_doc.c: any JSON value into a document. A number is an integer if it is written as one and
+ * fits into 64 bits, else a double: what was sent as 1.0 is answered as 1.0. Iterative; the
+ * builder's stack of containers is mirrored by one bit a level. */
 #include "base/json.h"
 
 #include "base/json_internal.h"

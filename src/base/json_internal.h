@@ -6,7 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A number's text, taken apart: (-1)^negative x mantissa x 10^exponent, where `digits` says how much of it is true. */
+/* A number's text, taken apart: (-1)^negative x mantissa x 10^exponent, where `digits` says how
+ * much of it is true. */
 struct json_number {
     const char *start, *end;
     uint64_t mantissa; /* all digits, modulo 2^64 when there are more than 19 */

@@ -1,13 +1,16 @@
-/* json_number.c: decimal text to binary numbers, correctly rounded, at hundreds of megabytes a second.
+/* json_number.c: decimal text to binary numbers, correctly rounded, at hundreds of megabytes a
+ * second.
  *
- * Digits are read eight at a time: eight ASCII digits in a 64-bit word become a number by three multiplications.
- * For a float one or two double operations on the exact mantissa and an exact power of ten give the value within a
- * few units of a double's last place; unless a boundary between two floats lies that near (one number in 2^25),
- * both ends of the error interval round to the same float, which is the answer. A double is exact when the mantissa
- * and the power are (Clinger, "How to read floating point numbers accurately", 1990).
+ * Digits are read eight at a time: eight ASCII digits in a 64-bit word become a number by three
+ * multiplications. For a float one or two double operations on the exact mantissa and an exact
+ * power of ten give the value within a few units of a double's last place; unless a boundary
+ * between two floats lies that near (one number in 2^25), both ends of the error interval round to
+ * the same float, which is the answer. A double is exact when the mantissa and the power are
+ * (Clinger, "How to read floating point numbers accurately", 1990).
  *
- * All else goes through strtod or strtof, on a copy with a NUL. A copy keeps at most 800 digits, because no boundary
- * between two doubles has more than 767; a 1 stands for any digits left out, which keeps the side of a boundary. */
+ * All else goes through strtod or strtof, on a copy with a NUL. A copy keeps at most 800 digits,
+ * because no boundary between two doubles has more than 767; a 1 stands for any digits left out,
+ * which keeps the side of a boundary. */
 #include "base/json_internal.h"
 
 #include "base/bytes.h"

@@ -1,8 +1,10 @@
-/* json_read.c: a pull reader. It keeps a position and a depth, nothing else: what a caller has read it knows by its
- * own place in its code, so there is no tree, no event object and no state machine to feed.
+/* json_read.c: a pull reader. It keeps a position and a depth, nothing else: what a caller has read
+ * it knows by its own place in its code, so there is no tree, no event object and no state machine
+ * to feed.
  *
- * Strings are found by looking for the quote, a backslash, a control character or a byte over 0x7f, eight bytes at a
- * time; only text with the last kind is checked as UTF-8, and only text with escapes is copied. */
+ * Strings are found by looking for the quote, a backslash, a control character or a byte over 0x7f,
+ * eight bytes at a time; only text with the last kind is checked as UTF-8, and only text with
+ * escapes is copied. */
 #include "base/json.h"
 
 #include "base/bytes.h"
@@ -230,7 +232,8 @@ static const char *skip_plain(const char *at, const char *end)
     return at;
 }
 
-/* From behind the opening quote to the closing one, still raw: *escapes_out counts its backslashes' presence. */
+/* From behind the opening quote to the closing one, still raw: *escapes_out counts its backslashes'
+ * presence. */
 static int scan_string(struct json_reader *r, struct pdb_text *raw_out, bool *escapes_out)
 {
     if (json_peek(r) != JSON_STRING)
@@ -294,7 +297,8 @@ static int32_t take_hex(const char **at, const char *end)
     return value;
 }
 
-/* What follows \u: one code unit, or a surrogate pair (RFC 8259 section 7). NULL: none, or half a pair. */
+/* What follows \u: one code unit, or a surrogate pair (RFC 8259 section 7). NULL: none, or half a
+ * pair. */
 static char *take_unicode(const char **at, const char *end, char *out)
 {
     int32_t unit = take_hex(at, end);
@@ -325,8 +329,9 @@ static char *take_escape(const char **at, const char *end, char *out)
     return out + 1;
 }
 
-/* The text that `raw` stands for, written to `out`, which has raw.len bytes: escapes only make it shorter. With
- * `out` NULL it is checked only. Negative at the first bad escape, where r->at then stands. */
+/* The text that `raw` stands for, written to `out`, which has raw.len bytes: escapes only make it
+ * shorter. With `out` NULL it is checked only. Negative at the first bad escape, where r->at then
+ * stands. */
 static int unescape(struct json_reader *r, struct pdb_text raw, char *out, size_t *len_out)
 {
     char scratch[4];

@@ -1,10 +1,12 @@
-/* json_write.c: strings with their escapes and numbers in the shortest decimals that read back the same.
+/* json_write.c: strings with their escapes and numbers in the shortest decimals that read back the
+ * same.
  *
- * A float needs 6 to 9 significant digits. A candidate of p digits is made by one double operation, and is right if
- * it reads back as the same float, which is judged as in json_number.c, with a margin for that operation's error.
- * More digits are never worse, so 8 is tried first, then 7 and 6 or 9; zeros at the end are dropped. Doubles try
- * 15 digits that way (exact when the digits and the power of ten are exact doubles) and else ask printf for 15, 16
- * and 17. A full shortest-digits algorithm (Ryu and its like) needs kilobytes of tables and was not worth them. */
+ * A float needs 6 to 9 significant digits. A candidate of p digits is made by one double operation,
+ * and is right if it reads back as the same float, which is judged as in json_number.c, with a
+ * margin for that operation's error. More digits are never worse, so 8 is tried first, then 7 and 6
+ * or 9; zeros at the end are dropped. Doubles try 15 digits that way (exact when the digits and the
+ * power of ten are exact doubles) and else ask printf for 15, 16 and 17. A full shortest-digits
+ * algorithm (Ryu and its like) needs kilobytes of tables and was not worth them. */
 #include "base/json.h"
 
 #include <float.h>
@@ -101,7 +103,8 @@ static bool reads_back(double digits, int exponent, float value)
         return true;
     if ((float)d < value || (float)d > value)
         return false;
-    /* Next to a boundary between two floats, or on it, which whole numbers often are: then d must be exact. */
+    /* Next to a boundary between two floats, or on it, which whole numbers often are: then d must
+     * be exact. */
     return exponent >= 0 ? d < 0x1p53 : fpclassify(fma(d, power, -digits)) == FP_ZERO;
 }
 
@@ -110,8 +113,8 @@ static double scaled(double magnitude, int exponent)
     return exponent < 0 ? magnitude * power_of_ten[-exponent] : magnitude / power_of_ten[exponent];
 }
 
-/* The power of ten of the first digit of a number from 2^-70 to 2^70. It may be one off next to a power of ten,
- * which makes the candidates one digit longer or shorter and nothing wrong. */
+/* The power of ten of the first digit of a number from 2^-70 to 2^70. It may be one off next to a
+ * power of ten, which makes the candidates one digit longer or shorter and nothing wrong. */
 static int first_digit(double magnitude)
 {
     uint64_t bits = 0;
@@ -209,7 +212,8 @@ static char *put_double(char *at, double value)
     if (magnitude >= 0x1p-20 && magnitude < 0x1p63) {
         int exponent = first_digit(magnitude) - 14;
         double digits = rint(scaled(magnitude, exponent));
-        /* Both operands are exact, so this is the double that a correct reader makes of the digits. */
+        /* Both operands are exact, so this is the double that a correct reader makes of the
+         * digits. */
         double back =
             exponent < 0 ? digits / power_of_ten[-exponent] : digits * power_of_ten[exponent];
         if (digits < 0x1p53 && back >= magnitude && back <= magnitude)

@@ -1,18 +1,22 @@
-/* log.c: a line is formatted where it is logged, pushed into that thread's ring of bytes, and written by one thread.
+/* log.c: a line is formatted where it is logged, pushed into that thread's ring of bytes, and
+ * written by one thread.
  *
  *   thread -> ring (64 KiB, single producer, single consumer) -> writer -> stderr or file
  *
- * A producer never waits: a line that does not fit is dropped and counted. The writer sleeps on a futex; a producer
- * wakes it only when it says that it sleeps, so a burst costs one system call. Both the ring's `tail` and `sleeping`
- * are accessed in sequentially consistent order: either the producer sees "sleeping", or the writer, which looks at
- * all rings once more after saying so, sees the line.
+ * A producer never waits: a line that does not fit is dropped and counted. The writer sleeps on a
+ * futex; a producer wakes it only when it says that it sleeps, so a burst costs one system call.
+ * Both the ring's `tail` and `sleeping` are accessed in sequentially consistent order: either the
+ * producer sees "sleeping", or the writer, which looks at all rings once more after saying so, sees
+ * the line.
  *
- * A record in the ring is a 32-bit length and the line; it wraps around the end byte by byte. Rings are listed in a
- * fixed array of slots. A thread that detaches closes its ring; the writer frees it when it is empty.
+ * A record in the ring is a 32-bit length and the line; it wraps around the end byte by byte. Rings
+ * are listed in a fixed array of slots. A thread that detaches closes its ring; the writer frees it
+ * when it is empty.
  *
- * This is the one place of base with a thread and with mutable state of the process: a log that had to be handed to
- * every function would be in every signature. Rejected: one ring for all threads (producers would contend), writing
- * from the reactor with O_NONBLOCK (a slow pipe would still cost a system call a line and cut lines in two). */
+ * This is the one place of base with a thread and with mutable state of the process: a log that had
+ * to be handed to every function would be in every signature. Rejected: one ring for all threads
+ * (producers would contend), writing from the reactor with O_NONBLOCK (a slow pipe would still cost
+ * a system call a line and cut lines in two). */
 #include "base/log.h"
 
 #include "base/clock.h"
@@ -131,7 +135,8 @@ static bool ring_has_lines(struct log_ring *ring)
 
 /* ---- the output ---- */
 
-/* Waits until the output takes bytes; false once a stopping writer has waited long enough: for all lines together. */
+/* Waits until the output takes bytes; false once a stopping writer has waited long enough: for all
+ * lines together. */
 static bool wait_writable(int fd)
 {
     for (;;) {
@@ -145,7 +150,8 @@ static bool wait_writable(int fd)
     }
 }
 
-/* From the writer: patient, but not for ever. A line that cannot be written is counted as dropped. */
+/* From the writer: patient, but not for ever. A line that cannot be written is counted as
+ * dropped. */
 static void write_patiently(const char *line, size_t len)
 {
     int fd = atomic_load(&log_state.fd);
@@ -184,7 +190,8 @@ static void ring_retire(struct log_ring *ring)
     heap_free(NULL, ring);
 }
 
-/* True if there was anything to write. At most a ring's worth of each ring a pass, so that none starves another. */
+/* True if there was anything to write. At most a ring's worth of each ring a pass, so that none
+ * starves another. */
 static bool drain_rings(char *line)
 {
     bool any = false;
@@ -312,7 +319,8 @@ void log_stop(void)
 {
     pthread_mutex_lock(&log_state.lifecycle);
     if (atomic_load(&log_state.running)) {
-        /* From here on new lines are written at once; what is in the rings goes before them or between them. */
+        /* From here on new lines are written at once; what is in the rings goes before them or
+         * between them. */
         atomic_store(&log_state.running, false);
         atomic_store(&log_state.give_up_ns,
                      clock_monotonic_ns() + (uint64_t)STOP_PATIENCE_MS * 1000000);
@@ -396,8 +404,9 @@ static void line_add_int(struct line *line, int value)
     line_add(line, digits, len > 0 ? (size_t)len : 0);
 }
 
-/* Invalid UTF-8 becomes U+FFFD: a log line must be readable by every JSON parser, whatever it quotes. Lines for people
- * keep quotes as they are; a line end is escaped there too, so that nobody can forge a line. */
+/* Invalid UTF-8 becomes U+FFFD: a log line must be readable by every JSON parser, whatever it
+ * quotes. Lines for people keep quotes as they are; a line end is escaped there too, so that nobody
+ * can forge a line. */
 static void line_add_escaped(struct line *line, const char *text, size_t len, bool json)
 {
     static const char hex[] = "0123456789abcdef";
@@ -475,7 +484,8 @@ static void emit(enum log_level level, const char *module, const char *message, 
         atomic_fetch_add_explicit(&log_state.dropped, 1, memory_order_relaxed);
 }
 
-/* False when this site has had its lines for this second. When a new second begins, tells what was left out. */
+/* False when this site has had its lines for this second. When a new second begins, tells what was
+ * left out. */
 static bool site_admits(struct log_site *site, enum log_level level, const char *module)
 {
     uint64_t now = clock_monotonic_ns();

@@ -1,13 +1,15 @@
-/* map.c: linear probing over an array of hashes; values lie in a second array, so that a probe walks eight slots a
- * cache line and touches a value only when all 64 bits of the hash agree.
+/* map.c: linear probing over an array of hashes; values lie in a second array, so that a probe
+ * walks eight slots a cache line and touches a value only when all 64 bits of the hash agree.
  *
- * Growth: map_reserve makes the next table, later operations move MOVE_STEP slots each from `old` to `now`. The next
- * table has room for all live entries and those promised, and is large enough that old is empty before it is full.
- * Only a map_reserve for very many entries during a move has to finish that move at once.
+ * Growth: map_reserve makes the next table, later operations move MOVE_STEP slots each from `old`
+ * to `now`. The next table has room for all live entries and those promised, and is large enough
+ * that old is empty before it is full. Only a map_reserve for very many entries during a move has
+ * to finish that move at once.
  *
- * A slot is empty (0), removed (1) or holds the hash with bit 1 set, which makes it more than 1. Removing before an
- * empty slot gives back the slot and the removed ones in front of it, so queues of short-lived keys leave no litter.
- * The home slot is the top bits of a multiplication: callers may hash badly in any bits. */
+ * A slot is empty (0), removed (1) or holds the hash with bit 1 set, which makes it more than 1.
+ * Removing before an empty slot gives back the slot and the removed ones in front of it, so queues
+ * of short-lived keys leave no litter. The home slot is the top bits of a multiplication: callers
+ * may hash badly in any bits. */
 #include "base/map.h"
 
 #include "base/assert.h"
@@ -141,8 +143,9 @@ int map_reserve(struct map *map, size_t more)
     size_t live = map->count + more, slot_count = SLOTS_MIN;
     if (live > SIZE_MAX / 64)
         return PDB_RESOURCE_EXHAUSTED;
-    /* At most half full, and a quarter of the old one at least: a sixteenth of the old table's slots are then left
-     * for inserts before the next growth, and each of those moves 16 of its slots. */
+    /* At most half full, and a quarter of the old one at least: a sixteenth of the old table's
+     * slots are then left for inserts before the next growth, and each of those moves 16 of its
+     * slots. */
     while (slot_count < 2 * live || slot_count < map->now.slot_count / 4)
         slot_count *= 2;
     struct map_table bigger;
@@ -206,7 +209,8 @@ bool map_put(struct map *map, uint64_t hash, const void *key, size_t key_len, ui
     return false;
 }
 
-/* Marks a slot of `now` removed, or empty together with the removed ones before it when an empty one follows. */
+/* Marks a slot of `now` removed, or empty together with the removed ones before it when an empty
+ * one follows. */
 static void give_back_slot(struct map *map, size_t slot)
 {
     struct map_table *table = &map->now;

@@ -1,7 +1,7 @@
-/* A hash table from bytes to a 64-bit value: open addressing over tags, the key's bytes live with the caller.
- * The table stores only hash and value; `equal` says whether the entry with `value` has the looked-up key. Used
- * for id maps (value = row), catalogs (value = pointer) and dedup tables. Grows by moving a bounded number of
- * slots per operation, so that no insert stalls a reactor. */
+/* A hash table from bytes to a 64-bit value: open addressing over tags, the key's bytes live with
+ * the caller. The table stores only hash and value; `equal` says whether the entry with `value` has
+ * the looked-up key. Used for id maps (value = row), catalogs (value = pointer) and dedup tables.
+ * Grows by moving a bounded number of slots per operation, so that no insert stalls a reactor. */
 #ifndef BASE_MAP_H
 #define BASE_MAP_H
 
@@ -36,9 +36,12 @@ void map_dispose(struct map *map);
 /* Makes sure that the next `more` inserts cannot fail. 0 or PDB_RESOURCE_EXHAUSTED. */
 int map_reserve(struct map *map, size_t more);
 /* True and *value_out when found. */
-bool map_find(const struct map *map, uint64_t hash, const void *key, size_t key_len, uint64_t *value_out);
-/* Inserts or replaces. Needs a map_reserve before; cannot fail. True if a value was replaced (*old_out, may be NULL). */
-bool map_put(struct map *map, uint64_t hash, const void *key, size_t key_len, uint64_t value, uint64_t *old_out);
+bool map_find(const struct map *map, uint64_t hash, const void *key, size_t key_len,
+              uint64_t *value_out);
+/* Inserts or replaces. Needs a map_reserve before; cannot fail. True if a value was replaced
+ * (*old_out, may be NULL). */
+bool map_put(struct map *map, uint64_t hash, const void *key, size_t key_len, uint64_t value,
+             uint64_t *old_out);
 bool map_remove(struct map *map, uint64_t hash, const void *key, size_t key_len, uint64_t *old_out);
 /* Calls `visit` for each value in no order; the map must not change meanwhile. */
 void map_each(const struct map *map, void (*visit)(void *arg, uint64_t value), void *arg);

@@ -1,5 +1,6 @@
-/* rng.c: xoshiro256** (Blackman and Vigna, "Scrambled linear pseudorandom number generators", 2018), seeded by
- * splitmix64 so that near seeds give unrelated sequences and no seed gives the forbidden all-zero state. */
+/* rng.c: xoshiro256** (Blackman and Vigna, "Scrambled linear pseudorandom number generators",
+ * 2018), seeded by splitmix64 so that near seeds give unrelated sequences and no seed gives the
+ * forbidden all-zero state. */
 #include "base/rng.h"
 
 #include "base/assert.h"
@@ -44,8 +45,8 @@ __extension__ typedef unsigned __int128 wide;
 uint64_t rng_below(struct rng *rng, uint64_t bound)
 {
     ASSERT(bound > 0);
-    /* The high half of a 128-bit product; the few low halves that would favour some results are drawn again
-     * (Lemire, "Fast random integer generation in an interval", 2019). */
+    /* The high half of a 128-bit product; the few low halves that would favour some results are
+     * drawn again (Lemire, "Fast random integer generation in an interval", 2019). */
     wide product = (wide)rng_next(rng) * bound;
     if ((uint64_t)product < bound) {
         uint64_t unfair = (0 - bound) % bound;
@@ -62,7 +63,8 @@ double rng_unit(struct rng *rng)
 
 double rng_normal(struct rng *rng)
 {
-    /* Marsaglia's polar method; the second value of each pair is dropped, so that the state is the four words only. */
+    /* Marsaglia's polar method; the second value of each pair is dropped, so that the state is the
+     * four words only. */
     for (;;) {
         double x = 2 * rng_unit(rng) - 1, y = 2 * rng_unit(rng) - 1;
         double square = x * x + y * y;

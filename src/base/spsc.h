@@ -1,8 +1,10 @@
-/* A bounded single-producer single-consumer ring of pointers: the only mutable memory that two cores share.
+/* A bounded single-producer single-consumer ring of pointers: the only mutable memory that two
+ * cores share.
  *
- * Each side keeps a private copy of the other side's index and rereads the shared one only when the copy says
- * "full" or "empty": in steady state a push or a pop touches one contended cache line at most. The two ends are
- * on cache lines of their own. Release on the index publishes the slot; acquire on it takes over. */
+ * Each side keeps a private copy of the other side's index and rereads the shared one only when the
+ * copy says "full" or "empty": in steady state a push or a pop touches one contended cache line at
+ * most. The two ends are on cache lines of their own. Release on the index publishes the slot;
+ * acquire on it takes over. */
 #ifndef BASE_SPSC_H
 #define BASE_SPSC_H
 

@@ -1,4 +1,5 @@
-/* Text is a pointer and a length (struct pdb_text, the public type): never assumed to end with NUL. */
+/* Text is a pointer and a length (struct pdb_text, the public type): never assumed to end with
+ * NUL. */
 #ifndef BASE_TEXT_H
 #define BASE_TEXT_H
 

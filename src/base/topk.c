@@ -1,5 +1,6 @@
-/* topk.c: a binary heap with the worst kept item at its root: a stream of n items costs one comparison each once
- * the k best are warm. Sorting swaps the root to the end, in place, without a second array. */
+/* topk.c: a binary heap with the worst kept item at its root: a stream of n items costs one
+ * comparison each once the k best are warm. Sorting swaps the root to the end, in place, without a
+ * second array. */
 #include "base/topk.h"
 
 #include "base/assert.h"

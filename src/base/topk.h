@@ -1,5 +1,5 @@
-/* The k best of a stream of scored items: a bounded heap whose root is the worst kept. Ties are broken by the
- * smaller key, so that results do not depend on the order of arrival. */
+/* The k best of a stream of scored items: a bounded heap whose root is the worst kept. Ties are
+ * broken by the smaller key, so that results do not depend on the order of arrival. */
 #ifndef BASE_TOPK_H
 #define BASE_TOPK_H
 
@@ -19,7 +19,8 @@ struct topk {
 
 void topk_init(struct topk *topk, struct topk_item *items, size_t capacity);
 
-/* The distance that a further item must beat (or tie with a smaller key): +infinity while there is room. */
+/* The distance that a further item must beat (or tie with a smaller key): +infinity while there is
+ * room. */
 float topk_bound(const struct topk *topk);
 
 /* True if it was kept. NaN distances are never kept. */

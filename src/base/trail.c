@@ -1,7 +1,7 @@
-/* trail.c: context is put in front of what is there, because the outer levels learn of an error later than the
- * inner ones. What does not fit is cut from the end of the whole text, at a whole UTF-8 character: the outermost
- * context, which names the operation, is what a reader needs first. No allocation: errors are told when memory
- * is what ran out. */
+/* trail.c: context is put in front of what is there, because the outer levels learn of an error
+ * later than the inner ones. What does not fit is cut from the end of the whole text, at a whole
+ * UTF-8 character: the outermost context, which names the operation, is what a reader needs first.
+ * No allocation: errors are told when memory is what ran out. */
 #include "base/trail.h"
 
 #include <stdarg.h>

@@ -1,5 +1,6 @@
-/* utf8.c: 32 bytes of ASCII at a time, everything else one character at a time by RFC 3629's table (section 4),
- * which refuses overlong forms, surrogates and what lies above U+10FFFF by the range of the second byte. */
+/* utf8.c: 32 bytes of ASCII at a time, everything else one character at a time by RFC 3629's table
+ * (section 4), which refuses overlong forms, surrogates and what lies above U+10FFFF by the range
+ * of the second byte. */
 #include "base/utf8.h"
 
 #include "base/bytes.h"

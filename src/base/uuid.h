@@ -12,7 +12,8 @@ struct uuid {
 
 enum { UUID_TEXT_LEN = 36 };
 
-/* Version 7 from a time in ms and 74 random bits (of random[0], random[1]): a pure function, so that a retry makes the same ids. */
+/* Version 7 from a time in ms and 74 random bits (of random[0], random[1]): a pure function, so
+ * that a retry makes the same ids. */
 void uuid_make_v7(uint64_t unix_ms, const uint64_t random[2], struct uuid *uuid_out);
 /* From the system's random source; 0 or PDB_UNAVAILABLE. */
 int uuid_random(struct uuid *uuid_out);

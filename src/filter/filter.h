@@ -1,6 +1,6 @@
 /* Filters over metadata: compiled once per request, then evaluated per row. Pure: no I/O, no clock.
  *
- * The input is a document (base/doc.h) of the shape that api.md gives for every door:
+ * The input is a document (base/doc.h) of the shape that docs/api/rest.md gives for every door:
  * {"category":"shoe","price":{"$lt":20}}, {"$or":[..]}, {"$not":{..}}, {"$and":[..]}; several keys
  * in one object mean AND. Operators: $eq $ne $gt $gte $lt $lte $in $nin $exists $contains $prefix.
  * A key is a dotted path.
@@ -42,7 +42,7 @@ struct filter_options {
 /* `document` must live as long as the filter (operands point into it) and have passed doc_validate.
  * An empty object (also len 0) matches all: *filter_out is then NULL. `options` may be NULL; its
  * columns are not kept. 0, PDB_INVALID_ARGUMENT ("filter.price.$lt: ..."), PDB_UNIMPLEMENTED for
- * operators of api.md that are not served yet, PDB_RESOURCE_EXHAUSTED: no memory. */
+ * operators that are known but not served yet, PDB_RESOURCE_EXHAUSTED: no memory. */
 int filter_compile(struct arena *arena, struct pdb_text document,
                    const struct filter_options *options, struct trail *trail,
                    struct filter **filter_out);

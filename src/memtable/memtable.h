@@ -120,7 +120,7 @@ void memtable_search_begin(struct memtable_search *search);
 /* Looks at about `row_budget` rows (whole batches, so that the answer does not depend on the
  * budget); true when the scan is complete. Allocates nothing. */
 bool memtable_search_step(struct memtable_search *search, size_t row_budget);
-/* The score as api.md defines it, from a kept distance: similarity for cosine and dot, the distance
+/* The score as docs/api/rest.md defines it, from a kept distance: similarity for cosine and dot, the distance
  * itself (root taken) for the others. */
 float memtable_score(enum pdb_metric metric, float distance);
 

@@ -246,9 +246,9 @@ static void score_early(const struct scorer *sc, const struct memtable_range *ra
 }
 
 /* Estimated cost per row of the two ways, in nanoseconds as measured on one machine; only their
- * ratio matters. Scoring runs at some 12 GB/s, gathered a little slower; a filter costs a cache miss
- * or two and a look-up per condition. With 768 floats and one condition that half of the rows pass,
- * early is a quarter faster; with 64 floats late wins until one row in a hundred passes. */
+ * ratio matters. Scoring runs at some 12 GB/s, gathered a little slower; a filter costs a cache
+ * miss or two and a look-up per condition. With 768 floats and one condition that half of the rows
+ * pass, early is a quarter faster; with 64 floats late wins until one row in a hundred passes. */
 static bool early_is_cheaper(const struct scorer *sc)
 {
     const struct memtable_search *search = sc->search;

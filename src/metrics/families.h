@@ -1,9 +1,10 @@
-/* The one table of metrics: names, types, units, labels and help. The slots of metrics.h, the exposition and the
- * documentation test come from it. Names have `proximadb_` in front, base units, unit last, `_total` on
- * counters only. What no code can move yet is not here.
+/* The one table of metrics: names, types, units, labels and help. The slots of metrics.h, the
+ * exposition and the documentation test come from it. Names have `proximadb_` in front, base units,
+ * unit last, `_total` on counters only. What no code can move yet is not here.
  *
- * A label has a short list of fixed values, so that a family is a small array: an index per label, no look-up by name
- * while counting. Only operations get their names at the scrape, because the list belongs to a higher layer. */
+ * A label has a short list of fixed values, so that a family is a small array: an index per label,
+ * no look-up by name while counting. Only operations get their names at the scrape, because the
+ * list belongs to a higher layer. */
 #ifndef METRICS_FAMILIES_H
 #define METRICS_FAMILIES_H
 
@@ -95,7 +96,8 @@
     S(METHOD, "method", METRICS_METHOD_VALUES)
 
 /* ---- counters and gauges: F(slot, name, type, unit, scope, set, second set, help) ----
- * unit: how a slot's integer is shown; NS is shown in seconds. scope: CORE shows each core by itself, ALL adds them. */
+ * unit: how a slot's integer is shown; NS is shown in seconds. scope: CORE shows each core by
+ * itself, ALL adds them. */
 
 #define METRICS_VALUES(F)                                                                          \
     F(UPTIME, "uptime_seconds", GAUGE, NS, ALL, NONE, NONE, "Time since the process started")      \
@@ -174,7 +176,8 @@
     F(SCRAPE_DURATION, "scrape_duration_seconds", GAUGE, NS, ALL, NONE, NONE,                      \
       "Time the scrape before this one took")
 
-/* ---- histograms: the same columns; unit NS, ONE (histogram_record_count) or RATIO (histogram_record_ratio) ---- */
+/* ---- histograms: the same columns; unit NS, ONE (histogram_record_count) or RATIO
+ * (histogram_record_ratio) ---- */
 
 #define METRICS_HISTOGRAMS(F)                                                                      \
     F(REACTOR_LOOP, "reactor_loop_duration_seconds", HISTOGRAM, NS, CORE, NONE, NONE,              \

@@ -1,7 +1,9 @@
-/* histogram.c: 1, 1.5, 2, 3, 5, 7 and their decades: a percentile is off by a quarter of itself at worst, and the
- * bounds that are shown to Prometheus (1, 2, 5) are among them, so that showing fewer is exact.
+/* histogram.c: 1, 1.5, 2, 3, 5, 7 and their decades: a percentile is off by a quarter of itself at
+ * worst, and the bounds that are shown to Prometheus (1, 2, 5) are among them, so that showing
+ * fewer is exact.
  *
- * The bucket is found from the position of the highest bit, which leaves at most 2 bounds to pass. */
+ * The bucket is found from the position of the highest bit, which leaves at most 2 bounds to
+ * pass. */
 #include "metrics/histogram.h"
 
 #define DECADE(unit)                                                                               \

@@ -1,6 +1,7 @@
-/* metrics.c: the exposition. A family is shown core by core or summed, series by series; the text of a series up to
- * its value is made once and reused for all lines of a histogram. Histograms show the bounds 1, 2 and 5 of each
- * decade, a third of what is kept: cumulative counts lose nothing by leaving bounds out. */
+/* metrics.c: the exposition. A family is shown core by core or summed, series by series; the text
+ * of a series up to its value is made once and reused for all lines of a histogram. Histograms show
+ * the bounds 1, 2 and 5 of each decade, a third of what is kept: cumulative counts lose nothing by
+ * leaving bounds out. */
 #include "metrics/metrics.h"
 
 #include <errno.h>
@@ -87,7 +88,8 @@ void metrics_collection_merge(struct metrics_collection *into,
 
 /* ---- lines ---- */
 
-/* The labels of one series, without braces: `core="0",op="read"`. Long values (a refusal's reason) are cut. */
+/* The labels of one series, without braces: `core="0",op="read"`. Long values (a refusal's reason)
+ * are cut. */
 struct labels {
     char text[640];
     size_t len;
@@ -101,7 +103,8 @@ static void add_raw(struct labels *labels, const char *text, size_t len)
     labels->len += len;
 }
 
-/* The value escaped as the format asks: backslash, quote and line end. Never leaves half an escape. */
+/* The value escaped as the format asks: backslash, quote and line end. Never leaves half an
+ * escape. */
 static void add_label(struct labels *labels, const char *name, struct pdb_text value)
 {
     size_t needed = labels->len + strlen(name) + 8;
@@ -240,7 +243,8 @@ static void write_value(struct buffer *out, const char *name, enum family_unit u
 
 /* ---- families ---- */
 
-/* The text of a label value; .ptr NULL: this place has no name and is shown as `other` if it is the last. */
+/* The text of a label value; .ptr NULL: this place has no name and is shown as `other` if it is the
+ * last. */
 static struct pdb_text label_text(const struct metrics_snapshot *s, enum metrics_set set,
                                   unsigned index)
 {
@@ -374,7 +378,8 @@ static void write_collections(struct buffer *out, const struct metrics_snapshot 
         {"memtable_bytes", "gauge", "Memory that the rows of a collection take", write_bytes},
         {"search_duration_seconds", "histogram", "Time of searches", write_searches},
     };
-    /* A collection may be called `other`: it is counted among the others, so that no series comes twice. */
+    /* A collection may be called `other`: it is counted among the others, so that no series comes
+     * twice. */
     struct metrics_collection other = {.name = TEXT_LIT("other")};
     bool any_other = false;
     for (size_t i = 0; i < s->collection_count; i++) {

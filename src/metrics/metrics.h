@@ -1,8 +1,9 @@
 /* Counters, gauges and histograms of one core, and their text for Prometheus.
  *
- * Each core owns one `struct metrics` and writes it without locks or atomics; a scrape asks each core for a copy by
- * message, and metrics_write_prometheus adds them up: a pure function of the copies. What belongs to the process and
- * to no core (memory, uptime) goes into one more such structure. The table of families is families.h. */
+ * Each core owns one `struct metrics` and writes it without locks or atomics; a scrape asks each
+ * core for a copy by message, and metrics_write_prometheus adds them up: a pure function of the
+ * copies. What belongs to the process and to no core (memory, uptime) goes into one more such
+ * structure. The table of families is families.h. */
 #ifndef METRICS_METRICS_H
 #define METRICS_METRICS_H
 
@@ -32,7 +33,8 @@ enum metrics_set {
 #undef METRICS_SET_NAME
 };
 
-/* The first slot of each family, METRICS_<slot>_AT for counters and gauges, METRICS_<slot>_IN for histograms. */
+/* The first slot of each family, METRICS_<slot>_AT for counters and gauges, METRICS_<slot>_IN for
+ * histograms. */
 #define METRICS_SLOT(slot, suffix, a, b)                                                           \
     METRICS_##slot##suffix,                                                                        \
         METRICS_##slot##suffix##_LAST =                                                            \
@@ -67,11 +69,13 @@ static inline void metrics_time(struct metrics *m, unsigned slot, uint64_t ns)
     histogram_record(&m->histograms[slot], ns);
 }
 
-/* The place of a pair of label values behind a family's first slot: METRICS_WRITES_AT + METRICS_PLACE(RESULT, op, result). */
+/* The place of a pair of label values behind a family's first slot: METRICS_WRITES_AT +
+ * METRICS_PLACE(RESULT, op, result). */
 #define METRICS_PLACE(second_set, first, second)                                                   \
     ((unsigned)(first) * (unsigned)METRICS_SET_COUNT_OF(second_set) + (unsigned)(second))
 
-/* Indices of the label values for numbers that come from elsewhere; what is not listed is `other`. */
+/* Indices of the label values for numbers that come from elsewhere; what is not listed is
+ * `other`. */
 unsigned metrics_status(int http_status);
 unsigned metrics_errno(int error);
 
@@ -107,8 +111,8 @@ struct metrics_snapshot {
     struct pdb_text version, commit, io_engine, io_reason;
 };
 
-/* Text format 0.0.4: HELP and TYPE once a family, then its series. Of families with two labels or with operations only
- * series that ever moved are shown. Errors stick to the buffer. */
+/* Text format 0.0.4: HELP and TYPE once a family, then its series. Of families with two labels or
+ * with operations only series that ever moved are shown. Errors stick to the buffer. */
 void metrics_write_prometheus(struct buffer *out, const struct metrics_snapshot *snapshot);
 
 #endif

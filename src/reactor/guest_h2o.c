@@ -4,7 +4,7 @@
  * descriptor is a socket of the loop (h2o closes the descriptors of its sockets, hence the
  * duplicate), and so is a timerfd.
  *
- * Rules, each with a failure behind it (network.md section 1):
+ * Rules, each with a failure behind it:
  *
  * - Everything that touches a socket runs inside h2o_evloop_run: a write from outside gets its
  *   callback only after the next epoll_wait. So the turn is a zero-length timeout of h2o's,

@@ -5,8 +5,8 @@
  *                  ->  end-of-turn hooks  ->  wake peers, submit
  *
  * Callbacks queue work; they do not recurse. Where the thread waits is the host's: h2o's loop in
- * the server (guest_h2o.h; the turn then runs as a zero-length timeout inside h2o_evloop_run, see
- * network.md), the I/O engine's wait in programs that embed the engine, and nothing at all in
+ * the server (guest_h2o.h; the turn then runs as a zero-length timeout inside h2o_evloop_run), the
+ * I/O engine's wait in programs that embed the engine, and nothing at all in
  * simulated tests, which call reactor_turn by hand.
  *
  * Everything here belongs to the reactor's own thread unless it says otherwise. Tasks, timers,

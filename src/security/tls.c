@@ -1,8 +1,9 @@
 /* tls.c: one context per process, shared read-only by all reactors.
  *
- * Session caching is off: resumption by ticket needs no state of ours, and a cache would be shared mutable memory. Record buffers
- * are released when idle, since thousands of idle connections are normal here.
- * Rejected: letting h2o register ALPN (it prefers h2 and would start its own HTTP/2). */
+ * Session caching is off: resumption by ticket needs no state of ours, and a cache would be shared
+ * mutable memory. Record buffers are released when idle, since thousands of idle connections are
+ * normal here. Rejected: letting h2o register ALPN (it prefers h2 and would start its own
+ * HTTP/2). */
 #include "security/tls.h"
 
 #include <openssl/err.h>

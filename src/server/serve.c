@@ -1,9 +1,12 @@
 /* serve.c: wiring only: configuration, engine, doors, signals.
  *
- * Order of the start: configuration, log, ports bound (so that a port in use stops the start before recovery), engine with recovery, doors opened on every reactor once all are
- * recovered. The stop is the mirror image: doors drain within server.shutdown_timeout_s, then the engine syncs its logs and marks the stop as clean.
+ * Order of the start: configuration, log, ports bound (so that a port in use stops the start before
+ * recovery), engine with recovery, doors opened on every reactor once all are recovered. The stop
+ * is the mirror image: doors drain within server.shutdown_timeout_s, then the engine syncs its logs
+ * and marks the stop as clean.
  *
- * Signals are blocked in all threads and taken here by sigwait: no handler runs anywhere. A second SIGTERM or SIGINT during the drain ends it at once. */
+ * Signals are blocked in all threads and taken here by sigwait: no handler runs anywhere. A second
+ * SIGTERM or SIGINT during the drain ends it at once. */
 #include "server/serve.h"
 
 #include "base/json.h"

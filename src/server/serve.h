@@ -6,9 +6,10 @@
 
 /* Exit codes of the process, besides 0. */
 enum {
-    EXIT_USAGE = 2,      /* configuration or arguments */
-    EXIT_START = 1,      /* the start failed: ports, data directory, recovery */
-    EXIT_FORCED = 3,     /* the stop took longer than server.shutdown_timeout_s: requests were cut off */
+    EXIT_USAGE = 2, /* configuration or arguments */
+    EXIT_START = 1, /* the start failed: ports, data directory, recovery */
+    /* the stop took longer than server.shutdown_timeout_s: requests were cut off */
+    EXIT_FORCED = 3,
     EXIT_LOG_FAILED = 70 /* a write-ahead log failed; a restart recovers (wal.on_error = abort) */
 };
 

@@ -728,7 +728,8 @@ int wal_read_batch(struct wal_scan *scan, const struct wal_place *place, struct 
         return trail_add(trail, PDB_INVALID_ARGUMENT, "no such place in the log");
     const struct wal_scan_segment *segments = scan->logs[place->log].segments;
     int rc = 0;
-    /* Found by another scan: this one may know nothing of the log; its first segment says its uuid. */
+    /* Found by another scan: this one may know nothing of the log; its first segment says its
+     * uuid. */
     if (!segments[0].known)
         rc = read_segment_header(scan, place->log, 0, trail);
     if (rc == 0 && !segments[place->segment].known)

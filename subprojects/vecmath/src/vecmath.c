@@ -1,13 +1,14 @@
 /* vecmath.c: the one-to-one functions, and the rules every score obeys.
  *
- * Kernels sum in float32 and may overflow: two finite vectors can have an infinite inner product, or a
- * NaN when +infinity meets -infinity. A NaN would silently break whatever sorts the scores, so each
- * result is looked at once and, in the rare bad case, computed again in double and saturated. Rejected:
- * summing in double always (half the speed in cache), refusing large values (the API allows them).
+ * Kernels sum in float32 and may overflow: two finite vectors can have an infinite inner product,
+ * or a NaN when +infinity meets -infinity. A NaN would silently break whatever sorts the scores, so
+ * each result is looked at once and, in the rare bad case, computed again in double and saturated.
+ * Rejected: summing in double always (half the speed in cache), refusing large values (the API
+ * allows them).
  *
- * Cosine divides by norms, so it minds underflow too: a squared norm under 2^-100 has lost digits to
- * denormals or is 0 for a vector that is not. Such rows also take the double path. The limit leaves
- * 2^49 between it and the smallest float32, far more than 65,535 rounding errors fill.
+ * Cosine divides by norms, so it minds underflow too: a squared norm under 2^-100 has lost digits
+ * to denormals or is 0 for a vector that is not. Such rows also take the double path. The limit
+ * leaves 2^49 between it and the smallest float32, far more than 65,535 rounding errors fill.
  */
 #include <math.h>
 

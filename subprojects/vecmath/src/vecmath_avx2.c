@@ -1,8 +1,8 @@
 /* vecmath_avx2.c: AVX2 with FMA.
  *
- * The same template as for AVX-512 (vecmath_avx512.c tells why), cut to 16 registers: two sums a row,
- * eight for a block. Partial vectors are masked loads, which do not touch memory under a clear mask.
- * Bits are counted by looking up nibbles, since AVX2 has no instruction for it.
+ * The same template as for AVX-512 (vecmath_avx512.c tells why), cut to 16 registers: two sums a
+ * row, eight for a block. Partial vectors are masked loads, which do not touch memory under a clear
+ * mask. Bits are counted by looking up nibbles, since AVX2 has no instruction for it.
  */
 #include <immintrin.h>
 
@@ -148,7 +148,8 @@ INLINE AVX2 uint64_t total_u64(__m256i sum)
     return (uint64_t)_mm_cvtsi128_si64(half) + (uint64_t)_mm_extract_epi64(half, 1);
 }
 
-/* The last bytes, fewer than 32, go through zero-filled copies: there is no masked load of bytes. */
+/* The last bytes, fewer than 32, go through zero-filled copies: there is no masked load of
+ * bytes. */
 INLINE AVX2 void hamming_rows(const size_t rows, const uint8_t *query, const void *const *row,
                               const void *const *next, size_t byte_count, uint64_t *bits_out)
 {

@@ -1,9 +1,10 @@
 /* vecmath_avx512.c: AVX-512 (F, BW, VL, DQ; VPOPCNTDQ for counting bits where present).
  *
  * One template scores R rows, with R = 1 (pairs) or 4 (blocks). It is inlined with R and the metric
- * constant, so every inner loop unrolls (VECMATH_UNROLL tells gcc to). Both sizes add in the same order, so that a row's score does not
- * depend on how many rows were scored with it. Sixteen sums (4 rows x 4) fit in the 32 registers and
- * keep both multiply-add ports busy; each load of the query serves four rows.
+ * constant, so every inner loop unrolls (VECMATH_UNROLL tells gcc to). Both sizes add in the same
+ * order, so that a row's score does not depend on how many rows were scored with it. Sixteen sums
+ * (4 rows x 4) fit in the 32 registers and keep both multiply-add ports busy; each load of the
+ * query serves four rows.
  *
  * The last, partial vector is a masked load: lanes outside the mask are not read and count as zero,
  * which adds nothing under any of these metrics.
@@ -157,7 +158,8 @@ INLINE AVX512 __m512i count_by_nibble(__m512i bits)
     return _mm512_sad_epu8(sum, _mm512_setzero_si512());
 }
 
-/* A macro, because the two versions differ in their target, which a template cannot take as argument. */
+/* A macro, because the two versions differ in their target, which a template cannot take as
+ * argument. */
 /* clang-format off: it takes VECMATH_UNROLL for a statement */
 #define HAMMING_ROWS(name, TARGET, count_bits)                                                     \
     INLINE TARGET void name(const size_t rows, const uint8_t *query, const void *const *row,       \

@@ -1,9 +1,10 @@
 /* vecmath_internal.h: what one implementation (one file per instruction set) provides.
  *
- * An implementation is a constant table of kernels. Kernels are the inner loops only: they do not care
- * about overflow, zero vectors or how rows lie in memory. That is done once, for all of them, in
- * vecmath.c (one to one) and vecmath_scan.c (one to many); an indirect call for four rows costs nothing
- * next to reading them. So each instruction set is one short file, and a rule about scores has one place.
+ * An implementation is a constant table of kernels. Kernels are the inner loops only: they do not
+ * care about overflow, zero vectors or how rows lie in memory. That is done once, for all of them,
+ * in vecmath.c (one to one) and vecmath_scan.c (one to many); an indirect call for four rows costs
+ * nothing next to reading them. So each instruction set is one short file, and a rule about scores
+ * has one place.
  */
 #ifndef VECMATH_INTERNAL_H
 #define VECMATH_INTERNAL_H
@@ -74,9 +75,9 @@ float vecmath_narrow(double value);
 float vecmath_cosine_finish(const struct vecmath_cosine_pieces *pieces, const float *a,
                             const float *b, size_t n);
 
-/* Before a loop over rows or sums, whose bounds are constant once inlined. Left alone, gcc 12 unrolls
- * such loops so late that the sums stay on the stack; clang 14 does the opposite: unrolls by itself and
- * spills when told. */
+/* Before a loop over rows or sums, whose bounds are constant once inlined. Left alone, gcc 12
+ * unrolls such loops so late that the sums stay on the stack; clang 14 does the opposite: unrolls
+ * by itself and spills when told. */
 #if defined(__clang__)
 #define VECMATH_UNROLL
 #else

@@ -1,8 +1,9 @@
 /* vecmath_neon.c: NEON on AArch64, where it is always present.
  *
- * The same template as for AVX-512 (vecmath_avx512.c tells why): four sums a row of four lanes each, so
- * a block uses 16 of the 32 registers for sums. NEON has no masked loads; the last, partial vector goes
- * through a zero-filled copy, which reads only what exists and adds nothing else.
+ * The same template as for AVX-512 (vecmath_avx512.c tells why): four sums a row of four lanes
+ * each, so a block uses 16 of the 32 registers for sums. NEON has no masked loads; the last,
+ * partial vector goes through a zero-filled copy, which reads only what exists and adds nothing
+ * else.
  */
 #include <arm_neon.h>
 

@@ -1,9 +1,9 @@
 /* vecmath_scalar.c: the reference. Plain C, summed in double, rounded once.
  *
  * It is the truth the other files are measured against, the fallback on processors without the wide
- * instructions, and the second opinion when a float32 sum overflows (vecmath.c). Double costs little
- * here, because without vector instructions one addition a cycle is the limit either way. Four sums per
- * loop keep four additions in flight.
+ * instructions, and the second opinion when a float32 sum overflows (vecmath.c). Double costs
+ * little here, because without vector instructions one addition a cycle is the limit either way.
+ * Four sums per loop keep four additions in flight.
  */
 #include <float.h>
 #include <math.h>
@@ -72,8 +72,8 @@ float vecmath_narrow(double value)
     return (float)value;
 }
 
-/* Like every kernel these become infinite past FLT_MAX; saturating here would hide the overflow from those
- * who repair it. */
+/* Like every kernel these become infinite past FLT_MAX; saturating here would hide the overflow
+ * from those who repair it. */
 static float dot_scalar(const float *a, const float *b, size_t n)
 {
     return (float)vecmath_wide_dot(a, b, n);

@@ -1,10 +1,11 @@
-/* vecmath_scan.c: one query against many rows, for all metrics and both ways rows can lie in memory.
+/* vecmath_scan.c: one query against many rows, for all metrics and both ways rows can lie in
+ * memory.
  *
- * Rows are scored in blocks of four by the active block kernel; what is left over is scored row by row.
- * While a block is scored its kernel asks for the lines of a later block, so that memory works ahead of
- * arithmetic. For rows side by side the later block lies a fixed number of bytes ahead; for gathered
- * rows it is found through the pointers. At the end of the array the block itself is named again, whose
- * lines are near anyway: no address outside the caller's rows is ever formed.
+ * Rows are scored in blocks of four by the active block kernel; what is left over is scored row by
+ * row. While a block is scored its kernel asks for the lines of a later block, so that memory works
+ * ahead of arithmetic. For rows side by side the later block lies a fixed number of bytes ahead;
+ * for gathered rows it is found through the pointers. At the end of the array the block itself is
+ * named again, whose lines are near anyway: no address outside the caller's rows is ever formed.
  *
  * Scores that left float32's range are computed again at the end (see vecmath.c): one pass over the
  * scores, 4 bytes a row.

@@ -1,9 +1,10 @@
 /* vecmath_select.c: which implementation this process uses.
  *
  * The choice is made once, at start, into the library's only variable; later calls read it without
- * synchronisation. The candidates are ordered from best to worst. AVX-512 comes twice under one name,
- * because counting bits has an instruction of its own (VPOPCNTDQ) only on later processors. The
- * compiler's own detection is used: it also asks whether the operating system saves the wide registers.
+ * synchronisation. The candidates are ordered from best to worst. AVX-512 comes twice under one
+ * name, because counting bits has an instruction of its own (VPOPCNTDQ) only on later processors.
+ * The compiler's own detection is used: it also asks whether the operating system saves the wide
+ * registers.
  */
 #include <stdio.h>
 

@@ -1,7 +1,8 @@
-/* fixture.h: what the tests share: checks that count, memory with guard pages, data, and sums in double.
+/* fixture.h: what the tests share: checks that count, memory with guard pages, data, and sums in
+ * double.
  *
- * The tests also run cross-compiled under an emulator, where no test library is installed; so they bring
- * their own few lines instead of depending on one.
+ * The tests also run cross-compiled under an emulator, where no test library is installed; so they
+ * bring their own few lines instead of depending on one.
  */
 #ifndef VECMATH_FIXTURE_H
 #define VECMATH_FIXTURE_H
@@ -12,7 +13,8 @@
 
 #include "vecmath/vecmath.h"
 
-/* Counts a failure and says where, when `condition` is false. Later lines of one test are cut short. */
+/* Counts a failure and says where, when `condition` is false. Later lines of one test are cut
+ * short. */
 #define CHECK(condition, ...) check_that((condition), __FILE__, __LINE__, #condition, __VA_ARGS__)
 
 void check_that(bool condition, const char *file, int line, const char *text, const char *format,
@@ -32,8 +34,8 @@ struct test {
  * main() returns. */
 int run_tests(const struct test *tests, size_t count);
 
-/* `bytes` of memory between two pages that must not be touched. from_end: the memory ends `gap` bytes
- * before the second page; otherwise it begins `gap` bytes after the first. */
+/* `bytes` of memory between two pages that must not be touched. from_end: the memory ends `gap`
+ * bytes before the second page; otherwise it begins `gap` bytes after the first. */
 struct guarded {
     void *data;
     void *pages;
@@ -80,7 +82,8 @@ double relative_bound(size_t n);
 /* True when both have the same bits. */
 bool same_bits(float a, float b);
 
-/* True when `score` obeys the bound that vecmath.h states; saturated when the exact value is too big. */
+/* True when `score` obeys the bound that vecmath.h states; saturated when the exact value is too
+ * big. */
 bool within_bound(float score, struct exact exact, size_t n);
 
 #endif

@@ -1,7 +1,7 @@
 /* test_scan.c: one query against many rows, side by side and gathered.
  *
- * The expected score of a row is the pair's, bit by bit: vecmath.h promises that a row's neighbours do
- * not change its score. That the pair is right is test_metrics.c's subject.
+ * The expected score of a row is the pair's, bit by bit: vecmath.h promises that a row's neighbours
+ * do not change its score. That the pair is right is test_metrics.c's subject.
  */
 #include <float.h>
 #include <stdlib.h>
@@ -33,7 +33,8 @@ static void fill_vector(enum vecmath_metric metric, void *vector, size_t dimensi
         fill_floats(vector, dimension, DATA_RANDOM, seed);
 }
 
-/* A query and rows `pad` bytes apart, the last one ending at the guard page or `gap` bytes before. */
+/* A query and rows `pad` bytes apart, the last one ending at the guard page or `gap` bytes
+ * before. */
 static void check_scan(enum vecmath_metric metric, size_t dimension, size_t count, size_t pad,
                        size_t gap)
 {
@@ -118,7 +119,8 @@ static void a_gather_scores_each_row_as_alone(void)
                 check_gather((enum vecmath_metric)m, dimensions[d], counts[c]);
 }
 
-/* One row overflows in float32; it must saturate, and its neighbours in the block must not notice. */
+/* One row overflows in float32; it must saturate, and its neighbours in the block must not
+ * notice. */
 static void one_overflowing_row_is_repaired_and_its_neighbours_are_untouched(void)
 {
     enum { DIMENSION = 100, COUNT = 11 };

@@ -1,23 +1,24 @@
 /* vecmath.h: distances between vectors, and the checks a vector passes before it is stored.
  *
- * Call vecmath_select() once at start, before other threads exist; it picks the fastest implementation
- * this processor has, or the one that is asked for by name. Until then, and where nothing better
- * exists, the scalar reference answers. Every other function is pure: no allocation, no lock, no
- * error, safe from any thread.
+ * Call vecmath_select() once at start, before other threads exist; it picks the fastest
+ * implementation this processor has, or the one that is asked for by name. Until then, and where
+ * nothing better exists, the scalar reference answers. Every other function is pure: no allocation,
+ * no lock, no error, safe from any thread.
  *
  * Numbers
  *  - Vectors are float32 in the machine's byte order, or packed bits in bytes. Pointers to void may
  *    hold any address: floats need not even be aligned to 4 bytes. A length of 0 scores 0.
  *  - Nothing is read outside the given elements (prefetches touch only lines of given rows).
  *  - Finite inputs give finite scores: where a float32 sum overflows, the row is computed again in
- *    double and the result saturates at +-FLT_MAX. Inputs with NaN or infinities give any score; keep
- *    them out with vecmath_all_finite().
+ *    double and the result saturates at +-FLT_MAX. Inputs with NaN or infinities give any score;
+ *    keep them out with vecmath_all_finite().
  *  - Accuracy: scalar sums in double and rounds once. The others sum in float32 in at least 8
  *    partial sums with fused multiply-add (L1: add), so that
  *        |score - exact| <= (n / 8 + 10) * 2^-24 * (sum of the terms' absolute values)
  *    at worst; on ordinary data the error is some hundred times smaller. Hamming is exact.
- *  - A score depends on query, row and implementation only: alone, in a scan or gathered, whatever its
- *    neighbours, a row gets the same bits. A vector against itself scores cosine 1 and L2 0 exactly.
+ *  - A score depends on query, row and implementation only: alone, in a scan or gathered, whatever
+ *    its neighbours, a row gets the same bits. A vector against itself scores cosine 1 and L2 0
+ *    exactly.
  */
 #ifndef VECMATH_VECMATH_H
 #define VECMATH_VECMATH_H
@@ -54,9 +55,9 @@ struct vecmath_cosine_pieces {
 /* ---- choice of implementation ---- */
 
 /* Selects the implementation for the whole process. `forced_name` is scalar, avx2, avx512 or neon;
- * NULL or "" selects the best one. 0, VECMATH_UNKNOWN_ISA or VECMATH_UNSUPPORTED_ISA; on failure the
- * choice stays as it was and `error_out` (may be NULL) receives one sentence of at most `error_bytes`
- * bytes with its terminator. */
+ * NULL or "" selects the best one. 0, VECMATH_UNKNOWN_ISA or VECMATH_UNSUPPORTED_ISA; on failure
+ * the choice stays as it was and `error_out` (may be NULL) receives one sentence of at most
+ * `error_bytes` bytes with its terminator. */
 int vecmath_select(const char *forced_name, char *error_out, size_t error_bytes);
 
 /* Name of the implementation in use, a constant string. */
@@ -85,8 +86,8 @@ uint64_t vecmath_hamming(const void *a, const void *b, size_t byte_count);
 
 /* ---- one to many ---- */
 
-/* Scores `count` rows that lie `stride_bytes` apart. `query` and each row hold `dimension` floats; for
- * VECMATH_HAMMING (dimension + 7) / 8 bytes, whose unused bits must be equal in query and rows.
+/* Scores `count` rows that lie `stride_bytes` apart. `query` and each row hold `dimension` floats;
+ * for VECMATH_HAMMING (dimension + 7) / 8 bytes, whose unused bits must be equal in query and rows.
  * score_out: `count` floats. A hamming score is exact up to 2^24 bits. */
 typedef void (*vecmath_scan_fn)(const void *query, const void *rows, size_t stride_bytes,
                                 size_t count, size_t dimension, float *score_out);
@@ -98,8 +99,8 @@ typedef void (*vecmath_gather_fn)(const void *query, const void *const *rows, si
 /* One row. */
 typedef float (*vecmath_pair_fn)(const void *query, const void *row, size_t dimension);
 
-/* The functions of a metric; look them up once and keep them. Valid for the life of the process, before
- * and after vecmath_select(). NULL for a value that is no metric. */
+/* The functions of a metric; look them up once and keep them. Valid for the life of the process,
+ * before and after vecmath_select(). NULL for a value that is no metric. */
 vecmath_scan_fn vecmath_scan_of(enum vecmath_metric metric);
 vecmath_gather_fn vecmath_gather_of(enum vecmath_metric metric);
 vecmath_pair_fn vecmath_pair_of(enum vecmath_metric metric);
@@ -121,8 +122,8 @@ float vecmath_norm_f32(const float *values, size_t dimension);
 /* Sum of squares, as vecmath_dot_f32(v, v). */
 float vecmath_norm_squared_f32(const float *values, size_t dimension);
 
-/* Writes values / norm and returns the norm. A zero vector stays zero and returns 0. `unit_out` may be
- * `values` itself, but must not overlap it otherwise. */
+/* Writes values / norm and returns the norm. A zero vector stays zero and returns 0. `unit_out` may
+ * be `values` itself, but must not overlap it otherwise. */
 float vecmath_normalise_f32(const float *values, size_t dimension, float *unit_out);
 
 #endif
