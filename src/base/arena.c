@@ -1,11 +1,12 @@
-/* arena.c: chunks of growing size, cut from the front. A block over a quarter of the next chunk's size gets a
- * chunk of its own ("large"), linked behind the current one, so that a 3 MB body does not throw away the rest of
- * a half-used chunk and can be given back early.
+/* arena.c: chunks of growing size, cut from the front. A block over a quarter of the next chunk's
+ * size gets a chunk of its own ("large"), linked behind the current one, so that a 3 MB body does
+ * not throw away the rest of a half-used chunk and can be given back early.
  *
  *   chunks -> [current | next ... end] -> [large] -> [older] -> ... -> [first]
  *
  * Chunks double from 8 KiB to 256 KiB: a small request costs one allocation, a large one few. Under
- * AddressSanitizer the unused rest is poisoned, so that running over a block is found as it is on the heap. */
+ * AddressSanitizer the unused rest is poisoned, so that running over a block is found as it is on
+ * the heap. */
 #include "base/arena.h"
 
 #include "base/assert.h"
@@ -160,7 +161,8 @@ static size_t next_chunk_size(const struct arena *arena)
     return current->size < CHUNK_MAX / 2 ? current->size * 2 : CHUNK_MAX;
 }
 
-/* A new current chunk with room for `need` bytes: of the usual size, or as small as a near limit forces. */
+/* A new current chunk with room for `need` bytes: of the usual size, or as small as a near limit
+ * forces. */
 static bool add_chunk(struct arena *arena, size_t need)
 {
     struct arena_chunk *chunk = chunk_take(arena, next_chunk_size(arena), false);

@@ -1,10 +1,13 @@
-/* call.c: how a call begins, travels, waits and ends. See call.h for the life and for who may touch what.
+/* call.c: how a call begins, travels, waits and ends. See call.h for the life and for who may touch
+ * what.
  *
- * A call to a shard on its own core goes by mail too: one path, one order of events, and no recursion from a caller's start into its
- * own `done` after long work. Only refusals and answers from the local catalog end inside *_start.
+ * A call to a shard on its own core goes by mail too: one path, one order of events, and no
+ * recursion from a caller's start into its own `done` after long work. Only refusals and answers
+ * from the local catalog end inside *_start.
  *
- * A call may reach an owner that has not yet heard of the catalog in which home found the collection (mail from core 0 to the two
- * may arrive in any order): it waits there until the catalog comes. */
+ * A call may reach an owner that has not yet heard of the catalog in which home found the
+ * collection (mail from core 0 to the two may arrive in any order): it waits there until the
+ * catalog comes. */
 #include "engine/call.h"
 
 #include "base/assert.h"

@@ -1,10 +1,12 @@
-/* A call on its way: home (where it was started, where `done` runs) and owner (the core that has the shard, or core 0 for the
- * catalog). The call's memory belongs to whoever holds it and travels with its mail; so there is no lock, and no copy of a batch.
+/* A call on its way: home (where it was started, where `done` runs) and owner (the core that has
+ * the shard, or core 0 for the catalog). The call's memory belongs to whoever holds it and travels
+ * with its mail; so there is no lock, and no copy of a batch.
  *
- * Life:  call_begin (home) -> steps as tasks -> call_send (to the owner) -> steps there -> call_return -> done (home).
+ * Life:  call_begin (home) -> steps as tasks -> call_send (to the owner) -> steps there ->
+ *        call_return -> done (home).
  *
- * Cancelling is a second mail, since home may not touch a call that is away: it marks the call if it is still there and comes back;
- * `done` waits for it, so the memory cannot be freed under it. */
+ * Cancelling is a second mail, since home may not touch a call that is away: it marks the call if
+ * it is still there and comes back; `done` waits for it, so the memory cannot be freed under it. */
 #ifndef ENGINE_CALL_H
 #define ENGINE_CALL_H
 
@@ -53,7 +55,8 @@ static inline struct pdb_call *call_of(struct call_state *state)
 
 /* On a reactor's thread. False: refused, and `done` has run. */
 bool call_begin(struct pdb_call *call);
-/* Looks the collection up in this core's catalog and holds the catalog until the call is done. 0 or PDB_NOT_FOUND, told. */
+/* Looks the collection up in this core's catalog and holds the catalog until the call is done. 0 or
+ * PDB_NOT_FOUND, told. */
 int call_resolve(struct pdb_call *call, struct pdb_text collection);
 
 /* Records the first error; returns `code`. */
@@ -62,7 +65,8 @@ int call_fail(struct pdb_call *call, int code, const char *format, ...)
 int call_fail_trail(struct pdb_call *call, int rc, const struct trail *trail);
 int call_no_memory(struct pdb_call *call);
 
-/* Against the collection's columns and the configured limits; `path` as the door calls it: "filter", "queries[3].filter". */
+/* Against the collection's columns and the configured limits; `path` as the door calls it:
+ * "filter", "queries[3].filter". */
 struct filter;
 int call_compile_filter(struct pdb_call *call, struct pdb_text document, const char *path,
                         struct filter **filter_out);
@@ -78,9 +82,11 @@ static inline void call_again(struct pdb_call *call)
     task_queue(s->here->r, &s->task);
 }
 
-/* Hands the call over; `arrive` runs there. False: too much waits for that core, the call is done. */
+/* Hands the call over; `arrive` runs there. False: too much waits for that core, the call is
+ * done. */
 bool call_send(struct pdb_call *call, unsigned to, void (*arrive)(struct pdb_call *call));
-/* To the core that owns the collection; arrives with s->shard set, or ends with NOT_FOUND when it was dropped meanwhile. */
+/* To the core that owns the collection; arrives with s->shard set, or ends with NOT_FOUND when it
+ * was dropped meanwhile. */
 void call_send_to_shard(struct pdb_call *call, void (*arrive)(struct pdb_call *call));
 /* From anywhere back to home, where it is done. Lets the shard go. */
 void call_return(struct pdb_call *call);

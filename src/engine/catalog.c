@@ -1,8 +1,9 @@
 /* catalog.c: entries and snapshots in memory.
  *
- * A snapshot is made by core 0 and read by all; an entry is shared by every snapshot that has it unchanged. How long a snapshot lives
- * is counted per core, in that core's share of it, without atomics: a core whose count has fallen to zero mails its share back, and
- * when all have come back core 0 frees the snapshot. */
+ * A snapshot is made by core 0 and read by all; an entry is shared by every snapshot that has it
+ * unchanged. How long a snapshot lives is counted per core, in that core's share of it, without
+ * atomics: a core whose count has fallen to zero mails its share back, and when all have come back
+ * core 0 frees the snapshot. */
 #include "engine/catalog.h"
 
 #include "base/assert.h"

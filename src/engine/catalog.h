@@ -1,8 +1,10 @@
-/* The catalog: which collections there are, with their schemas and settings. Core 0 owns and serialises its changes; every core reads
- * its own reference to the newest immutable snapshot, so that a look-up by name costs no message.
+/* The catalog: which collections there are, with their schemas and settings. Core 0 owns and
+ * serialises its changes; every core reads its own reference to the newest immutable snapshot, so
+ * that a look-up by name costs no message.
  *
- * On disk: one checksummed file per version (docs/formats/catalog.md), named by catalog/CURRENT, replaced by rename. A change is
- * answered when its version is durable and every core has said that it uses it. */
+ * On disk: one checksummed file per version (docs/formats/catalog.md), named by catalog/CURRENT,
+ * replaced by rename. A change is answered when its version is durable and every core has said that
+ * it uses it. */
 #ifndef ENGINE_CATALOG_H
 #define ENGINE_CATALOG_H
 
@@ -25,8 +27,8 @@ struct catalog_entry { /* immutable once it is in a snapshot */
     struct arena arena;
 };
 
-struct
-    catalog_share { /* of one core in one snapshot; touched by that core, or core 0 while its mail is there */
+/* of one core in one snapshot; touched by that core, or core 0 while its mail is there */
+struct catalog_share {
     struct mail publish, release;
     struct catalog_snapshot *snapshot;
     uint64_t holds; /* calls started there that use it, and 1 while it is that core's newest */
@@ -46,7 +48,8 @@ const struct catalog_entry *catalog_find(const struct catalog_snapshot *snapshot
                                          struct pdb_text name);
 /* The index of the first entry whose name is greater than `name` (0 for an empty one). */
 uint32_t catalog_after(const struct catalog_snapshot *snapshot, struct pdb_text name);
-/* The core that owns the (only) shard of a collection: the same for every core count of the same size. */
+/* The core that owns the (only) shard of a collection: the same for every core count of the same
+ * size. */
 unsigned catalog_owner(const struct uuid *uuid, unsigned core_count);
 void catalog_hold(struct engine_core *core, struct catalog_snapshot *snapshot);
 void catalog_let_go(struct engine_core *core, struct catalog_snapshot *snapshot);
@@ -82,12 +85,14 @@ struct catalog_image {
     uint32_t dropped_count;
 };
 enum { CATALOG_HEADER_BYTES = 64, CATALOG_FILE_BYTES_MAX = 1 << 30 };
-/* In steps: begin, one entry at a time, end (which adds the dropped ids and fills in the header). buffer->failed tells. */
+/* In steps: begin, one entry at a time, end (which adds the dropped ids and fills in the header).
+ * buffer->failed tells. */
 void catalog_encode_begin(struct buffer *out, uint32_t entry_count);
 void catalog_encode_entry(struct buffer *out, const struct catalog_entry *entry);
 void catalog_encode_end(struct buffer *out, uint64_t version, int64_t now_us,
                         const struct uuid *dropped, uint32_t dropped_count);
-/* 0, PDB_DATA_LOSS (the trail says where) or PDB_RESOURCE_EXHAUSTED. On failure no entry is left behind. */
+/* 0, PDB_DATA_LOSS (the trail says where) or PDB_RESOURCE_EXHAUSTED. On failure no entry is left
+ * behind. */
 int catalog_decode(const void *bytes, size_t len, struct arena *arena,
                    struct catalog_image *image_out, struct trail *trail);
 void catalog_image_dispose(struct catalog_image *image);

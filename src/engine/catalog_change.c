@@ -1,13 +1,14 @@
 /* catalog_change.c: core 0's side of every create, update and delete.
  *
- * Changes queue; a round takes all that wait, in order, into one new version: so a thousand creates that arrive together cost a few
- * files, not a thousand. A change that cannot be (the name exists, the name is gone) is answered when the round begins and costs
- * nothing.
+ * Changes queue; a round takes all that wait, in order, into one new version: so a thousand creates
+ * that arrive together cost a few files, not a thousand. A change that cannot be (the name exists,
+ * the name is gone) is answered when the round begins and costs nothing.
  *
- *     apply the queue to a copy -> encode in steps -> save (catalog_save.c) -> publish to every core -> all have said so -> answers
+ *     apply the queue to a copy -> encode in steps -> save (catalog_save.c) -> publish to every
+ *     core -> all have said so -> answers
  *
- * Dropped uuids stay in the catalog, because the log still holds their records: recovery must know them from damage. A start forgets
- * those that no log names any more. */
+ * Dropped uuids stay in the catalog, because the log still holds their records: recovery must know
+ * them from damage. A start forgets those that no log names any more. */
 #include "base/assert.h"
 #include "base/text.h"
 #include "engine/call.h"

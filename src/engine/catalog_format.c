@@ -1,8 +1,10 @@
-/* catalog_format.c: the bytes of a catalog file and of CURRENT; docs/formats/catalog.md has the table. Pure.
+/* catalog_format.c: the bytes of a catalog file and of CURRENT; docs/formats/catalog.md has the
+ * table. Pure.
  *
- * Everything is little-endian. The header's checksum covers the header, the header holds the checksum of the body: a file is either
- * wholly valid or damaged, there is no partial reading. An entry states its length, so that a later version can add fields at its
- * end and this reader skips them; a change that this reader must not skip raises the format version. */
+ * Everything is little-endian. The header's checksum covers the header, the header holds the
+ * checksum of the body: a file is either wholly valid or damaged, there is no partial reading. An
+ * entry states its length, so that a later version can add fields at its end and this reader skips
+ * them; a change that this reader must not skip raises the format version. */
 #include "base/bytes.h"
 #include "base/crc32c.h"
 #include "base/utf8.h"

@@ -1,7 +1,8 @@
 /* catalog_load.c: finds the catalog at start.
  *
- * Files appear by rename after their sync, so a named file that does not validate is damage, never unfinished work. A missing CURRENT
- * is a new data directory only when nothing but a first, empty version lies beside it; anything more and CURRENT has been lost. */
+ * Files appear by rename after their sync, so a named file that does not validate is damage, never
+ * unfinished work. A missing CURRENT is a new data directory only when nothing but a first, empty
+ * version lies beside it; anything more and CURRENT has been lost. */
 #include "engine/catalog.h"
 
 #include <errno.h>

@@ -1,12 +1,15 @@
-/* catalog_save.c: one version of the catalog onto the disk, as a table of steps that the I/O completions walk through.
+/* catalog_save.c: one version of the catalog onto the disk, as a table of steps that the I/O
+ * completions walk through.
  *
- *   new.tmp: open, write, sync, close, rename to <version>.catalog, sync the directory      (a crash here: the old version)
- *   CURRENT.tmp: open, write, sync, close, rename to CURRENT                                (a crash from here on: either)
- *   sync the directory                                                                     (durable: `done`)
- *   rename the version before into archive/, unlink the one that is 16 older                (never fails the change)
+ *   new.tmp: open, write, sync, close, rename to <version>.catalog, sync the directory (a crash
+ *       here: the old version)
+ *   CURRENT.tmp: open, write, sync, close, rename to CURRENT (a crash from here on: either)
+ *   sync the directory (durable: `done`)
+ *   rename the version before into archive/, unlink the one that is 16 older (never fails the
+ *       change)
  *
- * An error before CURRENT is renamed changes nothing. From the rename on it is not known which version a restart would find: the save
- * says so, and the catalog takes no further change. */
+ * An error before CURRENT is renamed changes nothing. From the rename on it is not known which
+ * version a restart would find: the save says so, and the catalog takes no further change. */
 #include "engine/catalog.h"
 #include "engine/failpoint.h"
 

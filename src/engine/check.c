@@ -1,5 +1,5 @@
-/* check.c: reads a closed data directory without changing it: the catalog, then every log, then whether the two agree. One JSON line
- * per finding. */
+/* check.c: reads a closed data directory without changing it: the catalog, then every log, then
+ * whether the two agree. One JSON line per finding. */
 #include "base/buffer.h"
 #include "base/json.h"
 #include "engine/catalog.h"

@@ -1,9 +1,10 @@
 /* collection.c: the public calls on collections.
  *
- * A change goes home -> core 0 -> home. Adding columns makes a detour, since the rows that are there must fit them: home -> core 0 ->
- * owner (a guard holds new rows to the new columns from then on; when all older writes are visible the rows are checked) -> core 0 (the
- * change) -> owner (the guard goes: the catalog says it now) -> home. Describing asks the owner for live numbers; a list goes round all
- * cores once, each filling in what it owns. */
+ * A change goes home -> core 0 -> home. Adding columns makes a detour, since the rows that are
+ * there must fit them: home -> core 0 -> owner (a guard holds new rows to the new columns from then
+ * on; when all older writes are visible the rows are checked) -> core 0 (the change) -> owner (the
+ * guard goes: the catalog says it now) -> home. Describing asks the owner for live numbers; a list
+ * goes round all cores once, each filling in what it owns. */
 #include "base/assert.h"
 #include "base/text.h"
 #include "engine/call.h"

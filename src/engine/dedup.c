@@ -1,8 +1,9 @@
 /* dedup.c: a map from the 128-bit hash of a request id to its answer, and a list by age.
  *
- * The hash has fixed keys, because it is logged with the batch and must mean the same after a restart; a caller who makes two ids
- * collide deceives only himself. An entry is in the table from the moment its request is prepared, so that a retry which overtakes
- * the original finds it and waits. */
+ * The hash has fixed keys, because it is logged with the batch and must mean the same after a
+ * restart; a caller who makes two ids collide deceives only himself. An entry is in the table from
+ * the moment its request is prepared, so that a retry which overtakes the original finds it and
+ * waits. */
 #include "engine/dedup.h"
 
 #include "base/bytes.h"

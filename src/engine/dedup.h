@@ -1,5 +1,5 @@
-/* The retry keys of one shard: which requests it has carried out in the last ten minutes, so that a repeated one gets the first
- * answer instead of happening twice. Rebuilt from the log at start. */
+/* The retry keys of one shard: which requests it has carried out in the last ten minutes, so that a
+ * repeated one gets the first answer instead of happening twice. Rebuilt from the log at start. */
 #ifndef ENGINE_DEDUP_H
 #define ENGINE_DEDUP_H
 

@@ -1,11 +1,13 @@
 /* engine.c: opening and closing a database, as phases.
  *
- * A phase is a function that every core runs on its own thread; the opener's thread posts it as mail and waits until all have said
- * that they are through (maybe much later: a phase may wait for I/O). So start-up needs no lock between cores and no barrier inside
- * them, what one core leaves behind in a phase may be read by all in the next, and a simulated database goes through the same code
- * with the opener turning the reactors.
+ * A phase is a function that every core runs on its own thread; the opener's thread posts it as
+ * mail and waits until all have said that they are through (maybe much later: a phase may wait for
+ * I/O). So start-up needs no lock between cores and no barrier inside them, what one core leaves
+ * behind in a phase may be read by all in the next, and a simulated database goes through the same
+ * code with the opener turning the reactors.
  *
- *     open    catalog (core 0) -> adopt -> scan logs -> load -> open logs -> serve (the host's core_start)
+ *     open    catalog (core 0) -> adopt -> scan logs -> load -> open logs -> serve (the host's
+ *             core_start)
  *     close   stop (core_stop) -> drain calls -> flush mail to core 0 -> close logs -> free
  *
  * An error in a phase stops the opening: the phases of closing run for what is there. */
@@ -152,6 +154,7 @@ static void phase_catalog(struct engine_core *core)
     if (rc == 0)
         rc = make_wal_dirs(core, &trail);
     arena_dispose(&arena);
+    core->db->opened_at_ns = core->r->now_ns; /* a reactor's clock is its own thread's to read */
     engine_phase_done(core, rc, &trail);
 }
 
@@ -483,7 +486,6 @@ static int open_phases(struct pdb *db)
         return rc;
     recover_facts(db, started_ns);
     fill_facts(db);
-    db->opened_at_ns = db->cores[0].r->now_ns;
     return run_phase(db, db->core_count, phase_serve);
 }
 

@@ -1,5 +1,5 @@
-/* The state of an open database: one struct pdb, fixed once it is open, and one struct engine_core per core, touched by that core
- * only. Everything between cores is mail. */
+/* The state of an open database: one struct pdb, fixed once it is open, and one struct engine_core
+ * per core, touched by that core only. Everything between cores is mail. */
 #ifndef ENGINE_ENGINE_INTERNAL_H
 #define ENGINE_ENGINE_INTERNAL_H
 
@@ -75,12 +75,13 @@ static inline struct engine_core *engine_here(struct reactor *r)
     return (struct engine_core *)r->user[REACTOR_SLOT_ENGINE];
 }
 
-/* As pdb_open, on a simulated disk: no threads, no lock file; calls go through pdb_wait, which turns the reactors. */
+/* As pdb_open, on a simulated disk: no threads, no lock file; calls go through pdb_wait, which
+ * turns the reactors. */
 int engine_open_sim(const struct pdb_options *options, struct sim_disk *disk, struct pdb **db_out,
                     struct pdb_error *error);
 
-/* After a crash of the simulated disk: frees everything without a single I/O. Calls under way are never done. `drop_log` frees a log
- * in that way (tests have wal_abandon). */
+/* After a crash of the simulated disk: frees everything without a single I/O. Calls under way are
+ * never done. `drop_log` frees a log in that way (tests have wal_abandon). */
 void engine_abandon_sim(struct pdb *db, void (*drop_log)(struct wal *w));
 
 /* Ends a core's part of the phase that runs; `trail` only matters when rc is not 0. */

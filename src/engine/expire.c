@@ -1,8 +1,10 @@
-/* expire.c: gives back the space of rows that are expired, superseded or deleted, a few rows at a time and never in a request's way.
+/* expire.c: gives back the space of rows that are expired, superseded or deleted, a few rows at a
+ * time and never in a request's way.
  *
- * Whether a row has expired is a function of the row and the clock, read once per request: readers need nobody to remove it. What
- * removes it is the sweep of its core, `ttl.grace_s` later, so that a clock that was wrong for a while has hidden rows but destroyed
- * none. Dead rows of updates and deletes are looked for after writes too, at most every 50 ms a shard. */
+ * Whether a row has expired is a function of the row and the clock, read once per request: readers
+ * need nobody to remove it. What removes it is the sweep of its core, `ttl.grace_s` later, so that
+ * a clock that was wrong for a while has hidden rows but destroyed none. Dead rows of updates and
+ * deletes are looked for after writes too, at most every 50 ms a shard. */
 #include "engine/engine_internal.h"
 #include "engine/shard.h"
 

@@ -1,7 +1,8 @@
 /* failpoint.c: reads the one failpoint of the process from its environment and counts the visits.
  *
- * The count is the only mutable state at file scope in this layer and exists in test builds only: a place may be visited by every
- * core, and a counter per core would make "the third visit" mean something else on every machine. */
+ * The count is the only mutable state at file scope in this layer and exists in test builds only: a
+ * place may be visited by every core, and a counter per core would make "the third visit" mean
+ * something else on every machine. */
 #include "engine/failpoint.h"
 
 #ifdef PDB_FAILPOINTS

@@ -1,6 +1,7 @@
-/* Named places where a crash test kills, stops or fails the process. They exist only in builds with -Dfailpoints=true; elsewhere
- * they are nothing. PROXIMADB_FAILPOINT=name:action:count acts on the count-th visit (from 1) of `name`; actions: kill, exit,
- * sleep (10 ms, at every visit from the count-th on), error (only where the place asks with FAILPOINT_FAILS). */
+/* Named places where a crash test kills, stops or fails the process. They exist only in builds with
+ * -Dfailpoints=true; elsewhere they are nothing. PROXIMADB_FAILPOINT=name:action:count acts on the
+ * count-th visit (from 1) of `name`; actions: kill, exit, sleep (10 ms, at every visit from the
+ * count-th on), error (only where the place asks with FAILPOINT_FAILS). */
 #ifndef ENGINE_FAILPOINT_H
 #define ENGINE_FAILPOINT_H
 

@@ -1,7 +1,8 @@
-/* lock.c: one process per data directory. The lock is flock() on <data>/LOCK: it ends with the process however that dies, so there
- * is no stale lock to clean up; the text in it (the owner's pid) is for people only. A killed process's ring can keep descriptors
- * alive for a moment, so taking it is tried 5 times, 50 ms apart. This is the one file of the engine that makes system calls on
- * files itself: it runs before there is a reactor, on the opener's thread. */
+/* lock.c: one process per data directory. The lock is flock() on <data>/LOCK: it ends with the
+ * process however that dies, so there is no stale lock to clean up; the text in it (the owner's
+ * pid) is for people only. A killed process's ring can keep descriptors alive for a moment, so
+ * taking it is tried 5 times, 50 ms apart. This is the one file of the engine that makes system
+ * calls on files itself: it runs before there is a reactor, on the opener's thread. */
 #include "engine/engine_internal.h"
 
 #include <errno.h>

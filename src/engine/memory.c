@@ -1,5 +1,6 @@
-/* memory.c: gossip about heaps. A note is memory of the sender that travels to one core and back; while it is under way the next
- * number waits in `told`, and the timer sends it when it is due. Cost: two mails per core and change, at most 20 a second. */
+/* memory.c: gossip about heaps. A note is memory of the sender that travels to one core and back;
+ * while it is under way the next number waits in `told`, and the timer sends it when it is due.
+ * Cost: two mails per core and change, at most 20 a second. */
 #include "engine/memory.h"
 
 #include "base/trail.h"

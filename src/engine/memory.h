@@ -1,6 +1,7 @@
-/* The memory limit of the whole process, kept without shared memory: each core knows its own heap exactly and what the others last
- * told it. A core tells when it has moved by 1/1024 of the limit, at most every 50 ms, and at once when it has moved by 1/16; so
- * the sum that a core sees is off by at most count/16 of the limit for the time of one message. */
+/* The memory limit of the whole process, kept without shared memory: each core knows its own heap
+ * exactly and what the others last told it. A core tells when it has moved by 1/1024 of the limit,
+ * at most every 50 ms, and at once when it has moved by 1/16; so the sum that a core sees is off by
+ * at most count/16 of the limit for the time of one message. */
 #ifndef ENGINE_MEMORY_H
 #define ENGINE_MEMORY_H
 

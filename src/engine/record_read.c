@@ -1,5 +1,5 @@
-/* record_read.c: get, scroll and count: checked at home, carried out by the shard in steps at one version, copied into the call's
- * arena there. */
+/* record_read.c: get, scroll and count: checked at home, carried out by the shard in steps at one
+ * version, copied into the call's arena there. */
 #include "base/base64.h"
 #include "base/text.h"
 #include "base/utf8.h"
@@ -221,7 +221,8 @@ void pdb_count_start(struct pdb_count *c)
 
 /* ---- scroll ---- */
 
-/* The cursor is base64 of "1" and the last id: opaque, safe in every door's text, and good after a restart. */
+/* The cursor is base64 of "1" and the last id: opaque, safe in every door's text, and good after a
+ * restart. */
 struct scroll_work {
     struct filter *filter;
     struct memtable_scroll scroll;

@@ -1,4 +1,5 @@
-/* record_write.c: the home side of writes and deletes: checks the request in steps, hands it to the shard, takes the answer home. */
+/* record_write.c: the home side of writes and deletes: checks the request in steps, hands it to the
+ * shard, takes the answer home. */
 #include "base/crc32c.h"
 #include "base/text.h"
 #include "engine/call.h"
@@ -171,8 +172,9 @@ void pdb_write_start(struct pdb_write *w)
 
 /* ---- deletes ---- */
 
-/* By filter: a scan at one version finds the ids, then they are deleted like any others. A row that is written between the scan and
- * the delete is looked at again with its new contents; one that is added in between is left. */
+/* By filter: a scan at one version finds the ids, then they are deleted like any others. A row that
+ * is written between the scan and the delete is looked at again with its new contents; one that is
+ * added in between is left. */
 struct delete_work {
     struct write_op op;
     struct filter *filter;

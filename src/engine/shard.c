@@ -1,7 +1,8 @@
 /* shard.c: which shards a core has, and when one may go.
  *
- * The catalog decides: a snapshot makes, keeps or drops shards. A dropped shard is out of the table at once (new calls get NOT_FOUND)
- * but stays until its last call has left, because writes of it may still be in the log's hands and readers in the middle of a scan. */
+ * The catalog decides: a snapshot makes, keeps or drops shards. A dropped shard is out of the table
+ * at once (new calls get NOT_FOUND) but stays until its last call has left, because writes of it
+ * may still be in the log's hands and readers in the middle of a scan. */
 #include "engine/shard.h"
 
 #include "base/assert.h"

@@ -1,14 +1,17 @@
-/* A shard: a collection's rows on the core that owns them (today one shard per collection). Everything here runs on that core.
+/* A shard: a collection's rows on the core that owns them (today one shard per collection).
+ * Everything here runs on that core.
  *
  * A write goes through three lists, always in the order of arrival:
  *
  *     queue   waits to be prepared: conditions, merges, memory. One at a time, in steps.
- *     flight  has its version, is in the log's hands, and its rows are `pending`: the newest queued state, which later writes are
- *             checked against. Readers do not see it.
- *     (done)  the log has acknowledged: its rows are put into the memtable in steps, the visible version moves to it, it is answered.
+ *     flight  has its version, is in the log's hands, and its rows are `pending`: the newest queued
+ *             state, which later writes are checked against. Readers do not see it.
+ *     (done)  the log has acknowledged: its rows are put into the memtable in steps, the visible
+ *             version moves to it, it is answered.
  *
- * Rows enter the memtable only when the log has acknowledged them. So a write that the log refuses (no space) or loses (poisoned) is
- * forgotten by dropping its pending entries, and no reader or later version can have seen it. */
+ * Rows enter the memtable only when the log has acknowledged them. So a write that the log refuses
+ * (no space) or loses (poisoned) is forgotten by dropping its pending entries, and no reader or
+ * later version can have seen it. */
 #ifndef ENGINE_SHARD_H
 #define ENGINE_SHARD_H
 
@@ -23,8 +26,9 @@
 struct catalog_entry;
 struct catalog_snapshot;
 
-struct
-    shard_guard { /* columns that rows must fit although the catalog does not say so yet: an update checks the old rows */
+/* columns that rows must fit although the catalog does not say so yet: an update checks the old
+ * rows */
+struct shard_guard {
     struct list_link link;
     const struct filter_column *columns;
     uint32_t column_count;
@@ -48,13 +52,14 @@ struct shard {
     uint64_t row_bytes;       /* of the vectors of a full row */
     uint64_t version_queued;  /* given to the newest write in flight */
     uint64_t version_visible; /* what readers see; <= version_queued */
-    uint64_t
-        flight_failures; /* counts writes the log refused: what was prepared on top of them begins again */
-    bool
-        flight_broken; /* the log has refused one: nothing is prepared until all in flight are told */
+    /* counts writes the log refused: what was prepared on top of them begins again */
+    uint64_t flight_failures;
+    /* the log has refused one: nothing is prepared until all in flight are told */
+    bool flight_broken;
     uint64_t flight_broken_at; /* the first version that was refused */
     struct list queue, flight;
-    struct list again; /* answers that rested on a write the log refused: back to the queue's front */
+    /* answers that rested on a write the log refused: back to the queue's front */
+    struct list again;
     struct map pending; /* id -> struct pdb_row of a write in flight, the newest */
     uint64_t pending_rows, pending_text;
     struct task prepare_task, commit_task, collect_task;
@@ -78,8 +83,8 @@ struct shard *shard_find(struct engine_core *core, const struct uuid *uuid);
 /* 0 or PDB_RESOURCE_EXHAUSTED. */
 int shard_open(struct engine_core *core, const struct catalog_entry *entry,
                struct shard **shard_out);
-/* Makes, updates and drops this core's shards so that they are those of the snapshot. A shard that cannot be made now (no memory) is
- * made when the first call asks for it. */
+/* Makes, updates and drops this core's shards so that they are those of the snapshot. A shard that
+ * cannot be made now (no memory) is made when the first call asks for it. */
 void shard_follow_catalog(struct engine_core *core, const struct catalog_snapshot *snapshot);
 /* A call leaves; a dropped shard goes with its last one. */
 void shard_leave(struct shard *shard);
@@ -160,11 +165,13 @@ enum write_op_progress {
 };
 /* Works on the queue's first. */
 enum write_op_progress write_op_prepare(struct write_op *op);
-/* Out of the queue into flight: the log has it, or (nothing to log; maybe an error in the call) it is answered in its turn. */
+/* Out of the queue into flight: the log has it, or (nothing to log; maybe an error in the call) it
+ * is answered in its turn. */
 void write_op_launch(struct write_op *op, bool to_log);
 /* Out of the queue; answers at once. */
 void write_op_answer(struct write_op *op);
-/* The newest queued state: true when a live, unexpired row is there. Pointers live until the next write or collection. */
+/* The newest queued state: true when a live, unexpired row is there. Pointers live until the next
+ * write or collection. */
 bool shard_newest_row(struct shard *shard, struct pdb_text id, int64_t now_us,
                       struct pdb_row *row_out);
 

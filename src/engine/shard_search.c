@@ -1,14 +1,16 @@
-/* shard_search.c: the exact search: checked and compiled at home, scanned by the shard in steps at one version, the winners copied
- * into the call's arena there.
+/* shard_search.c: the exact search: checked and compiled at home, scanned by the shard in steps at
+ * one version, the winners copied into the call's arena there.
  *
- * A batch of queries goes over the rows together: each step gives every query the same stretch of rows, small enough to stay in the
- * processor's cache, so that memory is read once for all of them. The stretch is about 128 KiB of vectors, and at most 256 rows where
- * a filter has to look at each: far below the slice of 500 microseconds, which is looked at after every query's stretch.
+ * A batch of queries goes over the rows together: each step gives every query the same stretch of
+ * rows, small enough to stay in the processor's cache, so that memory is read once for all of them.
+ * The stretch is about 128 KiB of vectors, and at most 256 rows where a filter has to look at each:
+ * far below the slice of 500 microseconds, which is looked at after every query's stretch.
  *
- * Searches of many callers do the same: those that come while others scan wait, and then go over the rows together, as one convoy. Taking turns
- * instead would read memory once for each. Waiting costs a caller at most the rest of the scan under way, which taking turns would have cost, too:
- * with two searches either way the second is answered after one and a half to two scans. Only large batches go by themselves, or a search behind
- * a thousand queries would wait for all of them. */
+ * Searches of many callers do the same: those that come while others scan wait, and then go over
+ * the rows together, as one convoy. Taking turns instead would read memory once for each. Waiting
+ * costs a caller at most the rest of the scan under way, which taking turns would have cost, too:
+ * with two searches either way the second is answered after one and a half to two scans. Only large
+ * batches go by themselves, or a search behind a thousand queries would wait for all of them. */
 #include "base/text.h"
 #include "engine/call.h"
 #include "engine/catalog.h"

@@ -1,8 +1,9 @@
 /* stats.c: one look at all cores, for health and for metrics.
  *
- * The call goes round the cores once. Each copies its own counters into the call's arena (about 40 KB) and adds its shards to the
- * collections of the home's catalog; home joins and renders them. A scrape so costs each core one copy and one step over its shards,
- * and no core ever reads another's memory. */
+ * The call goes round the cores once. Each copies its own counters into the call's arena (about 40
+ * KB) and adds its shards to the collections of the home's catalog; home joins and renders them. A
+ * scrape so costs each core one copy and one step over its shards, and no core ever reads another's
+ * memory. */
 #include "base/log.h"
 #include "engine/call.h"
 #include "engine/catalog.h"

@@ -1,8 +1,10 @@
-/* validate.c: every rule of a request that can be checked without its shard. The order of checks in a record is fixed (id, vectors,
- * metadata, conditions), so that a record with two mistakes always gets the same message.
+/* validate.c: every rule of a request that can be checked without its shard. The order of checks in
+ * a record is fixed (id, vectors, metadata, conditions), so that a record with two mistakes always
+ * gets the same message.
  *
- * Duplicate ids in a batch are found with a table of 32-bit slots of at least twice the batch's size, hashed with the process's
- * random key: a batch chosen to collide must not cost quadratic time. */
+ * Duplicate ids in a batch are found with a table of 32-bit slots of at least twice the batch's
+ * size, hashed with the process's random key: a batch chosen to collide must not cost quadratic
+ * time. */
 #include "engine/validate.h"
 
 #include "base/bitset.h"

@@ -1,5 +1,6 @@
-/* What a request must be before it leaves its home core: pure checks against the schema, each error with the path of the offending
- * value. Conversions (bits packed from floats, rows made of records) happen here too, in the call's arena. */
+/* What a request must be before it leaves its home core: pure checks against the schema, each error
+ * with the path of the offending value. Conversions (bits packed from floats, rows made of records)
+ * happen here too, in the call's arena. */
 #ifndef ENGINE_VALIDATE_H
 #define ENGINE_VALIDATE_H
 
@@ -17,12 +18,14 @@ int validate_collection_name(struct pdb_text name, struct trail *trail);
 /* `path` is put before the message: "ids[3]". */
 int validate_id(struct pdb_text id, const char *path, struct trail *trail);
 
-/* Where a value lies, for messages: "<list>[<index>].vector" or ".vectors.<field>"; no list: "vector". */
+/* Where a value lies, for messages: "<list>[<index>].vector" or ".vectors.<field>"; no list:
+ * "vector". */
 struct validate_place {
     const char *list; /* "" or NULL: none */
     uint32_t index;
 };
-/* Checks one vector against its field and gives the bytes as a row holds them: the caller's own, or packed in the arena. */
+/* Checks one vector against its field and gives the bytes as a row holds them: the caller's own, or
+ * packed in the arena. */
 int validate_vector(const struct pdb_field *field, const struct pdb_vector *vector,
                     struct validate_place place, struct arena *arena, const void **values_out,
                     struct trail *trail);

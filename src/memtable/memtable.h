@@ -55,7 +55,7 @@ void memtable_free(struct memtable *m); /* no snapshot may be left */
  * the reservation whole. 0 or PDB_RESOURCE_EXHAUSTED: then the earlier reservation still stands. */
 int memtable_prepare(struct memtable *m, size_t row_count, size_t text_bytes);
 /* Appends one row (copied; row->version must not be below any earlier one), or ends the newest of
- * its id (row->deleted; an id that is not there is no error). Needs a prepare that covered it. Of
+ * its id (row->deleted; an id that is not there is no error). A row needs a prepare that covered it, a delete needs none. Of
  * two rows with one id and version the later counts. */
 void memtable_commit(struct memtable *m, const struct pdb_row *row);
 
@@ -120,8 +120,8 @@ void memtable_search_begin(struct memtable_search *search);
 /* Looks at about `row_budget` rows (whole batches, so that the answer does not depend on the
  * budget); true when the scan is complete. Allocates nothing. */
 bool memtable_search_step(struct memtable_search *search, size_t row_budget);
-/* The score as docs/api/rest.md defines it, from a kept distance: similarity for cosine and dot, the distance
- * itself (root taken) for the others. */
+/* The score as docs/api/rest.md defines it, from a kept distance: similarity for cosine and dot,
+ * the distance itself (root taken) for the others. */
 float memtable_score(enum pdb_metric metric, float distance);
 
 /* The row behind a key or cursor position; pointers live as long as the snapshot. `vectors`:

@@ -1,4 +1,5 @@
-/* Connections of one reactor: from accept to close, and the limits that hold for each. Inside the transport only. */
+/* Connections of one reactor: from accept to close, and the limits that hold for each. Inside the
+ * transport only. */
 #ifndef TRANSPORT_CONNECTION_H
 #define TRANSPORT_CONNECTION_H
 
@@ -23,8 +24,9 @@ struct connection {
     struct exchange *h1_exchange; /* CONNECTION_HTTP1: the one under way */
     enum connection_kind kind;
     unsigned exchanges; /* under way */
-    bool loopback_only; /* its listener is on a loopback address and the server is not insecure: Host is checked */
-    bool cut;           /* shut down by the sweep; the owner of the socket will close it */
+    /* its listener is on a loopback address and the server is not insecure: Host is checked */
+    bool loopback_only;
+    bool cut; /* shut down by the sweep; the owner of the socket will close it */
     struct timeval connected_at;
     /* what the sweep remembers; monotonic nanoseconds, 0: not so now */
     uint64_t opened_ns, idle_since_ns, request_since_ns, blocked_since_ns;
@@ -56,7 +58,8 @@ struct listener_socket {
     bool loopback_only;
 };
 
-/* Connections of one address on this core: a small open-addressing table, so that a flood costs no allocation. */
+/* Connections of one address on this core: a small open-addressing table, so that a flood costs no
+ * allocation. */
 struct address_count {
     uint64_t hash;
     uint32_t connections;
@@ -76,13 +79,13 @@ struct transport_core_private {
     struct timer sweep;
     struct list free_exchanges; /* HTTP/1's, kept with their first arena chunk */
     size_t free_exchange_count;
-    uint64_t h2_body_bytes; /* of unfinished HTTP/2 requests */
+    uint64_t h2_body_bytes;   /* of unfinished HTTP/2 requests */
     struct list free_streams; /* HTTP/2's, likewise */
     size_t free_stream_count;
     bool accept_paused, drained_told;
     bool windows_held; /* some stream's flow-control window waits for the body budget */
     struct mail drain_mail, health_mail;
-    uint64_t health_seen_ns; /* when core 0's last health word came */
+    uint64_t health_seen_ns;    /* when core 0's last health word came */
     struct health_probe *probe; /* core 0 only */
     uint64_t call_id_seed, call_id_next;
 };
@@ -91,13 +94,15 @@ struct transport_core_private {
 
 /* Accepts what waits on a listener, up to a batch. */
 void connection_on_accept(h2o_socket_t *listener, const char *err);
-/* Makes a connection's owner close it: directly when it is ours, by shutdown(2) when h2o or nghttp2 own the socket. */
+/* Makes a connection's owner close it: directly when it is ours, by shutdown(2) when h2o or nghttp2
+ * own the socket. */
 void connection_cut(struct connection *c);
 struct connection *connection_of(h2o_socket_t *sock);
 
 /* ---- sweep.c ---- */
 
-/* Once a second: enforces header, body rate, idle, stall and handshake times, the body budget, and notices clients that left. */
+/* Once a second: enforces header, body rate, idle, stall and handshake times, the body budget, and
+ * notices clients that left. */
 void sweep_start(struct transport_core *core);
 
 /* ---- transport.c ---- */

@@ -93,8 +93,8 @@ bool exchange_host_allowed(const struct exchange *x, bool loopback_only);
 /* Finds the route, decodes, calls the api, encodes; answers exactly once through ops->respond, now
  * or later. */
 void rest_dispatch(struct exchange *x);
-/* An error as the REST body of docs/api/errors.md: {"error":{"code":..,"message":..,"details":{}}}. Also used
- * by the connection code itself (413, 431, ...). */
+/* An error as the REST body of docs/api/errors.md: {"error":{"code":..,"message":..,"details":{}}}.
+ * Also used by the connection code itself (413, 431, ...). */
 void rest_respond_error(struct exchange *x, const struct pdb_error *error);
 
 /* One gRPC method. */
@@ -109,8 +109,9 @@ struct grpc_method {
     /* client streaming: the client has sent its last message (called after that one was consumed).
      * NULL for the others: the connection code checks that there was exactly one message. */
     void (*half_close)(struct exchange *x);
-    /* client streaming: what the client sends is broken (framing, size, memory): no more messages come. Called instead of answering once a message was
-     * delivered and x->handler is set, because calls may be under way; the handler ends the exchange with the error when they have ended. */
+    /* client streaming: what the client sends is broken (framing, size, memory): no more messages
+     * come. Called instead of answering once a message was delivered and x->handler is set, because
+     * calls may be under way; the handler ends the exchange with the error when they have ended. */
     void (*broken)(struct exchange *x, const struct pdb_error *error);
 };
 /* NULL: UNIMPLEMENTED. */

@@ -1,10 +1,13 @@
 /* transport.c: listeners of all cores, start, drain and stop.
  *
- * Every core has a socket of its own per listener (SO_REUSEPORT): the kernel spreads connections, no core hands one to another. All of them are bound before any reactor
- * runs, so that a port in use stops the start, and port 0 gives all cores the same port.
+ * Every core has a socket of its own per listener (SO_REUSEPORT): the kernel spreads connections,
+ * no core hands one to another. All of them are bound before any reactor runs, so that a port in
+ * use stops the start, and port 0 gives all cores the same port.
  *
- * Drain: each core first accepts what already waits in its queues (closing a listener resets it), closes the listeners, tells HTTP/1 connections to close after
- * their answer and HTTP/2 ones to make no new streams; when the last exchange is gone it says so through an eventfd, the only thing of a core that another thread reads. */
+ * Drain: each core first accepts what already waits in its queues (closing a listener resets it),
+ * closes the listeners, tells HTTP/1 connections to close after their answer and HTTP/2 ones to
+ * make no new streams; when the last exchange is gone it says so through an eventfd, the only thing
+ * of a core that another thread reads. */
 #include "transport/transport.h"
 
 #include "base/clock.h"
@@ -84,7 +87,8 @@ static int open_socket(const union address *address, socklen_t len, int *fd_out)
     return 0;
 }
 
-/* SO_REUSEPORT would let a second server of the same user share the port in silence: a probe without it finds out. */
+/* SO_REUSEPORT would let a second server of the same user share the port in silence: a probe
+ * without it finds out. */
 static int probe_free(const union address *address, socklen_t len)
 {
     int fd = socket(address->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1, off = 0;
@@ -294,7 +298,8 @@ void transport_core_stop(struct transport *t, struct pdb *db, struct reactor *r)
     health_stop(core);
     list_each_safe(link, following, &p->connections)
         connection_cut(container_of(link, struct connection, link));
-    /* The owners read the end of their sockets and close them; a bounded number of turns is enough for that. */
+    /* The owners read the end of their sockets and close them; a bounded number of turns is enough
+     * for that. */
     for (int i = 0; i < 100 && !list_empty(&p->connections); i++)
         (void)h2o_evloop_run(p->loop, 1);
     h1_dispose_pool(core);
@@ -304,7 +309,9 @@ void transport_core_stop(struct transport *t, struct pdb *db, struct reactor *r)
     if (list_empty(&p->connections)) {
         h2o_context_dispose(&p->h2o);
         free_core(core);
-    } /* else a call still holds an exchange that points here: the process is about to end, and the memory with it */
+        /* else a call still holds an exchange that points here: the process is about to end, and
+         * the memory with it */
+    }
 }
 
 /* ---- drain ---- */
@@ -326,8 +333,8 @@ static void on_drain(struct reactor *here, struct mail *mail)
         return;
     core->draining = true;
     close_listeners(core);
-    /* h2o_context_request_shutdown is not called: it starts a timer of h2o's own HTTP/2, which then cannot be
-     * disposed of. on_request closes after the answer, the sweep what is idle. */
+    /* h2o_context_request_shutdown is not called: it starts a timer of h2o's own HTTP/2, which then
+     * cannot be disposed of. on_request closes after the answer, the sweep what is idle. */
     list_each_safe(link, following, &core->priv->connections)
     {
         struct connection *c = container_of(link, struct connection, link);

@@ -160,8 +160,9 @@ void wal_close(struct wal *w);
 void wal_append(struct wal *w, struct wal_append_op *op);
 /* True if an append now would have to wait for room (the sender should hold its clients back). */
 bool wal_congested(const struct wal *w);
-/* The same for a batch that encodes to about so many bytes: a sender who asks can refuse his clients at
- * once, while an append that waits here is told in its turn, behind what the disk works on. */
+/* The same for a batch that encodes to about so many bytes: a sender who asks can refuse his
+ * clients at once, while an append that waits here is told in its turn, behind what the disk works
+ * on. */
 bool wal_would_wait(const struct wal *w, uint64_t body_bytes);
 bool wal_poisoned(const struct wal *w);
 /* 0, or PDB_RESOURCE_EXHAUSTED (507) while the disk is full: checked before a write is prepared.

@@ -1,11 +1,13 @@
-/* The whole engine on the simulated disk: lives that end in a loss of power, one seed after the other.
+/* The whole engine on the simulated disk: lives that end in a loss of power, one seed after the
+ * other.
  *
  *     test_engine_sim [--seed FIRST] [--count N]
  *
- * A seed decides everything: cores, latencies, faults, what is written, when the power goes. Each life opens the database, compares
- * what it finds with the model, then runs a handful of writers side by side, each with one batch under way, until the power fails (or
- * the stop is clean). The model knows for each writer what was acknowledged and the one batch that was not: the state must be one of
- * the two, whole. A failing seed is printed with the command that repeats it. */
+ * A seed decides everything: cores, latencies, faults, what is written, when the power goes. Each
+ * life opens the database, compares what it finds with the model, then runs a handful of writers
+ * side by side, each with one batch under way, until the power fails (or the stop is clean). The
+ * model knows for each writer what was acknowledged and the one batch that was not: the state must
+ * be one of the two, whole. A failing seed is printed with the command that repeats it. */
 #include "base/arena.h"
 #include "base/rng.h"
 #include "engine/engine_internal.h"
@@ -27,7 +29,8 @@ struct writer {
     char ids[SLOTS][16];
     float value;
     bool busy, done;
-    /* the model: what every slot holds, 0: nothing; and what the batch under way would make of it */
+    /* the model: what every slot holds, 0: nothing; and what the batch under way would make of
+     * it */
     float known[SLOTS], tried[SLOTS];
     bool maybe;
 };
@@ -99,7 +102,8 @@ static void end_batch(struct writer *w)
     const struct pdb_error *error = &w->write.call.error;
     if (error->code == 0)
         memcpy(w->known, w->tried, sizeof(w->known));
-    /* A refusal with a known outcome has changed nothing; an unknown one stays a maybe until the next life. */
+    /* A refusal with a known outcome has changed nothing; an unknown one stays a maybe until the
+     * next life. */
     w->maybe = error->outcome_unknown;
     w->busy = false;
     arena_reset(&w->arena);

@@ -259,7 +259,8 @@ static size_t row_size(const struct pdb_row *row, const struct pdb_field *fields
     return size;
 }
 
-/* A reply of 60 MB that grew by doubling would be copied again and again, and each copy would hold the reactor for tens of milliseconds. */
+/* A reply of 60 MB that grew by doubling would be copied again and again, and each copy would hold
+ * the reactor for tens of milliseconds. */
 static void reserve(struct protobuf_writer *w, size_t size)
 {
     enum { SMALL = 1 << 16 };

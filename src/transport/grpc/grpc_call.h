@@ -81,8 +81,9 @@ extern const struct grpc_operation grpc_bulk_write; /* as grpc_write, without a 
 
 /* ---- handlers of streams ---- */
 
-/* A stream that may stay open for long, in transport_core.watchers: it is told when the health changes and when the server begins to stop, because it would
- * hold up the stop. The first member of its handler's state. */
+/* A stream that may stay open for long, in transport_core.watchers: it is told when the health
+ * changes and when the server begins to stop, because it would hold up the stop. The first member
+ * of its handler's state. */
 struct grpc_watcher {
     struct list_link link;
     struct exchange *x;

@@ -55,7 +55,8 @@ struct h2_stream {
     bool dispatched; /* a handler has it */
     /* and is done with it; or it was refused before: what still arrives is dropped */
     bool answered;
-    bool broken;      /* what the peer sends is of no use any more; its handler was told and will answer */
+    /* what the peer sends is of no use any more; its handler was told and will answer */
+    bool broken;
     bool half_closed; /* the peer has sent all */
     bool closed;      /* the HTTP/2 stream is no more */
     bool headers_sent, finished;

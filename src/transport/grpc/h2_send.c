@@ -1,8 +1,10 @@
-/* h2_send.c: answers on a stream of HTTP/2: a REST answer, or gRPC messages and the status in the trailers.
+/* h2_send.c: answers on a stream of HTTP/2: a REST answer, or gRPC messages and the status in the
+ * trailers.
  *
- * What is to be sent is a chain of pieces whose bytes stay where they are (in the exchange's arena); nghttp2 is told with NO_COPY, and each byte is copied once, into the session's
- * write buffer. A gRPC error before any message is one HEADERS frame ("Trailers-Only"). When a stream has nothing to send but is not finished, nghttp2 defers
- * it until the next message. */
+ * What is to be sent is a chain of pieces whose bytes stay where they are (in the exchange's
+ * arena); nghttp2 is told with NO_COPY, and each byte is copied once, into the session's write
+ * buffer. A gRPC error before any message is one HEADERS frame ("Trailers-Only"). When a stream has
+ * nothing to send but is not finished, nghttp2 defers it until the next message. */
 #include "base/assert.h"
 #include "transport/grpc/h2_internal.h"
 
@@ -17,7 +19,8 @@ static nghttp2_nv header(struct pdb_text name, struct pdb_text value)
                         .flags = NGHTTP2_NV_FLAG_NO_COPY_NAME};
 }
 
-/* Its value is new every time: in the peer's table it would only push out what repeats (RFC 7541, section 7.1.3). */
+/* Its value is new every time: in the peer's table it would only push out what repeats (RFC 7541,
+ * section 7.1.3). */
 static nghttp2_nv call_id_header(const struct exchange *x)
 {
     nghttp2_nv nv = header(TEXT_LIT("x-request-id"), text_of(x->call_id));

@@ -1,10 +1,13 @@
 /* h2_stream.c: what one stream of HTTP/2 receives, until it is an exchange with a handler.
  *
- * REST: the body is gathered whole. gRPC: messages are cut out of the DATA by their 5-byte prefix (gRPC over HTTP/2, "Length-Prefixed-Message"); a unary method gets its
- * message when the peer has ended its side, a client stream gets each as it completes, and the next one only after it has used up the last: what arrives meanwhile waits
- * unparsed and keeps its flow-control window, so that a fast sender is stopped by HTTP/2 itself.
+ * REST: the body is gathered whole. gRPC: messages are cut out of the DATA by their 5-byte prefix
+ * (gRPC over HTTP/2, "Length-Prefixed-Message"); a unary method gets its message when the peer has
+ * ended its side, a client stream gets each as it completes, and the next one only after it has
+ * used up the last: what arrives meanwhile waits unparsed and keeps its flow-control window, so
+ * that a fast sender is stopped by HTTP/2 itself.
  *
- * A declared length is never believed: a buffer starts at 4 MiB at most and grows as bytes come. A length over the limit is refused from the prefix alone. */
+ * A declared length is never believed: a buffer starts at 4 MiB at most and grows as bytes come. A
+ * length over the limit is refused from the prefix alone. */
 #include "base/clock.h"
 #include "transport/grpc/h2_internal.h"
 
@@ -19,7 +22,8 @@ static struct heap *heap_of(const struct h2_stream *st)
 
 enum { POOL_MAX = 512 };
 
-/* A stream that was used before keeps the first chunk of its arena: most requests then allocate nothing here. */
+/* A stream that was used before keeps the first chunk of its arena: most requests then allocate
+ * nothing here. */
 static struct h2_stream *take(struct transport_core *core)
 {
     struct list_link *link = list_pop_front(&core->priv->free_streams);

@@ -1,8 +1,10 @@
 /* rest.c: from a request line to the handler of its operation, and back to an answer.
  *
- * Routes come from the table of operations (api.h): a path pattern is matched segment by segment, `{c}` and `{id}` take one percent-decoded segment. A path that exists with
- * another method answers 405 with Allow; bodies need application/json (writes may be application/avro), else 415, so that a web page cannot send them unasked;
- * compressed bodies are refused. CORS is off unless origins are configured (Fetch standard: preflight by OPTIONS). */
+ * Routes come from the table of operations (api.h): a path pattern is matched segment by segment,
+ * `{c}` and `{id}` take one percent-decoded segment. A path that exists with another method answers
+ * 405 with Allow; bodies need application/json (writes may be application/avro), else 415, so that
+ * a web page cannot send them unasked; compressed bodies are refused. CORS is off unless origins
+ * are configured (Fetch standard: preflight by OPTIONS). */
 #include "transport/http/rest.h"
 
 #include "transport/connection.h"
@@ -257,14 +259,16 @@ static void add_method(struct exchange *x, struct pdb_text *allow, const char *m
         *allow = joined;
 }
 
-/* Finds the operation; API_OPERATION_COUNT when there is none, with the methods of the path in *allow. */
+/* Finds the operation; API_OPERATION_COUNT when there is none, with the methods of the path in
+ * *allow. */
 static enum api_operation find_operation(struct exchange *x, struct path_match *match,
                                          struct pdb_text *allow)
 {
     for (int i = 0; i < API_OPERATION_COUNT; i++) {
         const struct api_operation_row *row = &api_operation_rows[i];
         struct path_match found = {0};
-        /* The first letter tells probes from everything under /v1: no segment has to be cut for most rows. */
+        /* The first letter tells probes from everything under /v1: no segment has to be cut for
+         * most rows. */
         if (row->rest_path[0] == '\0' || x->path.len < 2 || row->rest_path[1] != x->path.ptr[1] ||
             !match_path(row->rest_path, x->path, &found))
             continue;

@@ -1,5 +1,5 @@
-/* Several calls under way at once on a simulated disk, from one thread: each is started by mail to a chosen core, and the test turns
- * the reactors until it has seen what it waits for. */
+/* Several calls under way at once on a simulated disk, from one thread: each is started by mail to
+ * a chosen core, and the test turns the reactors until it has seen what it waits for. */
 #ifndef ENGINE_ATTACK_H
 #define ENGINE_ATTACK_H
 

@@ -1,11 +1,12 @@
-/* The victim of test_crash: opens the database, writes from three threads and tells on standard output what it tries and what was
- * acknowledged, one line each, until it is killed.
+/* The victim of test_crash: opens the database, writes from three threads and tells on standard
+ * output what it tries and what was acknowledged, one line each, until it is killed.
  *
  *     crash_writer DIR ENGINE CORES SEED FIRST
  *
  *     S                  before opening
  *     O                  open
- *     A t n kind mask    thread t tries its batch n: kind u (upsert) or d (delete) of the slots in mask
+ *     A t n kind mask    thread t tries its batch n: kind u (upsert) or d (delete) of the slots in
+ *                        mask
  *     K t n version      acknowledged
  */
 #include "crash.h"

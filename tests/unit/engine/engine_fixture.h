@@ -1,4 +1,5 @@
-/* A database in a temporary directory, driven through the public C interface from the test's own thread. */
+/* A database in a temporary directory, driven through the public C interface from the test's own
+ * thread. */
 #ifndef ENGINE_FIXTURE_H
 #define ENGINE_FIXTURE_H
 

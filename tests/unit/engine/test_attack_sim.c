@@ -1,4 +1,5 @@
-/* Writes in the disk's and the log's worst moments, on a simulated disk: what is told must be true, once, and in time. */
+/* Writes in the disk's and the log's worst moments, on a simulated disk: what is told must be true,
+ * once, and in time. */
 #include "attack.h"
 
 #include <errno.h>
@@ -97,7 +98,8 @@ static void writes_behind_a_disk_that_hangs_are_refused_after_a_second_each(void
         waiting += !flights[i]->done;
         refused += flights[i]->done && flights[i]->call.error.code == PDB_RESOURCE_EXHAUSTED;
     }
-    /* In the group that hangs, in the one behind it and in the queue: at most 4 MiB and a record each. */
+    /* In the group that hangs, in the one behind it and in the queue: at most 4 MiB and a record
+     * each. */
     assert_true(waiting <= 10);
     assert_int_equal(refused, WRITES - waiting);
     sim_disk_set_faults(disk, &none);

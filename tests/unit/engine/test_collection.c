@@ -1,4 +1,5 @@
-/* Collections: create, describe, list, update, delete, on 1, 2 and 4 cores, and what is left of them after a restart. */
+/* Collections: create, describe, list, update, delete, on 1, 2 and 4 cores, and what is left of
+ * them after a restart. */
 #include "engine_fixture.h"
 
 static void a_new_collection_is_described_as_it_was_made(void **state)

@@ -1,5 +1,6 @@
-/* Many threads at once: batches are seen whole or not at all, each thread reads what it wrote, conditions hold against all others,
- * retries happen once, and a collection may vanish under its users. */
+/* Many threads at once: batches are seen whole or not at all, each thread reads what it wrote,
+ * conditions hold against all others, retries happen once, and a collection may vanish under its
+ * users. */
 #include "engine_fixture.h"
 
 #include <pthread.h>
@@ -42,7 +43,8 @@ static void join_threads(struct worker *workers, unsigned count)
 
 /* ---- atomic batches ---- */
 
-/* Each batch gives all records the same value: a reader that sees two values has seen half a batch. */
+/* Each batch gives all records the same value: a reader that sees two values has seen half a
+ * batch. */
 static int write_batch(struct fixture *fx, float value)
 {
     struct pdb_vector vectors[BATCH];

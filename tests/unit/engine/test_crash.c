@@ -1,6 +1,7 @@
-/* A process is killed at a moment of chance, again and again on the same data: what was acknowledged is there, no batch is there by
- * half, nothing is there that was never tried. The victim (crash_writer.c) runs as a process of its own; what it says before it dies is
- * the journal. Some kills come while it recovers from the one before. */
+/* A process is killed at a moment of chance, again and again on the same data: what was
+ * acknowledged is there, no batch is there by half, nothing is there that was never tried. The
+ * victim (crash_writer.c) runs as a process of its own; what it says before it dies is the journal.
+ * Some kills come while it recovers from the one before. */
 #include "engine_fixture.h"
 
 #include "crash.h"

@@ -85,7 +85,8 @@ static void a_catalog_that_cannot_be_written_changes_nothing(void **state)
     end(&s);
 }
 
-/* Each I/O of a create fails once, in turn: it is refused, or its outcome is unknown; a restart finds one or the other, whole. */
+/* Each I/O of a create fails once, in turn: it is refused, or its outcome is unknown; a restart
+ * finds one or the other, whole. */
 static void every_failing_step_of_a_create_leaves_a_sound_catalog(void **state)
 {
     (void)state;

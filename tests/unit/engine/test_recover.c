@@ -1,4 +1,5 @@
-/* What is there after a restart: on the same and on another number of cores, after clean and unclean stops, and what refuses to start. */
+/* What is there after a restart: on the same and on another number of cores, after clean and
+ * unclean stops, and what refuses to start. */
 #include "engine_fixture.h"
 
 #include <fcntl.h>

@@ -1,4 +1,5 @@
-/* Writes: upsert, insert, update, delete, conditions, retries and every refusal, with its exact text. */
+/* Writes: upsert, insert, update, delete, conditions, retries and every refusal, with its exact
+ * text. */
 #include "engine_fixture.h"
 
 #include <math.h>
