@@ -1,7 +1,7 @@
 """Layer order: who may include whom. The order is layers.txt, the exceptions layer_exceptions.txt.
 
 - A folder of src/ includes itself and lower folders, and names the folder in every include.
-- `<module>_internal.h` belongs to its folder and to that folder's unit tests and fuzz targets.
+- `<module>_internal.h` belongs to its folder and to that folder's unit tests, fuzz targets and simulations.
 - filter, index and every *_format are pure: they see only base, vecmath and the public types.
 - api, transport and server reach the engine only through include/proximadb.
 - Public headers include only one another and the C library.
@@ -68,7 +68,9 @@ def check_internal(include: Include) -> str | None:
         return None
     folder = include.name.rsplit("/", 1)[0]
     home = include.path.rsplit("/", 1)[0]
-    if home in (f"src/{folder}", folder) or home.startswith((f"tests/unit/{folder}", "tests/fuzz")):
+    if home in (f"src/{folder}", folder) or home.startswith(
+        (f"tests/unit/{folder}", "tests/fuzz", "tests/sim")
+    ):
         return None
     return f"{include.name} is internal to {folder}"
 
