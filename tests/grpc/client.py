@@ -2,7 +2,7 @@
 
 import contextlib
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import grpc
 import pytest
@@ -34,7 +34,7 @@ def refused(code: grpc.StatusCode, text: str = "") -> Iterator[None]:
     assert text in error.details(), error.details()
 
 
-def value(plain: Plain) -> pb.Value:
+def value(plain: object) -> pb.Value:
     if plain is None:
         return pb.Value(null_value=pb.NULL_VALUE)
     if isinstance(plain, bool):
@@ -47,10 +47,11 @@ def value(plain: Plain) -> pb.Value:
         return pb.Value(string_value=plain)
     if isinstance(plain, list):
         return pb.Value(list_value=pb.ListValue(values=[value(item) for item in plain]))
+    assert isinstance(plain, dict), f"no JSON value: {plain!r}"
     return pb.Value(map_value=mapping(plain))
 
 
-def mapping(plain: dict[str, Plain]) -> pb.MapValue:
+def mapping(plain: Mapping[str, object]) -> pb.MapValue:
     return pb.MapValue(fields={key: value(item) for key, item in plain.items()})
 
 
@@ -85,7 +86,7 @@ def create(
     return client.CreateCollection(request, timeout=LIMIT_S).collection
 
 
-def records(vectors: dict[str, Sequence[float]]) -> list[pb.Record]:
+def records(vectors: Mapping[str, Sequence[float]]) -> list[pb.Record]:
     return [pb.Record(id=id, vector=vector) for id, vector in vectors.items()]
 
 

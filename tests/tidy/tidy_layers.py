@@ -1,7 +1,7 @@
 """Layer order: who may include whom. The order is layers.txt, the exceptions layer_exceptions.txt.
 
 - A folder of src/ includes itself and lower folders, and names the folder in every include.
-- `<module>_internal.h` belongs to its folder and to that folder's unit tests, fuzz targets and simulations.
+- `<module>_internal.h` belongs to its folder, its unit tests, fuzz targets and simulations.
 - filter, index and every *_format are pure: they see only base, vecmath and the public types.
 - api, transport and server reach the engine only through include/proximadb.
 - Public headers include only one another and the C library.
