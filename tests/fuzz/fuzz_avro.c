@@ -1,4 +1,5 @@
-/* Whatever arrives as an Avro batch. A decoded record must hold together, and no input may make the decoder take more memory than a few times its size. */
+/* Whatever arrives as an Avro batch. A decoded record must hold together, and no input may make the
+ * decoder take more memory than a few times its size. */
 #include "base/assert.h"
 #include "base/utf8.h"
 #include "transport/codec/avro_records.h"

@@ -1,6 +1,8 @@
-/* fuzz_h2: one HTTP/2 connection that receives arbitrary bytes: framing, HPACK, streams, gRPC messages and their limits.
+/* fuzz_h2: one HTTP/2 connection that receives arbitrary bytes: framing, HPACK, streams, gRPC
+ * messages and their limits.
  *
- * The session code is the server's own over a real socket pair and h2o's loop; the engine is replaced by handlers that answer at once, later or never. Input: a byte of options, then what the
+ * The session code is the server's own over a real socket pair and h2o's loop; the engine is
+ * replaced by handlers that answer at once, later or never. Input: a byte of options, then what the
  * client sends, in pieces whose lengths the input chooses. */
 #include "base/hash.h"
 #include "transport/connection.h"

@@ -1,6 +1,7 @@
-/* JSON into a document, the document validated and read, written as JSON and read again: both documents must be the
- * same bytes, and both readers (json_skip and json_read_doc) must agree about what is JSON. The input is also taken as
- * a document itself: what validation accepts must survive the same road. */
+/* JSON into a document, the document validated and read, written as JSON and read again: both
+ * documents must be the same bytes, and both readers (json_skip and json_read_doc) must agree about
+ * what is JSON. The input is also taken as a document itself: what validation accepts must survive
+ * the same road. */
 #include "base/assert.h"
 #include "base/doc.h"
 #include "base/json.h"

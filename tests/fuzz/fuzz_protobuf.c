@@ -1,4 +1,5 @@
-/* Whatever arrives as a message of gRPC: every request's decoder, told by the first byte. What is decoded must hold together: ids and metadata valid, vectors readable. */
+/* Whatever arrives as a message of gRPC: every request's decoder, told by the first byte. What is
+ * decoded must hold together: ids and metadata valid, vectors readable. */
 #include "base/assert.h"
 #include "base/utf8.h"
 #include "transport/codec/protobuf_requests.h"

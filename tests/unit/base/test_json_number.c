@@ -93,8 +93,8 @@ static void random_floats_of_all_magnitudes_round_as_strtof(void **state)
     }
 }
 
-/* The decimal expansion of the middle between two floats is exact in a double; it and its neighbours by one last
- * digit are the hardest cases there are. */
+/* The decimal expansion of the middle between two floats is exact in a double; it and its
+ * neighbours by one last digit are the hardest cases there are. */
 static void numbers_next_to_the_middle_of_two_floats_round_as_strtof(void **state)
 {
     (void)state;

@@ -229,7 +229,8 @@ static void repeats_of_a_site_are_limited_and_told(void **state)
     arena_dispose(&arena);
 }
 
-/* A pipe that nobody reads: lines are dropped and counted, the writers do not wait, and stop comes to an end. */
+/* A pipe that nobody reads: lines are dropped and counted, the writers do not wait, and stop comes
+ * to an end. */
 static void a_blocked_output_drops_and_never_blocks_the_writers(void **state)
 {
     (void)state;

@@ -81,7 +81,8 @@ static void unit_and_normal_numbers_have_their_moments(void **state)
     assert_true(squares / COUNT > 0.97 && squares / COUNT < 1.03);
 }
 
-/* Key 00..0f, input 00 01 02 ...: values of an independent implementation that also gives the paper's vector for 2-4. */
+/* Key 00..0f, input 00 01 02 ...: values of an independent implementation that also gives the
+ * paper's vector for 2-4. */
 static void hashes_are_siphash_1_3(void **state)
 {
     (void)state;

@@ -1,4 +1,5 @@
-/* Two threads and one ring: every pointer arrives once, in order. Run it under ThreadSanitizer too. */
+/* Two threads and one ring: every pointer arrives once, in order. Run it under ThreadSanitizer
+ * too. */
 #include "base/spsc.h"
 
 #include <pthread.h>

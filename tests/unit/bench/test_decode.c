@@ -67,8 +67,8 @@ static void a_grpc_reply_cut_anywhere_is_refused(void **state)
                          PDB_INTERNAL);
         if (cut < ENCODE_GRPC_PREFIX)
             continue;
-        char shorter
-            [256]; /* with a prefix that agrees: the message itself is cut; between fields that is legal */
+        /* with a prefix that agrees: the message itself is cut; between fields that is legal */
+        char shorter[256];
         memcpy(shorter, reply, len);
         encode_grpc_prefix(shorter, (uint32_t)(cut - ENCODE_GRPC_PREFIX));
         (void)decode_search(true, (struct pdb_text){shorter, cut}, NULL, hits, 3, &count);

@@ -1,4 +1,5 @@
-/* bench/run.c, worker.c, conn.c, conn_h1.c, conn_h2.c, channel.c: against small servers in threads of the test, on loopback. */
+/* bench/run.c, worker.c, conn.c, conn_h1.c, conn_h2.c, channel.c: against small servers in threads
+ * of the test, on loopback. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -31,8 +32,8 @@ struct peer {
     const char *const *replies; /* HTTP/1.1: sent one after the other, round and round */
     size_t reply_count, reply_next;
     size_t reply_step; /* bytes of a reply sent at once; 0: all */
-    unsigned
-        close_after; /* requests after which a connection is closed, in the middle of the next; 0: never */
+    /* requests after which a connection is closed, in the middle of the next; 0: never */
+    unsigned close_after;
     unsigned connections, requests;
     uint64_t body_bytes, body_sum; /* of all requests */
     enum h2_mode h2_mode;

@@ -1,5 +1,5 @@
-/* The exposition, read back by a strict parser of the text format: HELP and TYPE before a family's series, names and
- * labels well formed, no series twice, buckets cumulative and complete. */
+/* The exposition, read back by a strict parser of the text format: HELP and TYPE before a family's
+ * series, names and labels well formed, no series twice, buckets cumulative and complete. */
 #include "metrics/metrics.h"
 
 #include "base/map.h"
@@ -257,7 +257,8 @@ static void every_slot_that_moves_is_seen(void **state)
         metrics_time(&cores[0], i, 1000 * (uint64_t)(i + 1));
     char *text = exposition(&s);
     check_format(text);
-    /* All but the operations without a name (three and `other` have one, of the methods two and `other`). */
+    /* All but the operations without a name (three and `other` have one, of the methods two and
+     * `other`). */
     unsigned shown = 0;
     for (unsigned i = 0; i < METRICS_VALUE_COUNT; i++) {
         char value[32];

@@ -1,4 +1,5 @@
-/* Avro batches: what the schema allows is read in place, everything else is refused where it goes wrong. */
+/* Avro batches: what the schema allows is read in place, everything else is refused where it goes
+ * wrong. */
 #include "protobuf_fixture.h"
 
 #include "transport/codec/avro_records.h"

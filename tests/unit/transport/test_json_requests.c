@@ -163,7 +163,8 @@ static void a_write_keeps_ids_vectors_metadata_and_conditions(void **state)
     close_body(&f);
 }
 
-/* The length of the last vector is the guess for the next: longer and shorter ones must come out whole. */
+/* The length of the last vector is the guess for the next: longer and shorter ones must come out
+ * whole. */
 static void vectors_of_changing_length_come_out_whole(void **state)
 {
     (void)state;

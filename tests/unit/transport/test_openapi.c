@@ -1,4 +1,5 @@
-/* Tests src/transport/http/openapi.json against the table of operations (src/api/api.h): every route is described, and nothing else is. */
+/* Tests src/transport/http/openapi.json against the table of operations (src/api/api.h): every
+ * route is described, and nothing else is. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
