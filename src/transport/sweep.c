@@ -8,7 +8,8 @@
  *     nothing under way for idle_s             close (HTTP/2: GOAWAY)
  *     a write that makes no progress close after blocked_write_s; progress is what the peer has
  *         acknowledged (TCP_INFO)
- *     unfinished bodies over the core's budget stop accepting, close the largest
+ *     unfinished bodies over the core's budget stop accepting, close the largest ones; this is looked
+ *         at more often
  *     POLLRDHUP while a call runs              cancel it
  *
  * Cutting a connection is shutdown(2): its owner then reads the end and closes it by its own
@@ -21,7 +22,7 @@
 
 #include "base/no_libc_heap.h"
 
-enum { BODY_RATE_MIN = 1024, BODY_GRACE_S = 10, POLL_BATCH = 256 };
+enum { BODY_RATE_MIN = 1024, BODY_GRACE_S = 10, POLL_BATCH = 256, LOOK_PAUSE_NS = 50000 };
 static const uint64_t second_ns = 1000000000u;
 
 static bool older(uint64_t now, uint64_t since, uint32_t seconds)
@@ -160,25 +161,50 @@ static void notice_leavers(struct transport_core *core)
     }
 }
 
-/* The sum of bodies that are not complete yet; past the budget the largest goes and no new
- * connection is taken. */
+/* The body that h2o is still reading on a connection, and how large it is by now. */
+static size_t unfinished_bytes(const struct connection *c)
+{
+    return c->kind == CONNECTION_HTTP1 && c->exchanges == 0 && !c->cut ? c->sock->input->size : 0;
+}
+
+/* Cuts bodies of at least an equal share of the budget until the rest fits: linear, and as long as
+ * the sum is too large there is one of them. */
+static void cut_large_bodies(struct transport_core *core, size_t sum, size_t share)
+{
+    list_each (link, &core->priv->connections) {
+        struct connection *c = container_of(link, struct connection, link);
+        size_t size = unfinished_bytes(c);
+        if (sum <= core->limits->inflight_body_bytes_per_core)
+            return;
+        if (size == 0 || size < share)
+            continue;
+        cut(c, METRICS_LIMIT_INFLIGHT);
+        sum -= size;
+    }
+}
+
+/* The sum of bodies that are not complete yet; past the budget the largest goes, then other large
+ * ones, and no new connection is taken. */
 static void hold_body_budget(struct transport_core *core)
 {
-    size_t sum = core->priv->h2_body_bytes, largest_size = 0;
+    uint64_t budget = core->limits->inflight_body_bytes_per_core;
+    size_t sum = core->priv->h2_body_bytes, count = 0, largest_size = 0;
     struct connection *largest = NULL;
     list_each (link, &core->priv->connections) {
         struct connection *c = container_of(link, struct connection, link);
-        size_t size =
-            c->kind == CONNECTION_HTTP1 && c->exchanges == 0 && !c->cut ? c->sock->input->size : 0;
+        size_t size = unfinished_bytes(c);
         sum += size;
+        count += size != 0;
         if (size > largest_size) {
             largest_size = size;
             largest = c;
         }
     }
-    bool over = sum > core->limits->inflight_body_bytes_per_core;
-    if (over && largest != NULL)
+    bool over = sum > budget;
+    if (over && largest != NULL) {
         cut(largest, METRICS_LIMIT_INFLIGHT);
+        cut_large_bodies(core, sum - largest_size, budget / count);
+    }
     bool was_paused = core->priv->accept_paused;
     core->priv->accept_paused = over;
     for (size_t i = 0; was_paused && !over && i < core->priv->listener_count; i++)
@@ -190,6 +216,12 @@ static void on_sweep(struct timer *timer)
     struct transport_core_private *p = container_of(timer, struct transport_core_private, sweep);
     struct transport_core *core = p->core;
     uint64_t now = core->reactor->now_ns;
+    if (!core->draining && now < p->sweep_due_ns) {
+        hold_body_budget(core);
+        sweep_start(core);
+        return;
+    }
+    p->sweep_due_ns = now + second_ns;
     list_each_safe(link, following, &p->connections)
     {
         struct connection *c = container_of(link, struct connection, link);
@@ -207,8 +239,14 @@ static void on_sweep(struct timer *timer)
 
 void sweep_start(struct transport_core *core)
 {
-    /* Draining is watched more closely: each tick closes what became idle. */
-    uint64_t pause = core->draining ? second_ns / 50 : second_ns;
-    core->priv->sweep.fire = on_sweep;
-    (void)timer_set(core->reactor, &core->priv->sweep, core->reactor->now_ns + pause);
+    /* Draining is watched more closely: each tick closes what became idle. So are bodies: in a
+     * second a network brings more than the budget. A look at one connection costs up to 0.3 us, so
+     * many of them are looked at less often. */
+    struct transport_core_private *p = core->priv;
+    uint64_t pause = second_ns / 20 + p->connection_count * LOOK_PAUSE_NS;
+    if (core->draining)
+        pause = second_ns / 50;
+    p->sweep.fire = on_sweep;
+    (void)timer_set(core->reactor, &p->sweep,
+                    core->reactor->now_ns + (pause < second_ns ? pause : second_ns));
 }
