@@ -1,0 +1,193 @@
+"""Clients that are slow, silent or gone: limits end them, and others never notice."""
+
+import contextlib
+import random
+import socket
+import struct
+
+import pytest
+
+from tests.abuse.guard import counted, descriptors, guarded, many
+from tests.http.h2 import DATA, END_HEADERS, HEADERS, PREFACE, frame, h2
+from tests.http.wire import closed_by_peer, connect, eventually, head, read_response
+from tests.lib.certificates import Certificate
+from tests.lib.rest import RestClient
+from tests.lib.server import Server, ServerFactory, ServerOptions
+
+CONFIG = """
+[limits]
+handshake_s = 1
+header_s = 1
+idle_s = 2
+blocked_write_s = 1
+connections_per_address = 1000
+"""
+LIMIT_S = 15.0
+JSON_TYPE = "Content-Type: application/json"
+
+
+@pytest.fixture(scope="module")
+def impatient(session_servers: ServerFactory, certificate: Certificate) -> Server:
+    """One core and short limits; TLS beside cleartext."""
+    options = ServerOptions(cores=1, config=CONFIG, tls=certificate)
+    return session_servers.make(options).start()
+
+
+def exceeded(server: Server, limit: str) -> float:
+    return counted(server, "proximadb_limit_exceeded_total", limit=limit)
+
+
+@pytest.mark.parametrize(
+    "opening",
+    [
+        b"",
+        b"P",
+        PREFACE[:10],
+        b"GET /livez HTTP/1.1\r\nHost: loc",
+        b"GET /livez HTTP/1.1\r\n" + b"X: y\r\n" * 100,
+        b"\x16\x03\x01\x02\x00",
+        b"\x16",
+    ],
+    ids=["nothing", "one-byte", "half-preface", "half-head", "endless-head", "half-hello", "tls"],
+)
+def test_a_silent_client_is_cut_off(impatient: Server, opening: bytes) -> None:
+    with guarded(impatient), connect(impatient) as sock:
+        sock.sendall(opening)
+        assert closed_by_peer(sock, LIMIT_S)
+
+
+def test_a_head_that_trickles_is_cut_off(impatient: Server) -> None:
+    """One byte whenever the server has looked: progress alone is not enough."""
+    with guarded(impatient), connect(impatient) as sock:
+        sock.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n")
+        sock.settimeout(0.2)
+        for _ in range(100):
+            try:
+                sock.sendall(b"X")
+                if sock.recv(100) == b"":
+                    return
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                return
+        raise AssertionError("still reading the head")
+
+
+def test_an_idle_connection_is_closed(impatient: Server) -> None:
+    before = exceeded(impatient, "idle")
+    with guarded(impatient), connect(impatient) as sock:
+        sock.sendall(head("GET", "/livez"))
+        assert read_response(sock).status == 200
+        assert closed_by_peer(sock, LIMIT_S)
+    assert exceeded(impatient, "idle") > before
+
+
+def test_an_idle_h2_connection_gets_goaway(impatient: Server) -> None:
+    with guarded(impatient), h2(impatient) as session:
+        assert session.request("GET", "/livez").status == 200
+        assert session.until_goaway() in (0, None)
+
+
+def test_a_client_that_reads_nothing_is_cut_off(impatient: Server) -> None:
+    with RestClient(impatient) as rest:
+        rest.create_collection("long", 4096, "dot", sync="never")
+        rows = [{"id": str(i), "vector": [0.123456 + i] * 4096} for i in range(200)]
+        rest.upsert("long", rows)
+    body = b'{"limit":200,"include":["vectors"]}'
+    path = "/v1/collections/long/vectors/scroll"
+    with guarded(impatient) as guard:
+        with connect(impatient) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            for _ in range(5):  # pipelined: more than any buffer between the two holds
+                sock.sendall(head("POST", path, JSON_TYPE, f"Content-Length: {len(body)}") + body)
+            eventually("cut off", lambda: exceeded(impatient, "other") >= 1, LIMIT_S)
+            guard.answers()
+        guard.small()
+
+
+def test_many_slow_clients_do_not_stop_others(impatient: Server) -> None:
+    openings = [
+        b"GET /livez HTTP/1.1\r\nX-Slow: ",
+        head("PUT", "/v1/collections/guarded/vectors", JSON_TYPE, "Content-Length: 1000") + b"{",
+        PREFACE,
+        b"\x16\x03\x01",
+        b"",
+    ]
+    with guarded(impatient) as guard, many(impatient, 500) as socks:
+        for i, sock in enumerate(socks):
+            with contextlib.suppress(ConnectionError):
+                sock.sendall(openings[i % len(openings)])
+        for _ in range(20):
+            guard.answers()
+        guard.small()
+
+
+def test_a_body_over_h2_that_never_comes_is_no_burden(impatient: Server) -> None:
+    with guarded(impatient) as guard, h2(impatient) as session:
+        fields = [("content-type", "application/json"), ("content-length", "60000000")]
+        for _ in range(90):
+            stream = session.open_stream()
+            block = session.head("PUT", "/v1/collections/guarded/vectors", fields)
+            session.send(frame(HEADERS, END_HEADERS, stream, block), frame(DATA, 0, stream, b"{"))
+        guard.answers()
+        guard.small()
+
+
+def test_half_open_and_reset_connections_leak_nothing(impatient: Server) -> None:
+    with guarded(impatient):
+        before = descriptors(impatient)
+        for turn in range(300):
+            sock = socket.create_connection((impatient.host, impatient.rest_port), timeout=5)
+            if turn % 3 == 0:
+                sock.sendall(b"GET /li")
+            elif turn % 3 == 1:
+                sock.sendall(head("GET", "/livez"))
+            linger = struct.pack("ii", 1, 0)  # close with RST
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            sock.close()
+        eventually("closed", lambda: descriptors(impatient) <= before)
+
+
+def test_a_client_that_closes_its_side_is_answered(impatient: Server) -> None:
+    with guarded(impatient), connect(impatient) as sock:
+        sock.sendall(head("GET", "/livez"))
+        sock.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionError):
+            assert read_response(sock).status == 200
+
+
+def test_bodies_in_flight_are_bounded(session_servers: ServerFactory) -> None:
+    """More unfinished bodies than a core may hold: the largest goes, the server stays small."""
+    config = '[limits]\nbody_bytes = "8MiB"\ninflight_body_bytes_per_core = "8MiB"\n'
+    server = session_servers.make(ServerOptions(cores=1, config=config)).start()
+    part = b" " * (1 << 20)
+    with guarded(server) as guard, contextlib.ExitStack() as stack:
+        socks = []
+        for _ in range(12):
+            sock = stack.enter_context(connect(server))
+            sock.settimeout(2)
+            top = head("PUT", "/v1/collections/x/vectors", JSON_TYPE, "Content-Length: 8000000")
+            with contextlib.suppress(OSError):
+                sock.sendall(top + part * 7)
+            socks.append(sock)
+
+        def cut() -> bool:
+            return any(closed_by_peer(sock, 0.01) for sock in socks)
+
+        eventually("the largest is cut off", cut, LIMIT_S)
+        guard.small()
+        for sock in socks:
+            sock.close()
+    assert exceeded(server, "inflight") >= 1
+
+
+def test_random_bytes_never_harm(impatient: Server) -> None:
+    rng = random.Random(42)
+    with guarded(impatient):
+        for _ in range(200):
+            with connect(impatient) as sock, contextlib.suppress(OSError):
+                start = rng.choice([b"", b"GET ", PREFACE, b"\x16\x03\x01", b"POST / HTTP/1.1\r\n"])
+                sock.sendall(start + rng.randbytes(rng.randrange(1, 4000)))
+                sock.shutdown(socket.SHUT_WR)
+                sock.settimeout(0.05)
+                sock.recv(1000)
