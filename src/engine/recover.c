@@ -1,15 +1,20 @@
 /* recover.c: from the logs back to shards.
  *
- *     scan   each core reads its share of the logs (by number, not by owner) and sorts what it finds by the owner of the collection
- *     load   each core takes what all have found for it, orders it by collection and version, checks that no version is missing, reads
- *            the batches and puts their rows into the memtables
- *     open   each core's own log goes on behind its end; the other logs stay where they are and are read again at the next start
+ *     scan   each core reads its share of the logs (by number, not by owner) and sorts what it
+ *            finds by the owner of the collection
+ *     load   each core takes what all have found for it, orders it by collection and version,
+ *            checks that no version is missing, reads the batches and puts their rows into the
+ *            memtables
+ *     open   each core's own log goes on behind its end; the other logs stay where they are and are
+ *            read again at the next start
  *
- * So another number of cores needs no conversion: a collection's records may lie in several logs, its versions put them in order.
- * Between the phases the opener's thread has heard from all cores, which makes the arrays of one safe to read by another.
+ * So another number of cores needs no conversion: a collection's records may lie in several logs,
+ * its versions put them in order. Between the phases the opener's thread has heard from all cores,
+ * which makes the arrays of one safe to read by another.
  *
- * After an unclean stop in a weak sync mode, versions may have been told that no log holds. Such a shard's counter jumps by 2^20, and
- * the jump is logged before anything else: no version is ever given twice. */
+ * After an unclean stop in a weak sync mode, versions may have been told that no log holds. Such a
+ * shard's counter jumps by 2^20, and the jump is logged before anything else: no version is ever
+ * given twice. */
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -193,12 +198,17 @@ static int check_fields(const struct shard *shard, const struct wal_batch *batch
 static int put_rows(struct shard *shard, const struct wal_batch *batch, struct trail *trail)
 {
     uint64_t text_bytes = 0;
+    uint32_t row_count = 0;
     int rc = batch->row_count != 0 ? check_fields(shard, batch, trail) : 0;
     if (rc < 0)
         return rc;
-    for (uint32_t i = 0; i < batch->row_count; i++)
+    for (uint32_t i = 0; i < batch->row_count; i++) {
+        if (batch->rows[i].deleted)
+            continue;
+        row_count++;
         text_bytes += batch->rows[i].id.len + batch->rows[i].metadata.len;
-    if (memtable_prepare(shard->memtable, batch->row_count, text_bytes) < 0 ||
+    }
+    if (memtable_prepare(shard->memtable, row_count, text_bytes) < 0 ||
         restore_request(shard, batch) < 0)
         return no_memory(trail);
     for (uint32_t i = 0; i < batch->row_count; i++) {

@@ -1,11 +1,12 @@
 /* shard_prepare.c: from a request to resulting rows, on the owner, in steps.
  *
- * Conditions (if_version, insert, update) are checked against the newest queued state, durable or not. That is safe because what the
- * log later refuses takes with it all that was built on top: an answer that depends on a write still in flight (also a refusal) waits
- * behind it, and is worked out again if that write fails.
+ * Conditions (if_version, insert, update) are checked against the newest queued state, durable or
+ * not. That is safe because what the log later refuses takes with it all that was built on top: an
+ * answer that depends on a write still in flight (also a refusal) waits behind it, and is worked
+ * out again if that write fails.
  *
- * The parts that may fail come first; the version is given, the rows become pending and the record goes to the log in one go at the
- * end (write_op_launch), which cannot fail. */
+ * The parts that may fail come first; the version is given, the rows become pending and the record
+ * goes to the log in one go at the end (write_op_launch), which cannot fail. */
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "base/doc.h"
@@ -305,8 +306,9 @@ static void stall_timer_fires(struct timer *timer)
         task_queue(core->r, &container_of(link, struct shard, stall_link)->prepare_task);
 }
 
-/* The log's queue is full: woken by its next acknowledgement or by the timer; refused a second after it came here, so that many that
- * wait in line do not each wait a second for the one before. */
+/* The log's queue is full: woken by its next acknowledgement or by the timer; refused a second
+ * after it came here, so that many that wait in line do not each wait a second for the one
+ * before. */
 static enum write_op_progress stall(struct write_op *op)
 {
     struct shard *shard = op->shard;
@@ -332,7 +334,10 @@ static int make_room(struct write_op *op)
     struct shard *shard = op->shard;
     if (map_reserve(&shard->pending, op->row_count) < 0)
         return PDB_RESOURCE_EXHAUSTED;
-    int rc = memtable_prepare(shard->memtable, shard->pending_rows + op->row_count,
+    int rc = 0;
+    if (op->kind !=
+        WRITE_OP_DELETE) /* deletes take no room, and must not ask for any at the limit */
+        rc = memtable_prepare(shard->memtable, shard->pending_rows + op->row_count,
                               shard->pending_text + op->text_bytes);
     if (rc < 0)
         return rc;

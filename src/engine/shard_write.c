@@ -1,8 +1,10 @@
-/* shard_write.c: the three lists of a shard's writes, and what moves an op from one to the next. See shard.h for the picture.
+/* shard_write.c: the three lists of a shard's writes, and what moves an op from one to the next.
+ * See shard.h for the picture.
  *
- *     queue  -- prepare_task -->  flight  -- the log's done, then commit_task, in order -->  answered
+ *     queue -- prepare_task --> flight -- the log's done, then commit_task, in order --> answered
  *
- * A step of either task holds the shard alive by counting itself as a user: an answer may let the last call of a dropped shard go. */
+ * A step of either task holds the shard alive by counting itself as a user: an answer may let the
+ * last call of a dropped shard go. */
 #include "base/assert.h"
 #include "base/log.h"
 #include "engine/call.h"
@@ -110,6 +112,15 @@ static void drop_pending(struct write_op *op)
     }
 }
 
+/* A row that is in the memtable now, or never will be: deletes have nothing reserved. */
+static void unreserve(struct shard *shard, const struct pdb_row *row)
+{
+    if (row->deleted)
+        return;
+    shard->pending_rows--;
+    shard->pending_text -= row->id.len + row->metadata.len;
+}
+
 /* Puts rows into the memtable; true when all are there. */
 static bool commit_rows(struct write_op *op)
 {
@@ -118,8 +129,7 @@ static bool commit_rows(struct write_op *op)
     while (op->next < op->row_count) {
         const struct pdb_row *row = &op->rows[op->next++];
         memtable_commit(shard->memtable, row);
-        shard->pending_rows--;
-        shard->pending_text -= row->id.len + row->metadata.len;
+        unreserve(shard, row);
         shard->expiring = shard->expiring || row->expires_at_us != 0;
         if (op->next % 8 == 0 && op->next < op->row_count && reactor_slice_over(r))
             return false;
@@ -149,8 +159,7 @@ static void finish_failed(struct write_op *op)
     struct trail trail = {0};
     drop_pending(op);
     for (uint32_t i = op->next; i < op->row_count; i++) {
-        shard->pending_rows--;
-        shard->pending_text -= op->rows[i].id.len + op->rows[i].metadata.len;
+        unreserve(shard, &op->rows[i]);
     }
     dedup_abandon(&shard->dedup, op->dedup);
     shard->flight_failures++;
@@ -223,7 +232,8 @@ static void log_is_done(struct wal_append_op *append, int rc)
     struct write_op *op = container_of(append, struct write_op, append);
     struct shard *shard = op->shard;
     FAILPOINT("wal.acknowledged");
-    /* What the log has refused must take all behind it along: else versions in it would have a gap. */
+    /* What the log has refused must take all behind it along: else versions in it would have a
+     * gap. */
     ASSERT(rc < 0 || !shard->flight_broken || op->version < shard->flight_broken_at);
     uint64_t now_ns = shard->core->r->now_ns;
     metrics_time(shard->core->metrics, METRICS_WRITE_STAGE_IN + METRICS_WRITE_STAGE_LOG,
@@ -283,8 +293,10 @@ void write_op_launch(struct write_op *op, bool to_log)
         (void)map_put(&shard->pending, id_hash(shard, row->id), row->id.ptr, row->id.len,
                       (uint64_t)(uintptr_t)row, NULL);
     }
-    shard->pending_rows += op->row_count;
-    shard->pending_text += op->text_bytes;
+    if (op->kind != WRITE_OP_DELETE) {
+        shard->pending_rows += op->row_count;
+        shard->pending_text += op->text_bytes;
+    }
     fill_batch(op);
     FAILPOINT("wal.append");
     wal_append(shard->core->wal, &op->append);

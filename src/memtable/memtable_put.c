@@ -162,17 +162,16 @@ static void put_row(struct memtable *m, const struct pdb_row *row, struct memtab
 void memtable_commit(struct memtable *m, const struct pdb_row *row)
 {
     size_t text_bytes = row->id.len + row->metadata.len;
-    ASSERT(m->reserved_rows > 0 && row->version >= m->version_newest &&
-           row->version < MEMTABLE_NEVER);
+    ASSERT(row->version >= m->version_newest && row->version < MEMTABLE_NEVER);
     struct memtable_row *newest = memtable_find(m, row->id);
     m->version_newest = row->version;
     if (!row->deleted) {
-        ASSERT(m->reserved_text >= text_bytes);
+        ASSERT(m->reserved_rows > 0 && m->reserved_text >= text_bytes);
         put_row(m, row, newest);
+        m->reserved_rows--;
+        m->reserved_text -= text_bytes;
     } else if (newest != NULL && newest->ended_at == MEMTABLE_NEVER) {
         memtable_end_row(m, newest, row->version);
         m->rows_live--;
     }
-    m->reserved_rows--;
-    m->reserved_text -= text_bytes < m->reserved_text ? text_bytes : m->reserved_text;
 }
