@@ -438,7 +438,7 @@ void h2_stream_consumed(struct exchange *x)
         return; /* the loop that delivered it goes on */
     size_t pending = st->pending_len;
     size_t used = grpc_feed(st, (const uint8_t *)st->pending, pending);
-    if (st->pending_len >= used) { /* refusing drops what was pending */
+    if (used != 0 && st->pending_len >= used) { /* refusing drops what was pending */
         st->pending_len -= used;
         memmove(st->pending, st->pending + used, st->pending_len);
     }
