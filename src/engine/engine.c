@@ -6,8 +6,8 @@
  * behind in a phase may be read by all in the next, and a simulated database goes through the same
  * code with the opener turning the reactors.
  *
- *     open    catalog (core 0) -> adopt -> scan logs -> load -> open logs -> serve (the host's
- *             core_start)
+ *     open    catalog (core 0) -> adopt -> scan logs -> load -> open logs -> list them (core 0)
+ *             -> serve (the host's core_start)
  *     close   stop (core_stop) -> drain calls -> flush mail to core 0 -> close logs -> free
  *
  * An error in a phase stops the opening: the phases of closing run for what is there. */
@@ -151,6 +151,8 @@ static void phase_catalog(struct engine_core *core)
         if (rc < 0)
             (void)trail_add(&trail, rc, "catalog: out of memory");
     }
+    if (rc == 0) /* before a directory is made in the place of a missing disk */
+        rc = log_list_check(core->db, core->r->io, &trail);
     if (rc == 0)
         rc = make_wal_dirs(core, &trail);
     arena_dispose(&arena);
@@ -171,6 +173,13 @@ static void phase_adopt(struct engine_core *core)
     if (rc < 0)
         (void)trail_add(&trail, rc, "out of memory for the collections of the catalog");
     catalog_adopt(core, snapshot);
+    engine_phase_done(core, rc, &trail);
+}
+
+static void phase_list_logs(struct engine_core *core)
+{
+    struct trail trail = {0};
+    int rc = log_list_add(core->db, core->r->io, &trail);
     engine_phase_done(core, rc, &trail);
 }
 
@@ -482,7 +491,8 @@ static int open_phases(struct pdb *db)
         (rc = run_phase(db, db->core_count, phase_adopt)) < 0 ||
         (rc = run_phase(db, db->core_count, recover_scan)) < 0 ||
         (rc = run_phase(db, db->core_count, recover_load)) < 0 ||
-        (rc = run_phase(db, db->core_count, recover_open_log)) < 0)
+        (rc = run_phase(db, db->core_count, recover_open_log)) < 0 ||
+        (rc = run_phase(db, 1, phase_list_logs)) < 0)
         return rc;
     recover_facts(db, started_ns);
     fill_facts(db);

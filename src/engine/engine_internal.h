@@ -39,7 +39,8 @@ struct engine_core {
     bool closing;          /* new calls are refused */
     bool draining;         /* a phase waits for calls_active to reach 0 */
     bool poisoned;
-    bool serving; /* core_start has run */
+    bool serving;   /* core_start has run */
+    bool log_begun; /* its log has a segment; told to core 0 at the end of a phase of opening */
     struct mail phase_mail;
     void (*phase_run)(struct engine_core *core);
     struct recovery *recovery; /* during start-up */
@@ -100,6 +101,12 @@ void recover_open_log(
 void recover_dispose(struct engine_core *core);
 /* On the opener's thread, when all are through: what was found, into the facts and the log. */
 void recover_facts(struct pdb *db, uint64_t started_ns);
+
+/* log_list.c: refuses a start that would not read every log there ever was. 0, PDB_DATA_LOSS: one is
+ * missing; PDB_FAILED_PRECONDITION: one lies outside options.wal_dirs. Waits for its I/O. */
+int log_list_check(const struct pdb *db, struct io *io, struct trail *trail);
+/* Adds the logs of this start, durably, before any write is taken. */
+int log_list_add(const struct pdb *db, struct io *io, struct trail *trail);
 
 /* lock.c: makes the directory (not its parents) and takes its LOCK, trying 5 x 50 ms. */
 int lock_take(const char *data_dir, int *file_out, struct trail *trail);

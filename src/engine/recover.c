@@ -362,6 +362,11 @@ void recover_open_log(struct engine_core *core)
     wal_scan_close(core->recovery->scan);
     core->recovery->scan = NULL;
     int rc = open_log(core, &trail);
+    if (rc == 0) {
+        struct wal_stats stats;
+        wal_stats(core->wal, &stats);
+        core->log_begun = stats.segments_live != 0;
+    }
     if (rc == 0 && !was_clean(core->db) && make_jumps(core) < 0)
         rc = no_memory(&trail);
     if (rc < 0 || core->recovery->jumps_under_way == 0) {

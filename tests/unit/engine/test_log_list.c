@@ -1,0 +1,158 @@
+/* A log that is missing refuses the start, instead of a database with fewer rows. */
+#include "engine_fixture.h"
+
+enum { COLLECTIONS = 8 };
+
+static const float one[1] = {1};
+
+/* Rows in the logs of both cores. */
+static void begin(struct fixture *fx)
+{
+    fixture_begin(fx, 2);
+    for (int i = 0; i < COLLECTIONS; i++) {
+        char name[8];
+        (void)snprintf(name, sizeof(name), "c%d", i);
+        create(fx, name, 1);
+        assert_done(fx, put(fx, name, "a", one, 1, NULL));
+    }
+    pdb_close(fx->db);
+}
+
+static uint64_t rows(struct fixture *fx)
+{
+    uint64_t count = 0;
+    for (int i = 0; i < COLLECTIONS; i++) {
+        char name[8];
+        (void)snprintf(name, sizeof(name), "c%d", i);
+        count += count_of(fx, name, NULL);
+    }
+    return count;
+}
+
+static void assert_not_opened(struct fixture *fx, int code, const char *part)
+{
+    struct pdb_error error;
+    assert_int_equal(pdb_open(&fx->options, &fx->db, &error), code);
+    if (strstr(error.text, part) == NULL)
+        fail_msg("'%s' says nothing of '%s'", error.text, part);
+}
+
+static void move(const struct fixture *fx, const char *from, const char *to)
+{
+    char a[320], b[320];
+    (void)snprintf(a, sizeof(a), "%s/%s", fx->dir, from);
+    (void)snprintf(b, sizeof(b), "%s/%s", fx->dir, to);
+    assert_int_equal(rename(a, b), 0);
+}
+
+static void a_missing_log_refuses_the_start_on_any_number_of_cores(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    begin(&fx);
+    move(&fx, "wal/1", "away");
+    for (unsigned cores = 1; cores <= 3; cores++) {
+        fx.options.cores = cores;
+        assert_not_opened(&fx, PDB_DATA_LOSS, "wal/1 is missing");
+    }
+    move(&fx, "away", "wal/1");
+    fixture_open(&fx, 2);
+    assert_int_equal(rows(&fx), COLLECTIONS);
+    fixture_end(&fx);
+}
+
+static void an_empty_place_where_a_log_was_refuses_the_start(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    begin(&fx);
+    move(&fx, "wal", "away"); /* a disk that is not mounted */
+    assert_not_opened(&fx, PDB_DATA_LOSS, "wal/0 is missing");
+    assert_not_opened(&fx, PDB_DATA_LOSS,
+                      "wal/0 is missing"); /* the first try has made nothing up */
+    char command[600];
+    (void)snprintf(command, sizeof(command), "rm -rf %s/wal", fx.dir);
+    assert_int_equal(system(command), 0);
+    move(&fx, "away", "wal");
+    fixture_open(&fx, 1);
+    assert_int_equal(rows(&fx), COLLECTIONS);
+    fixture_end(&fx);
+}
+
+static void a_log_outside_the_configured_directories_refuses_the_start(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    char first[320], second[320];
+    fixture_begin(&fx, 1);
+    pdb_close(fx.db);
+    (void)snprintf(first, sizeof(first), "%s/wal", fx.dir);
+    (void)snprintf(second, sizeof(second), "%s/second", fx.dir);
+    const char *both[2] = {first, second}, *only[1] = {second};
+    fx.options.wal_dirs = both;
+    fx.options.wal_dir_count = 2;
+    fixture_open(&fx, 2);
+    create(&fx, "c0", 1);
+    assert_done(&fx, put(&fx, "c0", "a", one, 1, NULL));
+    pdb_close(fx.db);
+    fx.options.wal_dirs = only;
+    fx.options.wal_dir_count = 1;
+    assert_not_opened(&fx, PDB_FAILED_PRECONDITION, "wal/0");
+    fx.options.wal_dirs = both;
+    fx.options.wal_dir_count = 2;
+    fixture_open(&fx, 2);
+    assert_int_equal(count_of(&fx, "c0", NULL), 1);
+    fixture_end(&fx);
+}
+
+static void the_data_directory_may_be_moved(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    begin(&fx);
+    char moved[300];
+    (void)snprintf(moved, sizeof(moved), "%s-moved", fx.dir);
+    assert_int_equal(rename(fx.dir, moved), 0);
+    memcpy(fx.dir, moved, strlen(moved) + 1);
+    fixture_open(&fx, 2);
+    assert_int_equal(rows(&fx), COLLECTIONS);
+    fixture_end(&fx);
+}
+
+static void a_damaged_list_refuses_the_start(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    begin(&fx);
+    char path[320], bytes[512];
+    (void)snprintf(path, sizeof(path), "%s/catalog/LOGS", fx.dir);
+    FILE *file = fopen(path, "r+");
+    assert_non_null(file);
+    size_t len = fread(bytes, 1, sizeof(bytes), file);
+    for (size_t i = 0; i < len; i++) {
+        assert_int_equal(fseek(file, (long)i, SEEK_SET), 0);
+        assert_true(fputc(bytes[i] ^ 1, file) >= 0);
+        assert_int_equal(fflush(file), 0);
+        if (i % 5 == 0)
+            assert_not_opened(&fx, PDB_DATA_LOSS, "catalog/LOGS");
+        assert_int_equal(fseek(file, (long)i, SEEK_SET), 0);
+        assert_true(fputc(bytes[i], file) >= 0);
+        assert_int_equal(fflush(file), 0);
+    }
+    assert_int_equal(fclose(file), 0);
+    fixture_open(&fx, 2);
+    assert_int_equal(rows(&fx), COLLECTIONS);
+    fixture_end(&fx);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_missing_log_refuses_the_start_on_any_number_of_cores),
+        cmocka_unit_test(an_empty_place_where_a_log_was_refuses_the_start),
+        cmocka_unit_test(a_log_outside_the_configured_directories_refuses_the_start),
+        cmocka_unit_test(the_data_directory_may_be_moved),
+        cmocka_unit_test(a_damaged_list_refuses_the_start),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
