@@ -170,9 +170,12 @@ static void finish_failed(struct write_op *op)
         op->call->error.outcome_unknown = true;
     } else if (wal_room(shard->core->wal, false, &trail) < 0) {
         (void)call_fail_trail(op->call, op->rc, &trail);
+    } else if (op->append.disk_full) {
+        (void)call_fail(op->call, op->rc, "no log segment can be made for this write: no space");
+        op->call->error.http_status = 507;
     } else {
         (void)call_fail(op->call, op->rc,
-                        "the log could not take this write: no space, or its queue stayed full");
+                        "the log could not take this write: too large, or its queue stayed full");
     }
     write_op_answer(op);
 }

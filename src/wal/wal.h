@@ -76,6 +76,8 @@ struct wal_append_op {
      * never from inside wal_append. The op may be reused inside. */
     void (*done)(struct wal_append_op *op, int rc);
     uint64_t lsn; /* given when the record joins a group */
+    /* In `done` with PDB_RESOURCE_EXHAUSTED: it was for want of a segment, so the disk is full. */
+    bool disk_full;
     /* the log's own state */
     struct {
         uint64_t body_bytes, queued_at_ns, group_seq;

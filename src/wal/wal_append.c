@@ -90,6 +90,18 @@ static void refuse_queue(struct wal *w, int rc)
     timer_cancel(w->r, &w->wait_timer);
 }
 
+/* The same, because no segment could be made for the first. */
+static void refuse_queue_full_disk(struct wal *w)
+{
+    list_each (link, &w->queue) {
+        op_of(link)->disk_full = true;
+    }
+    list_each (link, &w->waiting) {
+        op_of(link)->disk_full = true;
+    }
+    refuse_queue(w, PDB_RESOURCE_EXHAUSTED);
+}
+
 /* ---- the queue ---- */
 
 static bool queue_has_room(const struct wal *w, const struct wal_append_op *op)
@@ -195,7 +207,7 @@ static bool begin_record(struct wal *w, struct wal_append_op *op)
         w->stats.segment_waits += !waited;
         return false;
     case NO_SPACE:
-        refuse_queue(w, PDB_RESOURCE_EXHAUSTED);
+        refuse_queue_full_disk(w);
         return false;
     case PLACED:
         break;
@@ -331,6 +343,7 @@ void wal_append(struct wal *w, struct wal_append_op *op)
 {
     ASSERT(op->batch != NULL && !list_linked(&op->link));
     memset(&op->priv, 0, sizeof(op->priv));
+    op->disk_full = false;
     op->priv.delete_only = only_deletes(op->batch);
     wal_space_check(w);
     /* Too large: refused in its turn, with what has been queued behind it by then. */
@@ -343,6 +356,7 @@ void wal_flush(struct wal *w, struct wal_append_op *op)
 {
     ASSERT(!list_linked(&op->link));
     memset(&op->priv, 0, sizeof(op->priv));
+    op->disk_full = false;
     op->batch = NULL;
     enter(w, op);
 }
