@@ -214,6 +214,54 @@ static void an_interrupted_operation_is_done_again(void **state)
     }
 }
 
+static void closing_answers_every_call_once_and_keeps_what_it_told(void **state)
+{
+    (void)state;
+    enum { CALLS = 30 };
+    for (unsigned turns = 0; turns < 12; turns++) {
+        struct fixture fx;
+        struct flight *puts[CALLS], *makes[CALLS];
+        char ids[CALLS][16], names[CALLS][16];
+        struct sim_disk *disk = sim_disk_new(turns + 1);
+        struct pdb *db = sim_open(disk, 3);
+        struct pdb_field field = {.dimension = 1, .metric = PDB_METRIC_DOT};
+        uint64_t written = 0, made = 0;
+        sim_fixture(&fx, db);
+        create(&fx, "c", 1);
+        struct sim_faults slow = {.latency_min_ns = 1000000, .latency_max_ns = 30000000};
+        sim_disk_set_faults(disk, &slow);
+        for (int i = 0; i < CALLS; i++) {
+            (void)snprintf(ids[i], sizeof(ids[i]), "%d", i);
+            (void)snprintf(names[i], sizeof(names[i]), "n%d", i);
+            puts[i] = send_put(db, ids[i]);
+            makes[i] = flight_new(db, do_create_start);
+            makes[i]->create.config = (struct pdb_collection_config){
+                .name = txt(names[i]), .fields = &field, .field_count = 1};
+            flight_send(db, (unsigned)i % 3, makes[i]);
+        }
+        for (unsigned i = 0; i < turns; i++)
+            sim_turn(db);
+        pdb_close(db);
+        for (int i = 0; i < CALLS; i++) {
+            assert_int_equal(puts[i]->told, 1);
+            assert_int_equal(makes[i]->told, 1);
+            written += puts[i]->call.error.code == 0;
+            made += makes[i]->call.error.code == 0;
+            flight_put_free(puts[i]);
+            flight_free(makes[i]);
+        }
+        fx.db = db = sim_open(disk, 2);
+        struct pdb_collection_list list = {.limit = 0};
+        assert_done(&fx, do_list(&fx, &list));
+        assert_int_equal(list.count_out, made + 1);
+        assert_int_equal(count_of(&fx, "c", NULL), written);
+        assert_true(pdb_facts(db)->recovered_clean);
+        pdb_close(db);
+        pdb_arena_free(fx.arena);
+        sim_disk_free(disk);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -221,6 +269,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(writes_behind_a_disk_that_hangs_are_refused_after_a_second_each),
         cmocka_unit_test(a_batch_too_large_for_the_log_leaves_no_hole_in_the_versions),
         cmocka_unit_test(an_interrupted_operation_is_done_again),
+        cmocka_unit_test(closing_answers_every_call_once_and_keeps_what_it_told),
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
