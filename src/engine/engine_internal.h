@@ -102,8 +102,8 @@ void recover_dispose(struct engine_core *core);
 /* On the opener's thread, when all are through: what was found, into the facts and the log. */
 void recover_facts(struct pdb *db, uint64_t started_ns);
 
-/* log_list.c: refuses a start that would not read every log there ever was. 0, PDB_DATA_LOSS: one is
- * missing; PDB_FAILED_PRECONDITION: one lies outside options.wal_dirs. Waits for its I/O. */
+/* log_list.c: refuses a start that would not read every log there ever was. 0; PDB_DATA_LOSS: one
+ * is missing; PDB_FAILED_PRECONDITION: one lies outside options.wal_dirs. Waits for its I/O. */
 int log_list_check(const struct pdb *db, struct io *io, struct trail *trail);
 /* Adds the logs of this start, durably, before any write is taken. */
 int log_list_add(const struct pdb *db, struct io *io, struct trail *trail);

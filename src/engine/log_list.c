@@ -1,16 +1,18 @@
 /* log_list.c: which logs there are, so that one that is missing is seen.
  *
- * A log that is not there leaves no gap: the versions in it are the only trace of its writes. A disk that was not mounted, or a wal
- * directory that fell out of the configuration, would so look like a database with fewer rows. Therefore catalog/LOGS names every
- * directory that a log was ever begun in, and a start that does not find one of them, or would not read it, is refused.
+ * A log that is not there leaves no gap: the versions in it are the only trace of its writes. A
+ * disk that was not mounted, or a wal directory that fell out of the configuration, would so look
+ * like a database with fewer rows. Therefore catalog/LOGS names every directory that a log was
+ * ever begun in, and a start that does not find one of them, or would not read it, is refused.
  *
  *     PROXIMADB-LOGS 1
  *     wal/0                  below the data directory, which may be moved
  *     /fast/disk/1           elsewhere
  *     crc32c 1a2b3c4d        of all bytes before this line
  *
- * The list is durable before the first write is taken. A log that has no segment yet, because the disk was full, is listed by the next
- * start. A data directory without the file is a new one, or older than the list. */
+ * The list is durable before the first write is taken. A log that has no segment yet, because the
+ * disk was full, is listed by the next start. A data directory without the file is a new one, or
+ * older than the list. */
 #include "base/crc32c.h"
 #include "base/heap.h"
 #include "engine/catalog.h"

@@ -1,6 +1,7 @@
-/* Lives on a simulated disk that end in a loss of power, with what the crash tests of plain writes leave out: collections that are made
- * and dropped while the power goes, modes that change under writes, versions that were told and lost, retries after the restart.
- * PDB_ATTACK_SEEDS sets how many seeds, PDB_ATTACK_SEED the first. */
+/* Lives on a simulated disk that end in a loss of power, with what the crash tests of plain writes
+ * leave out: collections that are made and dropped while the power goes, modes that change under
+ * writes, versions that were told and lost, retries after the restart. PDB_ATTACK_SEEDS sets how
+ * many seeds, PDB_ATTACK_SEED the first. */
 #include "attack.h"
 
 #include "base/rng.h"

@@ -1,5 +1,5 @@
-/* Memory runs out at every allocation of every call, in the core's heap and in the caller's arena: the call is refused or done, once;
- * nothing of a refused one is there; the next one works. */
+/* Memory runs out at every allocation of every call, in the core's heap and in the caller's arena:
+ * the call is refused or done, once; nothing of a refused one is there; the next one works. */
 #include "attack.h"
 
 #include "engine/shard.h"

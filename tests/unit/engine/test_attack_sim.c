@@ -1,5 +1,5 @@
-/* Writes in the disk's and the log's worst moments, on a simulated disk: what is told must be true,
- * once, and in time. */
+/* Writes in the disk's and the log's worst moments, on a simulated disk: what is told must be
+ * true, once, and in time. */
 #include "attack.h"
 
 #include <errno.h>
