@@ -1,6 +1,6 @@
 """kill -9 at random moments under mixed load: nothing acknowledged is lost, no batch is half there.
 
-CRASH_CYCLES is the number of kills in all (120), CRASH_SEED replays a run: both are printed.
+CRASH_CYCLES is the number of kills in all (104), CRASH_SEED replays a run: both are printed.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from tests.crash.writer import COLLECTIONS
 from tests.lib.rest import RestClient
 from tests.lib.server import ROOT, Server, ServerFactory, ServerOptions, binary
 
-CYCLES = int(os.environ.get("CRASH_CYCLES", "120"))
+CYCLES = int(os.environ.get("CRASH_CYCLES", "104"))
 SEED = int(os.environ.get("CRASH_SEED", str(random.SystemRandom().randrange(1 << 32))))
 DOORS = ("rest", "grpc", "rest", "grpc")
 LOAD_S = (0.02, 0.5)
