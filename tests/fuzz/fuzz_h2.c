@@ -145,6 +145,8 @@ static void set_up(void)
     fake.limits.streams_per_connection = 20;
     fake.priv.loop = loop;
     list_init(&fake.priv.connections);
+    list_init(&fake.priv.free_exchanges);
+    list_init(&fake.priv.free_streams);
     fake.core.reactor = &fake.reactor;
     fake.core.transport = &fake.transport;
     fake.core.limits = &fake.limits;
@@ -222,5 +224,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!list_empty(&fake.priv.connections) || fake.core.exchanges != 0 ||
         fake.priv.h2_body_bytes != 0)
         abort(); /* the connection, an exchange or a count leaked */
+    h2_dispose_pool(&fake.core); /* what is used again would hide what is used too late */
     return 0;
 }

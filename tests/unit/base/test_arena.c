@@ -52,9 +52,9 @@ static void a_small_request_costs_one_chunk_that_a_reset_keeps(void **state)
     for (int round = 0; round < 100; round++) {
         for (int i = 0; i < 20; i++)
             assert_non_null(arena_alloc(&arena, 100));
-        assert_int_equal(arena.bytes_used, 4096);
+        assert_int_equal(arena.bytes_used, 8192);
         arena_reset(&arena);
-        assert_int_equal(arena.bytes_used, 4096);
+        assert_int_equal(arena.bytes_used, 8192);
     }
     arena_dispose(&arena);
     arena_dispose(NULL);
