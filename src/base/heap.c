@@ -8,13 +8,9 @@
  * functions. */
 #include "base/heap.h"
 
-#include "base/assert.h"
-#include "base/bytes.h"
-
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 /* Counts one attempt and says whether it may go to the system. */
 static bool admit(struct heap *heap, size_t size)
@@ -76,17 +72,6 @@ void *heap_alloc_aligned(struct heap *heap, size_t alignment, size_t size)
         return NULL;
     void *ptr = NULL;
     return posix_memalign(&ptr, alignment, size) == 0 ? count_in(heap, ptr) : NULL;
-}
-
-void *heap_alloc_huge(struct heap *heap, size_t size)
-{
-    ASSERT(size >= HEAP_HUGE_BYTES && size <= SIZE_MAX / 2);
-    size = bytes_align_up(size,
-                          HEAP_HUGE_BYTES); /* the last page is ours whole, or it cannot be huge */
-    void *ptr = heap_alloc_aligned(heap, HEAP_HUGE_BYTES, size);
-    if (ptr != NULL)
-        (void)madvise(ptr, size, MADV_HUGEPAGE); /* only advice: without it all works, slower */
-    return ptr;
 }
 
 void heap_free(struct heap *heap, void *ptr)

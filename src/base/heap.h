@@ -24,10 +24,6 @@ void *heap_calloc(struct heap *heap, size_t count, size_t size); /* checks the p
 void *heap_realloc(struct heap *heap, void *ptr, size_t size);   /* NULL: `ptr` is unchanged */
 /* `alignment`: a power of two, at least sizeof(void *). Free with heap_free. */
 void *heap_alloc_aligned(struct heap *heap, size_t alignment, size_t size);
-/* For large arrays that are filled and scanned: aligned to huge pages and backed by them where the system allows (filling 4 KiB pages one fault at a time
- * took a quarter of an ingest's CPU). `size` must be at least HEAP_HUGE_BYTES. Free with heap_free. */
-enum { HEAP_HUGE_BYTES = 2 << 20 };
-void *heap_alloc_huge(struct heap *heap, size_t size);
 void heap_free(struct heap *heap, void *ptr); /* NULL is legal */
 
 /* A copy of `len` bytes with a NUL behind them. */

@@ -17,8 +17,7 @@
 
 void *memtable_alloc(struct memtable *m, size_t alignment, size_t bytes)
 {
-    void *ptr = bytes >= HEAP_HUGE_BYTES ? heap_alloc_huge(m->heap, bytes)
-                                         : heap_alloc_aligned(m->heap, alignment, bytes);
+    void *ptr = heap_alloc_aligned(m->heap, alignment, bytes);
     if (ptr != NULL)
         m->bytes += bytes;
     return ptr;
