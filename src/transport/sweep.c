@@ -8,8 +8,8 @@
  *     nothing under way for idle_s             close (HTTP/2: GOAWAY)
  *     a write that makes no progress close after blocked_write_s; progress is what the peer has
  *         acknowledged (TCP_INFO)
- *     unfinished bodies over the core's budget stop accepting, close the largest ones; this is looked
- *         at more often
+ *     unfinished bodies over the core's budget stop accepting, close the largest; looked at more
+ *         often
  *     POLLRDHUP while a call runs              cancel it
  *
  * Cutting a connection is shutdown(2): its owner then reads the end and closes it by its own
