@@ -17,6 +17,7 @@ struct health_probe {
     struct arena arena;
     struct timer timer;
     struct transport_core *core;
+    struct heap *heap;
     bool running, stopping;
 };
 
@@ -88,7 +89,7 @@ static void on_stats(struct pdb_call *call)
     struct health_probe *probe = container_of(call, struct health_probe, stats.call);
     probe->running = false;
     if (probe->stopping) {
-        struct heap *heap = &probe->core->reactor->heap;
+        struct heap *heap = probe->heap; /* the doors' core may be gone by now */
         arena_dispose(&probe->arena);
         heap_free(heap, probe);
         return;
@@ -124,6 +125,7 @@ int health_start(struct transport_core *core)
         return PDB_RESOURCE_EXHAUSTED;
     arena_init(&probe->arena, 0);
     probe->core = core;
+    probe->heap = &core->reactor->heap;
     probe->timer.fire = on_timer;
     core->priv->probe = probe;
     schedule(probe);
