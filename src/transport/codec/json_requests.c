@@ -401,28 +401,61 @@ int json_decode_search(struct json_decoder *d, struct pdb_query *query_out)
     return rc == 0 ? json_finish(&d->reader) : rc;
 }
 
-struct search_batch_body {
-    const struct pdb_query *queries;
-    uint32_t count;
-};
-
-static int searches_field(struct json_decoder *d, void *into)
+void json_search_batch_open(struct json_search_batch_decoder *b, struct arena *arena,
+                            const struct api_limits *limits, struct pdb_text body,
+                            struct trail *trail)
 {
-    struct search_batch_body *body = into;
-    void *elements = NULL;
-    int rc = json_read_array(d, query_object, sizeof(struct pdb_query), d->limits->batch_searches,
-                             &elements, &body->count);
-    body->queries = elements;
-    return rc;
+    *b = (struct json_search_batch_decoder){.first_key = true};
+    json_decoder_open(&b->d, arena, limits, body, trail);
 }
 
-int json_decode_search_batch(struct json_decoder *d, const struct pdb_query **queries_out,
-                             uint32_t *count_out)
+static int next_search(struct json_search_batch_decoder *b)
 {
-    static const struct json_field fields[] = {JSON_FIELD_WHOLE("searches", searches_field)};
-    struct search_batch_body body = {0};
-    int rc = read_whole(d, fields, COUNT(fields), &body);
-    *queries_out = body.queries;
-    *count_out = body.count;
-    return rc;
+    int rc = json_array_next(&b->d.reader, &b->first_query);
+    if (rc < 0)
+        return rc;
+    if (rc == 0) {
+        b->in_queries = false;
+        return 1;
+    }
+    if (b->count == b->d.limits->batch_searches)
+        return json_fail(&b->d.reader, "searches: more than limits.batch_searches (%u)",
+                         b->d.limits->batch_searches);
+    if (b->count == b->capacity) {
+        uint32_t wanted = b->capacity == 0 ? 16 : b->capacity * 2;
+        struct pdb_query *grown = arena_grow(b->d.arena, b->queries, b->capacity * sizeof(*grown),
+                                             wanted * sizeof(*grown));
+        if (grown == NULL)
+            return json_no_memory(&b->d);
+        b->queries = grown;
+        b->capacity = wanted;
+    }
+    struct pdb_query query;
+    rc = query_object(&b->d, &query);
+    b->queries[b->count++] = query;
+    return rc != 0 ? rc : 1;
+}
+
+int json_search_batch_step(struct json_search_batch_decoder *b)
+{
+    static const struct json_field fields[] = {JSON_FIELD_WHOLE("searches", NULL)};
+    struct pdb_text key;
+    size_t which = 0;
+    int rc;
+    if (!b->entered) {
+        b->entered = true;
+        rc = json_enter_object(&b->d.reader);
+        return rc != 0 ? rc : 1;
+    }
+    if (b->in_queries)
+        return next_search(b);
+    rc = json_object_next(&b->d.reader, b->d.arena, &b->first_key, &key);
+    if (rc < 0)
+        return rc;
+    if (rc == 0)
+        return json_finish(&b->d.reader);
+    rc = json_match_field(&b->d, fields, COUNT(fields), key, &b->seen, &which);
+    if (rc == 0 && (rc = json_enter_array(&b->d.reader)) == 0)
+        b->in_queries = b->first_query = true;
+    return rc != 0 ? rc : 1;
 }

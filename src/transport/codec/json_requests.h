@@ -8,6 +8,7 @@
 
 #include "api/api.h"
 #include "base/json.h"
+#include "transport/codec/packed_batch.h"
 
 struct json_decoder {
     struct json_reader reader;
@@ -28,9 +29,21 @@ int json_decode_delete(struct json_decoder *d, struct pdb_delete *delete_out);
 int json_decode_scroll(struct json_decoder *d, struct pdb_scroll *scroll_out);
 int json_decode_count(struct json_decoder *d, struct pdb_count *count_out);
 int json_decode_search(struct json_decoder *d, struct pdb_query *query_out);
-/* {"searches":[..]}; the array is in the arena. */
-int json_decode_search_batch(struct json_decoder *d, const struct pdb_query **queries_out,
-                             uint32_t *count_out);
+
+/* {"searches":[..]}, one query a step. */
+struct json_search_batch_decoder {
+    struct json_decoder d;
+    struct pdb_query *queries; /* in the arena */
+    uint32_t count, capacity;
+    /* where it stands */
+    bool entered, in_queries, first_key, first_query;
+    uint32_t seen;
+};
+void json_search_batch_open(struct json_search_batch_decoder *b, struct arena *arena,
+                            const struct api_limits *limits, struct pdb_text body,
+                            struct trail *trail);
+/* 1: there is more; 0: the whole body is decoded; negative: an error. */
+int json_search_batch_step(struct json_search_batch_decoder *b);
 
 /* A write's body may be 64 MiB: it is decoded in steps, one record at a time. */
 struct json_write_decoder {
@@ -42,6 +55,12 @@ struct json_write_decoder {
     /* where it stands */
     bool entered, in_records, first_key, first_record;
     uint32_t seen;
+    struct {
+        bool decoding; /* its base64, in pieces */
+        struct packed_batch batch;
+        struct pdb_text text;
+        size_t text_at;
+    } packed;
 };
 void json_write_decoder_open(struct json_write_decoder *w, enum pdb_write_kind kind,
                              struct arena *arena, const struct api_limits *limits,

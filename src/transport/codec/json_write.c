@@ -145,23 +145,6 @@ static int packed_ids(struct json_decoder *d, void *into)
     return rc;
 }
 
-static int packed_vectors(struct json_decoder *d, void *into)
-{
-    struct packed_body *p = into;
-    struct pdb_text text;
-    int rc = json_read_string(&d->reader, d->arena, &text);
-    if (rc != 0)
-        return rc;
-    size_t len = 0, bad = 0;
-    char *bytes = arena_alloc_aligned(d->arena, base64_decoded_max(text.len) + 1, 64);
-    if (bytes == NULL)
-        return json_no_memory(d);
-    if (base64_decode(text.ptr, text.len, false, bytes, &len, &bad) != 0)
-        return json_fail(&d->reader, "vectors: not base64 at character %zu", bad);
-    p->vectors = (struct pdb_text){bytes, len};
-    return 0;
-}
-
 static int packed_metadata(struct json_decoder *d, void *into)
 {
     struct packed_body *p = into;
@@ -176,7 +159,7 @@ static int read_packed(struct json_write_decoder *w)
 {
     static const struct json_field fields[] = {
         JSON_FIELD_WHOLE("ids", packed_ids),
-        JSON_FIELD_WHOLE("vectors", packed_vectors),
+        JSON_FIELD("vectors", json_text_field, struct packed_body, vectors),
         JSON_FIELD("field", json_text_field, struct packed_body, field),
         JSON_FIELD_WHOLE("metadata", packed_metadata),
     };
@@ -184,19 +167,50 @@ static int read_packed(struct json_write_decoder *w)
     int rc = json_read_object(&w->d, fields, COUNT(fields), &p);
     if (rc != 0)
         return rc;
-    const struct packed_batch batch = {.ids = p.ids,
-                                       .id_count = p.id_count,
-                                       .vectors = p.vectors,
-                                       .field = p.field,
-                                       .metadata = p.metadata,
-                                       .metadata_count = p.metadata_count};
     if (w->count != 0)
         return json_fail(&w->d.reader, "either vectors or packed: not both");
-    rc = packed_batch_records(&batch, w->d.arena, w->d.limits, &w->records, &w->count,
+    char *bytes = arena_alloc_aligned(w->d.arena, base64_decoded_max(p.vectors.len) + 1, 64);
+    if (bytes == NULL)
+        return json_no_memory(&w->d);
+    w->packed.batch = (struct packed_batch){.ids = p.ids,
+                                            .id_count = p.id_count,
+                                            .vectors = {bytes, 0},
+                                            .field = p.field,
+                                            .metadata = p.metadata,
+                                            .metadata_count = p.metadata_count};
+    w->packed.text = p.vectors;
+    w->packed.decoding = true;
+    return 0;
+}
+
+/* One piece of the base64: whole groups of four, so that only the last may have padding. */
+static int decode_packed(struct json_write_decoder *w)
+{
+    enum { PIECE = 256 << 10 };
+    struct pdb_text *to = &w->packed.batch.vectors;
+    size_t left = w->packed.text.len - w->packed.text_at;
+    size_t piece = left > PIECE ? PIECE : left, len = 0, bad = 0;
+    const char *from = w->packed.text.ptr + w->packed.text_at;
+    int rc = base64_decode(from, piece, false, (char *)(uintptr_t)to->ptr + to->len, &len, &bad);
+    if (rc == 0 && piece < left && len != PIECE / 4 * 3) {
+        rc = PDB_INVALID_ARGUMENT; /* padding in the middle */
+        bad = piece - 1;
+    }
+    if (rc != 0) {
+        w->d.reader.failed = true;
+        return trail_add(w->d.reader.trail, rc, "packed.vectors: not base64 at character %zu",
+                         w->packed.text_at + bad);
+    }
+    to->len += len;
+    w->packed.text_at += piece;
+    if (w->packed.text_at < w->packed.text.len)
+        return 1;
+    w->packed.decoding = false;
+    rc = packed_batch_records(&w->packed.batch, w->d.arena, w->d.limits, &w->records, &w->count,
                               w->d.reader.trail);
     if (rc != 0)
         w->d.reader.failed = true;
-    return rc;
+    return rc != 0 ? rc : 1;
 }
 
 /* ---- the body ---- */
@@ -270,5 +284,7 @@ int json_write_decoder_step(struct json_write_decoder *w)
         w->entered = true;
         return rc != 0 ? rc : 1;
     }
+    if (w->packed.decoding)
+        return decode_packed(w);
     return w->in_records ? next_record(w) : next_key(w);
 }

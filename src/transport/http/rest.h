@@ -33,7 +33,10 @@ struct rest {
         struct pdb_stats stats;
     };
     struct pdb_query query;
-    struct json_write_decoder decoder;
+    union {
+        struct json_write_decoder decoder;
+        struct json_search_batch_decoder batch_decoder;
+    };
 };
 
 typedef void rest_handler(struct rest *r);

@@ -297,12 +297,31 @@ void rest_search(struct rest *r)
     start_search(r, json_decode_search(&d, &r->query));
 }
 
+static void decode_searches(struct task *task)
+{
+    struct rest *r = container_of(task, struct rest, task);
+    int rc = 1;
+    while (rc > 0 && !r->x->gone) {
+        if (reactor_slice_over(r->x->core->reactor)) {
+            task_queue(r->x->core->reactor, task);
+            return;
+        }
+        rc = json_search_batch_step(&r->batch_decoder);
+    }
+    if (r->x->gone)
+        rc = trail_add(&r->trail, PDB_CANCELLED, "the client left");
+    r->search.queries = r->batch_decoder.queries;
+    r->search.query_count = r->batch_decoder.count;
+    start_search(r, rc);
+}
+
 void rest_search_batch(struct rest *r)
 {
-    struct json_decoder d;
     rest_begin_call(r, &r->search.call, on_found);
     r->search.collection = r->collection;
     r->search.query_path = "searches";
-    open_decoder(r, &d);
-    start_search(r, json_decode_search_batch(&d, &r->search.queries, &r->search.query_count));
+    json_search_batch_open(&r->batch_decoder, &r->x->arena, r->x->core->limits, r->x->body,
+                           &r->trail);
+    r->task = (struct task){.run = decode_searches, .name = "rest_decode"};
+    decode_searches(&r->task);
 }

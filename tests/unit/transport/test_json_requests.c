@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "base/base64.h"
 #include "transport/codec/json_requests.h"
 
 struct fixture {
@@ -219,6 +220,75 @@ static void a_packed_batch_points_into_its_decoded_bytes(void **state)
     close_body(&f);
 }
 
+/* 300,000 floats are 1.6 million characters: several pieces. One padding character in the middle is refused, wherever a piece ends. */
+static void a_long_packed_batch_is_decoded_in_pieces(void **state)
+{
+    (void)state;
+    enum { ROWS = 6, DIMENSION = 50000, FLOATS = ROWS * DIMENSION };
+    static const char head[] =
+        "{\"packed\":{\"ids\":[\"a\",\"b\",\"c\",\"d\",\"e\",\"f\"],\"vectors\":\"",
+                      tail[] = "\"}}";
+    float *values = test_malloc(FLOATS * sizeof(float));
+    for (int i = 0; i < FLOATS; i++)
+        values[i] = (float)i;
+    size_t text_len = base64_encoded_len(FLOATS * sizeof(float)), head_len = sizeof(head) - 1;
+    char *body = test_malloc(head_len + text_len + sizeof(tail));
+    memcpy(body, head, head_len);
+    base64_encode(values, FLOATS * sizeof(float), body + head_len);
+    memcpy(body + head_len + text_len, tail, sizeof(tail));
+    struct fixture f;
+    struct json_write_decoder w;
+    assert_int_equal(decode_write(&w, &f, PDB_WRITE_UPSERT, body), 0);
+    assert_int_equal(w.count, ROWS);
+    for (uint32_t i = 0; i < ROWS; i++)
+        assert_memory_equal(w.records[i].vectors[0].values, values + (size_t)i * DIMENSION,
+                            DIMENSION * sizeof(float));
+    close_body(&f);
+    body[head_len + (256 << 10) - 1] = '=';
+    assert_int_equal(decode_write(&w, &f, PDB_WRITE_UPSERT, body), PDB_INVALID_ARGUMENT);
+    assert_non_null(strstr(f.trail.text, "not base64 at character 262143"));
+    close_body(&f);
+    test_free(body);
+    test_free(values);
+}
+
+static int decode_searches(struct json_search_batch_decoder *b, struct fixture *f, const char *body)
+{
+    arena_init(&f->arena, 0);
+    trail_reset(&f->trail);
+    json_search_batch_open(b, &f->arena, &api_limits_default, text_of(body), &f->trail);
+    int rc;
+    do
+        rc = json_search_batch_step(b);
+    while (rc > 0);
+    return rc;
+}
+
+static void a_batch_of_searches_is_decoded_one_a_step(void **state)
+{
+    (void)state;
+    static const struct bad_body bad[] = {
+        {"{\"searches\":[{\"vector\":[1]}],\"searches\":[]}", "given twice"},
+        {"{\"queries\":[]}", "unknown field 'queries'"},
+        {"{\"searches\":[{\"vector\":[1]},{\"k\":1}]}", "exactly one of vector and id"},
+        {"{\"searches\":[{\"vector\":[1]}", "byte"},
+    };
+    struct fixture f;
+    struct json_search_batch_decoder b;
+    assert_int_equal(
+        decode_searches(&b, &f, "{\"searches\":[{\"vector\":[1,2],\"k\":3},{\"id\":\"a\"}]}"), 0);
+    assert_int_equal(b.count, 2);
+    assert_int_equal(b.queries[0].k, 3);
+    assert_text(b.queries[1].id, "a");
+    close_body(&f);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_int_equal(decode_searches(&b, &f, bad[i].body), PDB_INVALID_ARGUMENT);
+        if (strstr(f.trail.text, bad[i].text) == NULL)
+            fail_msg("%s: '%s' does not say '%s'", bad[i].body, f.trail.text, bad[i].text);
+        close_body(&f);
+    }
+}
+
 static void bad_writes_say_where_and_what(void **state)
 {
     (void)state;
@@ -280,6 +350,8 @@ int main(void)
         cmocka_unit_test(vectors_of_changing_length_come_out_whole),
         cmocka_unit_test(unset_belongs_to_updates_only),
         cmocka_unit_test(a_packed_batch_points_into_its_decoded_bytes),
+        cmocka_unit_test(a_long_packed_batch_is_decoded_in_pieces),
+        cmocka_unit_test(a_batch_of_searches_is_decoded_one_a_step),
         cmocka_unit_test(bad_writes_say_where_and_what),
         cmocka_unit_test(running_out_of_memory_is_an_error),
     };
