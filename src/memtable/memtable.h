@@ -55,8 +55,8 @@ void memtable_free(struct memtable *m); /* no snapshot may be left */
  * the reservation whole. 0 or PDB_RESOURCE_EXHAUSTED: then the earlier reservation still stands. */
 int memtable_prepare(struct memtable *m, size_t row_count, size_t text_bytes);
 /* Appends one row (copied; row->version must not be below any earlier one), or ends the newest of
- * its id (row->deleted; an id that is not there is no error). A row needs a prepare that covered it, a delete needs none. Of
- * two rows with one id and version the later counts. */
+ * its id (row->deleted; an id that is not there is no error). A row needs a prepare that covered
+ * it, a delete needs none. Of two rows with one id and version the later counts. */
 void memtable_commit(struct memtable *m, const struct pdb_row *row);
 
 /* ---- point reads ---- */

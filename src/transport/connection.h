@@ -77,7 +77,7 @@ struct transport_core_private {
     struct address_count *addresses; /* limits.connections rounded up to a power of two, x 2 */
     size_t address_slots;
     struct timer sweep;
-    uint64_t sweep_due_ns; /* the next full sweep; looks before it mind only the body budget */
+    uint64_t sweep_due_ns;      /* the next full sweep; looks before it mind only the body budget */
     struct list free_exchanges; /* HTTP/1's, kept with their first arena chunk */
     size_t free_exchange_count;
     uint64_t h2_body_bytes;   /* of unfinished HTTP/2 requests */

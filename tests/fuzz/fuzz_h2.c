@@ -223,7 +223,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         settle(fds[1]);
     if (!list_empty(&fake.priv.connections) || fake.core.exchanges != 0 ||
         fake.priv.h2_body_bytes != 0)
-        abort(); /* the connection, an exchange or a count leaked */
+        abort();                 /* the connection, an exchange or a count leaked */
     h2_dispose_pool(&fake.core); /* what is used again would hide what is used too late */
     return 0;
 }

@@ -218,8 +218,7 @@ static int on_frame_sent(nghttp2_session *ng, const nghttp2_frame *frame, void *
     if (frame->hd.type == NGHTTP2_RST_STREAM && frame->rst_stream.error_code != NGHTTP2_NO_ERROR &&
         frame->rst_stream.error_code != NGHTTP2_CANCEL)
         h2_abuse(user);
-    else if (frame->hd.type == NGHTTP2_GOAWAY &&
-             frame->goaway.error_code == NGHTTP2_INTERNAL_ERROR)
+    else if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code == NGHTTP2_INTERNAL_ERROR)
         /* what nghttp2 says when the peer resets too much; nothing of ours says it */
         metrics_add(((struct h2_session *)user)->core->metrics,
                     METRICS_H2_ABUSE_AT + METRICS_ABUSE_RESET, 1);

@@ -285,7 +285,10 @@ static void answers_do_not_depend_on_the_budget(void **state)
             for (size_t budget = 1; budget < 200; budget *= 3) {
                 search(&w, 50, filters[f], budget);
                 assert_int_equal(w.search.topk.count, count);
-                assert_int_equal(memcmp(first, w.items, count * sizeof(first[0])), 0);
+                for (size_t i = 0; i < count; i++) { /* by field: padding has no value */
+                    assert_true(first[i].distance == w.items[i].distance);
+                    assert_true(first[i].key == w.items[i].key);
+                }
             }
         }
         stop(&w);

@@ -220,7 +220,8 @@ static void a_packed_batch_points_into_its_decoded_bytes(void **state)
     close_body(&f);
 }
 
-/* 300,000 floats are 1.6 million characters: several pieces. One padding character in the middle is refused, wherever a piece ends. */
+/* 300,000 floats are 1.6 million characters: several pieces. One padding character in the middle is
+ * refused, wherever a piece ends. */
 static void a_long_packed_batch_is_decoded_in_pieces(void **state)
 {
     (void)state;
