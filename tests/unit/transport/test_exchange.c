@@ -12,6 +12,7 @@ struct fixture {
     struct transport_core core;
     struct transport_core_private priv;
     struct api_limits limits;
+    struct reactor reactor;
 };
 
 static struct exchange begin(struct fixture *f, const char *timeout, const char *id, int expected)
@@ -19,6 +20,7 @@ static struct exchange begin(struct fixture *f, const char *timeout, const char 
     struct trail trail = {0};
     *f = (struct fixture){.limits = api_limits_default};
     f->core.limits = &f->limits;
+    f->core.reactor = &f->reactor;
     f->core.priv = &f->priv;
     struct exchange x = {.core = &f->core, .timeout = text_of(timeout)};
     assert_int_equal(exchange_begin(&x, text_of(id), &trail), expected);
