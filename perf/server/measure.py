@@ -172,8 +172,9 @@ def livez(settings: Settings) -> dict[str, object]:
 
 def h2load(server: Server, path: str, body: Path, seconds: int) -> int:
     out = run(
-        ["h2load", "-t1", "-c4", "-m10", f"-D{seconds}", "-d", str(body), "-H", "content-type: application/grpc",
-         "-H", "te: trailers", f"http://127.0.0.1:{server.port}{path}"],
+        ["h2load", "-t1", "-c4", "-m10", f"-D{seconds}", "-d", str(body),
+         "-H", "content-type: application/grpc", "-H", "te: trailers",
+         f"http://127.0.0.1:{server.port}{path}"],
         seconds + 20,
     )  # fmt: skip
     found = re.search(r"requests: .* (\d+) succeeded, (\d+) failed", out)
@@ -197,8 +198,8 @@ def field(number: int, payload: bytes) -> bytes:
 
 def rest(server: Server, method: str, path: str, body: object) -> None:
     run(
-        ["curl", "-sS", "-f", "-X", method, "-H", "content-type: application/json", "-d", json.dumps(body),
-         f"http://127.0.0.1:{server.port}{path}"],
+        ["curl", "-sS", "-f", "-X", method, "-H", "content-type: application/json",
+         "-d", json.dumps(body), f"http://127.0.0.1:{server.port}{path}"],
         20,
     )  # fmt: skip
 

@@ -149,6 +149,7 @@ static void on_gone(struct exchange *x)
 
 void rest_begin_call(struct rest *r, struct pdb_call *call, void (*done)(struct pdb_call *call))
 {
+    memset((char *)r + offsetof(struct rest, write), 0, sizeof(*r) - offsetof(struct rest, write));
     pdb_call_init(call, r->x->core->db, &r->x->arena, done);
     call->deadline_ns = r->x->deadline_ns;
     call->batch_name = "vectors";
@@ -178,7 +179,10 @@ static int hex_value(char ch)
 /* RFC 3986, section 2.1. `plus`: in a query, + is a space. A malformed escape stays as it is. */
 static bool percent_decode(struct arena *arena, struct pdb_text in, bool plus, struct pdb_text *out)
 {
-    char *to = arena_alloc(arena, in.len + 1);
+    *out = (struct pdb_text){0};
+    if (in.len == 0)
+        return true;
+    char *to = arena_alloc(arena, in.len);
     size_t len = 0;
     if (to == NULL)
         return false;
@@ -360,7 +364,12 @@ void rest_dispatch(struct exchange *x)
     x->operation = operation;
     if (!body_acceptable(x, operation))
         return;
-    struct rest *r = arena_new(&x->arena, struct rest);
+    struct rest *r = arena_alloc(&x->arena, sizeof(*r));
+    if (r != NULL) {
+        trail_reset(&r->trail);
+        memset((char *)r + offsetof(struct rest, x), 0,
+               offsetof(struct rest, write) - offsetof(struct rest, x));
+    }
     if (r == NULL || !percent_decode(&x->arena, match.collection, false, &r->collection) ||
         !percent_decode(&x->arena, match.id, false, &r->id)) {
         refuse(x, PDB_RESOURCE_EXHAUSTED, 0, (struct pdb_text){0}, "no memory for the request");

@@ -11,13 +11,14 @@
 /* One REST request under way: in the exchange's arena. The union has the engine's call of the
  * operation. */
 struct rest {
+    struct trail trail; /* its text is not zeroed */
     struct exchange *x;
-    struct trail trail;
     struct pdb_text collection, id; /* decoded from the path */
     struct task task;               /* decoding or encoding in steps */
     struct buffer out;
     struct json_rows_encoder encoder;
     struct pdb_call *call; /* the one under way, else NULL */
+    /* Everything from here on is zeroed by rest_begin_call only: probes need none of it. */
     union {
         struct pdb_collection_create create;
         struct pdb_collection_list list;
