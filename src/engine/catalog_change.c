@@ -8,7 +8,8 @@
  *     core -> all have said so -> answers
  *
  * Dropped uuids stay in the catalog, because the log still holds their records: recovery must know
- * them from damage. A start forgets those that no log names any more. */
+ * them from damage. They are 16 bytes each and kept for as long as the log is, which is never cut
+ * yet. */
 #include "base/assert.h"
 #include "base/text.h"
 #include "engine/call.h"

@@ -55,6 +55,7 @@ struct recovery {
     struct found_list for_owner[REACTOR_MAX];
     struct arena arena;
     uint64_t records, skipped;
+    struct uuid dropped; /* whose record was skipped last */
     struct list jumps;
     unsigned jumps_under_way;
     int jump_rc;
@@ -224,7 +225,10 @@ static int load_record(struct engine_core *core, const struct found *item, struc
     struct recovery *recovery = core->recovery;
     struct shard *shard = shard_find(core, &item->collection);
     if (shard == NULL) {
-        if (catalog_is_dropped(core->db->cores[0].master, &item->collection)) {
+        /* Records come sorted by collection: a dropped one is looked up once, not for each. */
+        bool same = recovery->skipped != 0 && uuid_equal(&recovery->dropped, &item->collection);
+        if (same || catalog_is_dropped(core->db->cores[0].master, &item->collection)) {
+            recovery->dropped = item->collection;
             recovery->skipped++;
             return 0;
         }

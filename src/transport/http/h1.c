@@ -111,7 +111,7 @@ void h1_client_left(struct connection *c)
 
 static void add_header(h2o_req_t *req, struct pdb_text name, struct pdb_text value)
 {
-    h2o_add_header_by_str(&req->pool, &req->res.headers, name.ptr, name.len, 1, NULL, value.ptr,
+    h2o_add_header_by_str(&req->pool, &req->res.headers, name.ptr, name.len, 0, NULL, value.ptr,
                           value.len);
 }
 
