@@ -96,7 +96,8 @@ int exchange_begin(struct exchange *x, struct pdb_text offered_id, struct trail 
     }
     x->api = (struct api_context){core->limits, text_of(x->call_id), x->peer};
     x->operation = API_OPERATION_COUNT;
-    /* When the socket's callback began: a clock read for each request would cost a hundredth of a probe. */
+    /* When the socket's callback began: a clock read for each request would cost a hundredth of a
+     * probe. */
     x->received_ns = core->reactor->now_ns;
     double limit_ns = core->limits->request_deadline_s * 1e9, wanted_ns = limit_ns;
     if (x->timeout.len != 0 && !parse_timeout(x->timeout, &wanted_ns))
