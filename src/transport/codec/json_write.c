@@ -178,7 +178,7 @@ static int read_packed(struct json_write_decoder *w)
                                             .field = p.field,
                                             .metadata = p.metadata,
                                             .metadata_count = p.metadata_count};
-    w->packed.text = p.vectors;
+    w->packed.text = p.vectors.len != 0 ? p.vectors : TEXT_LIT("");
     w->packed.decoding = true;
     return 0;
 }

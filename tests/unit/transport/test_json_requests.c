@@ -304,6 +304,8 @@ static void bad_writes_say_where_and_what(void **state)
         {"{\"vectors\":[{\"vector\":[1]}],\"packed\":{\"vectors\":\"AAAA\"}}", "not both"},
         {"{\"packed\":{\"ids\":[\"a\"],\"vectors\":\"A*==\"}}", "not base64 at character 1"},
         {"{\"records\":[]}", "unknown field 'records'"},
+        {"{\"packed\":{\"ids\":[\"a\"]}}", "packed"},
+        {"{\"packed\":{\"ids\":[\"a\"],\"vectors\":\"\"}}", "packed"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct fixture f;
