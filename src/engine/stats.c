@@ -8,8 +8,8 @@
 #include "engine/call.h"
 #include "engine/catalog.h"
 #include "engine/shard.h"
+#include "os/process.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -91,30 +91,6 @@ static void add_shard(struct stats_work *work, uint32_t index, const struct shar
 
 /* ---- home: the text ---- */
 
-static uint64_t resident_bytes(void)
-{
-    unsigned long long size, resident = 0;
-    FILE *file = fopen("/proc/self/statm", "re");
-    if (file == NULL)
-        return 0;
-    if (fscanf(file, "%llu %llu", &size, &resident) != 2)
-        resident = 0;
-    (void)fclose(file);
-    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
-static uint64_t open_files(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    uint64_t count = 0;
-    if (dir == NULL)
-        return 0;
-    while (readdir(dir) != NULL)
-        count++;
-    (void)closedir(dir);
-    return count > 3 ? count - 3 : 0; /* ".", ".." and the directory itself */
-}
-
 static void process_metrics(struct pdb_call *call, const struct stats_work *work, struct metrics *m)
 {
     struct pdb *db = call->db;
@@ -122,13 +98,13 @@ static void process_metrics(struct pdb_call *call, const struct stats_work *work
     int64_t free_bytes = r->io->ops->free_space(r->io, db->options.data_dir);
     metrics_set(m, METRICS_UPTIME_AT, r->now_ns - db->opened_at_ns);
     metrics_set(m, METRICS_READY_AT, !container_of(call, struct pdb_stats, call)->poisoned_out);
-    metrics_set(m, METRICS_MEMORY_AT + METRICS_MEMORY_RSS, resident_bytes());
+    metrics_set(m, METRICS_MEMORY_AT + METRICS_MEMORY_RSS, process_rss_bytes());
     metrics_set(m, METRICS_MEMORY_AT + METRICS_MEMORY_HEAP, work->heap_bytes);
     metrics_set(m, METRICS_MEMORY_AT + METRICS_MEMORY_ARENA, call->arena->bytes_used);
     metrics_set(m, METRICS_MEMORY_AT + METRICS_MEMORY_LIMIT, db->options.memory_limit);
     metrics_set(m, METRICS_DISK_AT + METRICS_PLACE(DISK, METRICS_DIR_DATA, METRICS_DISK_FREE),
                 free_bytes > 0 ? (uint64_t)free_bytes : 0);
-    metrics_set(m, METRICS_OPEN_FDS_AT, open_files());
+    metrics_set(m, METRICS_OPEN_FDS_AT, process_open_fds());
     metrics_set(m, METRICS_RECOVERY_DURATION_AT, db->facts.recovery_us * 1000);
     metrics_set(m, METRICS_RECOVERY_RECORDS_AT, db->facts.recovered_records);
     metrics_set(m, METRICS_RECOVERY_TRUNCATED_AT, db->recovered_torn_bytes);
