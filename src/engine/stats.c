@@ -10,9 +10,7 @@
 #include "engine/shard.h"
 #include "os/process.h"
 
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/no_libc_heap.h"
 
