@@ -41,6 +41,7 @@ class Guard:
 
     server: Server
     before_bytes: int
+    growth_bytes: int
 
     def answers(self) -> None:
         """An honest client, on a connection of its own, is served by whichever core gets it."""
@@ -52,18 +53,18 @@ class Guard:
         virtual, resident = memory_bytes(self.server)
         grown = resident - self.before_bytes
         sanitized = virtual > SANITIZED_VIRTUAL_BYTES
-        allowed = GROWTH_SANITIZED_BYTES if sanitized else GROWTH_BYTES
+        allowed = GROWTH_SANITIZED_BYTES if sanitized else self.growth_bytes
         assert grown <= allowed, f"grown by {grown >> 20} MiB"
 
 
 @contextlib.contextmanager
-def guarded(server: Server) -> Iterator[Guard]:
+def guarded(server: Server, growth_bytes: int = GROWTH_BYTES) -> Iterator[Guard]:
     """The server must answer inside the block and after it, and stay within its memory."""
     with RestClient(server) as rest:
         if rest.request("GET", "/v1/collections/guarded").status == 404:
             rest.create_collection("guarded", 2, "dot")
             rest.upsert("guarded", [{"id": "a", "vector": [1, 2]}])
-    guard = Guard(server, memory_bytes(server)[1])
+    guard = Guard(server, memory_bytes(server)[1], growth_bytes)
     guard.answers()
     yield guard
     assert server.running

@@ -157,12 +157,16 @@ def test_a_client_that_closes_its_side_is_answered(impatient: Server) -> None:
 
 
 def test_bodies_in_flight_are_bounded(session_servers: ServerFactory) -> None:
-    """More unfinished bodies than a core may hold: the largest go, the server stays small."""
+    """More unfinished bodies than a core may hold: the largest go, the server stays small.
+
+    Three bodies arrive between two looks, and each may be moved from 8 to 16 MiB just then: 72 MiB.
+    Were they kept, the rounds would add up to 210 MiB.
+    """
     config = '[limits]\nbody_bytes = "8MiB"\ninflight_body_bytes_per_core = "8MiB"\n'
     server = session_servers.make(ServerOptions(cores=1, config=config)).start()
     top = head("PUT", "/v1/collections/x/vectors", JSON_TYPE, "Content-Length: 8000000")
     part = b" " * (7 << 20)
-    with guarded(server) as guard, contextlib.ExitStack() as stack:
+    with guarded(server, 128 << 20) as guard, contextlib.ExitStack() as stack:
         for _ in range(10):  # 210 MiB in all, three bodies at a time
             before = exceeded(server, "inflight")
             for _ in range(3):
