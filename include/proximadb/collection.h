@@ -26,6 +26,11 @@ struct pdb_collection_config {
     enum pdb_sync_mode sync;
     uint64_t ttl_s;              /* default lifetime of its records; 0: none */
     struct pdb_text description; /* at most 4 KiB */
+    /* How files written from now on are made; what is there keeps its form until it is rewritten. */
+    enum pdb_compression compression;
+    enum pdb_vector_storage vector_storage;
+    /* How long a version that was replaced or deleted stays readable by pdb_get.as_of; 0: until the
+     * next flush or compaction. At most PDB_VERSION_RETENTION_S_MAX. */
     uint64_t version_retention_s;
 };
 
@@ -34,7 +39,11 @@ struct pdb_collection_info {
     char uuid[37];
     int64_t created_at_us, updated_at_us;
     uint64_t record_count, memory_bytes;
-    uint64_t version; /* of the last acknowledged batch */
+    uint64_t version;                  /* of the last acknowledged batch */
+    uint64_t memtable_rows;            /* newest versions that are in no sealed segment */
+    uint64_t segment_rows, tombstones; /* rows of segments; those replaced or deleted since */
+    uint64_t segment_bytes;            /* of the segments' files */
+    uint32_t segment_count;
     uint32_t owner_core;
 };
 
@@ -72,9 +81,13 @@ struct pdb_collection_update {
     struct pdb_call call;
     struct pdb_text name;
     bool has_sync, has_ttl, has_description;
+    bool has_compression, has_vector_storage, has_version_retention;
     enum pdb_sync_mode sync;
     uint64_t ttl_s;
     struct pdb_text description;
+    enum pdb_compression compression;
+    enum pdb_vector_storage vector_storage;
+    uint64_t version_retention_s;
     const struct pdb_column *add_columns;
     uint32_t add_column_count;
     struct pdb_collection_info info_out;

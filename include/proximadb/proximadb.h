@@ -33,7 +33,14 @@ struct pdb_options {
     uint64_t wal_segment_bytes;   /* 0: 64 MiB */
     uint64_t wal_batch_window_us; /* 0: 1000 */
     uint64_t wal_period_ms;       /* 0: 200 */
-    uint64_t disk_min_free_bytes; /* refuse writes below; 0: 2 GiB, UINT64_MAX: no check */
+    uint64_t wal_max_bytes; /* of one core's log; past it the oldest rows are flushed; 0: 4 GiB */
+    /* When a shard's memtable is sealed into a segment: rows, bytes, age of its oldest row. */
+    uint64_t flush_rows;                  /* 0: 1,000,000 */
+    uint64_t flush_bytes;                 /* 0: 256 MiB */
+    uint32_t flush_age_s;                 /* 0: 300 */
+    uint32_t segments_max;                /* of a shard at rest: more are merged; 0: 8 */
+    uint64_t compaction_rate_bytes_per_s; /* read and written by each core's worker; 0: no limit */
+    uint64_t disk_min_free_bytes;         /* refuse writes below; 0: 2 GiB, UINT64_MAX: no check */
     bool allow_unsafe_fs;
     uint32_t collections_max; /* 0: 65,536 */
     uint32_t ttl_sweep_ms;    /* 0: 1000: how often expired rows are looked for */
@@ -75,6 +82,12 @@ struct pdb_facts {
 };
 PDB_API const struct pdb_facts *pdb_facts(const struct pdb *db);
 
+/* What goes on behind the doors: recovery while it lasts, then the reading of indexes. */
+struct pdb_progress {
+    const char *phase;    /* static; NULL: nothing goes on */
+    uint64_t done, total; /* in units of the phase: bytes, rows; total 0: not known yet */
+};
+
 /* Live numbers of all cores, gathered by message. */
 struct pdb_stats {
     struct pdb_call call;
@@ -86,7 +99,9 @@ struct pdb_stats {
     unsigned operation_count;
     bool poisoned_out; /* some log refuses writes */
     bool disk_full_out;
-    struct pdb_text metrics_out; /* Prometheus text */
+    bool recovering_out;              /* rows are not all back: calls get UNAVAILABLE */
+    struct pdb_progress progress_out; /* of the earliest phase that a core is in, over all cores */
+    struct pdb_text metrics_out;      /* Prometheus text */
 };
 PDB_API void pdb_stats_start(struct pdb_stats *s);
 

@@ -78,13 +78,20 @@ PDB_API void pdb_delete_start(struct pdb_delete *d);
 enum pdb_include { PDB_INCLUDE_METADATA = 1, PDB_INCLUDE_VECTORS = 2, PDB_INCLUDE_TIMES = 4 };
 
 /* Rows in results: row.vectors has one entry per field of `fields_out` when PDB_INCLUDE_VECTORS was
- * asked for, else NULL. */
+ * asked for, else NULL.
+ *
+ * With as_of every record is answered as it was when version as_of was the collection's newest: the
+ * one of its versions that is not above it. OUT_OF_RANGE: as_of lies above the newest version, or
+ * below the oldest that is still kept (the text names it); replaced versions are kept for
+ * version_retention_s, and maybe longer. */
 struct pdb_get {
     struct pdb_call call;
     struct pdb_text collection;
     const struct pdb_text *ids;
     uint32_t id_count;
     unsigned include;
+    bool has_as_of;
+    uint64_t as_of; /* 0: before the first write */
     const struct pdb_field *fields_out;
     uint32_t field_count_out;
     const struct pdb_row *rows_out; /* id_count; of a missing one the id is set and version is 0 */

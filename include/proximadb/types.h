@@ -22,6 +22,7 @@ enum {
     PDB_METADATA_BYTES_MAX = 1 << 20,
     PDB_BATCH_RECORDS_MAX = 10000,
     PDB_K_MAX = 10000,
+    PDB_VERSION_RETENTION_S_MAX = 10 * 365 * 86400,
 };
 
 enum pdb_metric {
@@ -36,6 +37,22 @@ enum pdb_metric {
 
 enum pdb_index_type { PDB_INDEX_AUTO, PDB_INDEX_FLAT };
 enum pdb_quantization_type { PDB_QUANTIZATION_AUTO, PDB_QUANTIZATION_NONE };
+
+/* How the columns of new segment files are compressed; vectors of PDB_VECTORS_MMAP and _DISK never
+ * are. */
+enum pdb_compression {
+    PDB_COMPRESSION_NONE,
+    PDB_COMPRESSION_SNAPPY,
+    PDB_COMPRESSION_LZ4,
+    PDB_COMPRESSION_ZSTD,
+};
+
+/* Where the full vectors of sealed segments are kept while the collection is served. */
+enum pdb_vector_storage {
+    PDB_VECTORS_MEMORY,
+    PDB_VECTORS_MMAP, /* the file is mapped: the system decides what is resident */
+    PDB_VECTORS_DISK, /* only codes and graph are resident: rows are read for exact scores */
+};
 
 enum pdb_column_type {
     PDB_COLUMN_UNSPECIFIED,

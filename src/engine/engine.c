@@ -296,6 +296,16 @@ static void set_defaults(struct pdb_options *o)
         o->wal_batch_window_us = 1000;
     if (o->wal_period_ms == 0)
         o->wal_period_ms = 200;
+    if (o->wal_max_bytes == 0)
+        o->wal_max_bytes = (uint64_t)4 << 30;
+    if (o->flush_rows == 0)
+        o->flush_rows = 1000000;
+    if (o->flush_bytes == 0)
+        o->flush_bytes = (uint64_t)256 << 20;
+    if (o->flush_age_s == 0)
+        o->flush_age_s = 300;
+    if (o->segments_max == 0)
+        o->segments_max = 8;
     if (o->disk_min_free_bytes == 0)
         o->disk_min_free_bytes = (uint64_t)2 << 30;
     if (o->collections_max == 0)

@@ -44,6 +44,8 @@ struct engine_core {
     struct mail phase_mail;
     void (*phase_run)(struct engine_core *core);
     struct recovery *recovery; /* during start-up */
+    /* this core's share of what goes on; set by recovery and by what reads behind it */
+    struct pdb_progress progress;
     struct metrics
         *metrics; /* this core's; in its heap, and known to the layers by REACTOR_SLOT_METRICS */
     uint64_t rows_recovered;

@@ -87,6 +87,21 @@ static void add_shard(struct stats_work *work, uint32_t index, const struct shar
         histogram_merge(&c->search[METRICS_PLAN_FLAT], shard->search_times);
 }
 
+/* Cores that are through with a phase leave it before others do: what counts is who is still in
+ * it. */
+static void add_progress(const struct engine_core *core, struct pdb_progress *sum)
+{
+    const struct pdb_progress *p = &core->progress;
+    if (p->phase == NULL)
+        return;
+    if (sum->phase != NULL && strcmp(sum->phase, p->phase) == 0) {
+        sum->done += p->done;
+        sum->total += p->total;
+    } else if (sum->phase == NULL) {
+        *sum = *p;
+    }
+}
+
 /* ---- home: the text ---- */
 
 static void process_metrics(struct pdb_call *call, const struct stats_work *work, struct metrics *m)
@@ -186,6 +201,7 @@ static void stats_at_core(struct pdb_call *call)
     struct trail trail = {0};
     work->next = 0;
     work->heap_bytes += s->here->r->heap.bytes_used;
+    add_progress(s->here, &stats->progress_out);
     stats->poisoned_out = stats->poisoned_out || wal_poisoned(s->here->wal);
     stats->disk_full_out =
         stats->disk_full_out || wal_room(s->here->wal, false, &trail) == PDB_RESOURCE_EXHAUSTED;
@@ -223,7 +239,8 @@ void pdb_stats_start(struct pdb_stats *stats)
     struct call_state *s = call_state(call);
     stats->collections_out = s->here->catalog->count;
     stats->records_out = stats->memory_bytes_out = 0;
-    stats->poisoned_out = stats->disk_full_out = false;
+    stats->poisoned_out = stats->disk_full_out = stats->recovering_out = false;
+    stats->progress_out = (struct pdb_progress){0};
     stats->metrics_out = (struct pdb_text){NULL, 0};
     s->catalog = s->here->catalog;
     catalog_hold(s->here, s->catalog);

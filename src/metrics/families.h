@@ -20,7 +20,8 @@
 #define METRICS_DIR_VALUES(V) V(DIR, DATA, "data") V(DIR, WAL, "wal")
 #define METRICS_DISK_VALUES(V) V(DISK, FREE, "free") V(DISK, USED, "used")
 #define METRICS_JOB_VALUES(V)                                                                      \
-    V(JOB, FILE, "file") V(JOB, SCAN, "scan") V(JOB, SAVE, "save") V(JOB, OTHER, "other")
+    V(JOB, FILE, "file") V(JOB, SCAN, "scan") V(JOB, SAVE, "save") V(JOB, FLUSH, "flush")          \
+    V(JOB, COMPACT, "compact") V(JOB, INDEX, "index") V(JOB, OTHER, "other")
 #define METRICS_IO_VALUES(V)                                                                       \
     V(IO, OPEN, "open") V(IO, READ, "read") V(IO, WRITE, "write") V(IO, SYNC, "sync")              \
     V(IO, ALLOCATE, "allocate") V(IO, RENAME, "rename") V(IO, UNLINK, "unlink")                    \
@@ -30,6 +31,11 @@
     V(ERRNO, EROFS, "EROFS") V(ERRNO, EACCES, "EACCES") V(ERRNO, ENOENT, "ENOENT")                 \
     V(ERRNO, EMFILE, "EMFILE") V(ERRNO, ENOMEM, "ENOMEM") V(ERRNO, OTHER, "other")
 #define METRICS_SEGMENT_VALUES(V) V(SEGMENT, LIVE, "live") V(SEGMENT, READY, "ready")
+#define METRICS_STATE_VALUES(V)                                                                    \
+    V(STATE, MEMORY, "memory") V(STATE, DISK, "disk") V(STATE, QUARANTINED, "quarantined")
+#define METRICS_MOVED_VALUES(V) V(MOVED, READ, "read") V(MOVED, WRITTEN, "written")
+#define METRICS_REBUILD_VALUES(V)                                                                  \
+    V(REBUILD, MISSING, "missing") V(REBUILD, DAMAGED, "damaged") V(REBUILD, VERSION, "version")
 #define METRICS_WRITE_VALUES(V)                                                                    \
     V(WRITE, UPSERT, "upsert") V(WRITE, INSERT, "insert") V(WRITE, UPDATE, "update")               \
     V(WRITE, DELETE, "delete") V(WRITE, EXPIRE, "expire")
@@ -41,8 +47,8 @@
     V(WRITE_STAGE, PUBLISH, "publish")
 #define METRICS_SEARCH_STAGE_VALUES(V)                                                             \
     V(SEARCH_STAGE, QUEUE, "queue") V(SEARCH_STAGE, PLAN, "plan")                                  \
-    V(SEARCH_STAGE, MEMTABLE, "memtable") V(SEARCH_STAGE, MERGE, "merge")                          \
-    V(SEARCH_STAGE, FETCH, "fetch")
+    V(SEARCH_STAGE, MEMTABLE, "memtable") V(SEARCH_STAGE, SEGMENTS, "segments")                    \
+    V(SEARCH_STAGE, MERGE, "merge") V(SEARCH_STAGE, FETCH, "fetch")
 #define METRICS_OPERATION_VALUES(V) V(OPERATION, FIRST, "")
 #define METRICS_METHOD_VALUES(V) V(METHOD, FIRST, "")
 #define METRICS_STATUS_VALUES(V)                                                                   \
@@ -82,6 +88,9 @@
     S(IO, "op", METRICS_IO_VALUES)                                                                 \
     S(ERRNO, "errno", METRICS_ERRNO_VALUES)                                                        \
     S(SEGMENT, "state", METRICS_SEGMENT_VALUES)                                                    \
+    S(STATE, "state", METRICS_STATE_VALUES)                                                        \
+    S(MOVED, "kind", METRICS_MOVED_VALUES)                                                         \
+    S(REBUILD, "reason", METRICS_REBUILD_VALUES)                                                   \
     S(WRITE, "op", METRICS_WRITE_VALUES)                                                           \
     S(RESULT, "result", METRICS_RESULT_VALUES)                                                     \
     S(WRITE_STAGE, "stage", METRICS_WRITE_STAGE_VALUES)                                            \
@@ -144,6 +153,8 @@
       "Log operations that failed")                                                                \
     F(WAL_POISONED, "wal_poisoned", GAUGE, ONE, CORE, NONE, NONE,                                  \
       "1 if the log takes no more writes, else 0")                                                 \
+    F(WAL_LIVE_BYTES, "wal_live_bytes", GAUGE, ONE, CORE, NONE, NONE,                              \
+      "Bytes of log files that are still needed")                                                  \
     F(RECOVERY_DURATION, "recovery_duration_seconds", GAUGE, NS, ALL, NONE, NONE,                  \
       "Time the last start took to replay the log")                                                \
     F(RECOVERY_RECORDS, "recovery_records", GAUGE, ONE, ALL, NONE, NONE,                           \
@@ -159,6 +170,28 @@
       "Repeated writes answered from memory")                                                      \
     F(EXPIRED_ROWS, "expired_rows", GAUGE, ONE, ALL, NONE, NONE,                                   \
       "Rows past their time that are still held")                                                  \
+    F(SEGMENTS, "segments", GAUGE, ONE, CORE, STATE, NONE, "Sealed segments by state")             \
+    F(SEGMENT_ROWS, "segment_rows", GAUGE, ONE, CORE, NONE, NONE, "Rows in sealed segments")       \
+    F(SEGMENT_BYTES, "segment_bytes", GAUGE, ONE, CORE, NONE, NONE,                                \
+      "Bytes of segment files on disk")                                                            \
+    F(TOMBSTONES, "tombstones", GAUGE, ONE, CORE, NONE, NONE,                                      \
+      "Rows of segments that were replaced or deleted")                                            \
+    F(SEALS, "seal_total", COUNTER, ONE, CORE, NONE, NONE,                                         \
+      "Memtables that became a segment")                                                           \
+    F(FLUSHES, "flushes_total", COUNTER, ONE, CORE, NONE, NONE,                                    \
+      "Segments written to disk from memory")                                                      \
+    F(FLUSH_BYTES, "flush_bytes_total", COUNTER, ONE, CORE, NONE, NONE,                            \
+      "Bytes of files that flushes wrote")                                                         \
+    F(FLUSH_ERRORS, "flush_errors_total", COUNTER, ONE, CORE, ERRNO, NONE,                         \
+      "Flushes and compactions that failed and are repeated")                                      \
+    F(COMPACTIONS, "compactions_total", COUNTER, ONE, CORE, NONE, NONE,                            \
+      "Merges of segments that were put in force")                                                 \
+    F(COMPACTION_BYTES, "compaction_bytes_total", COUNTER, ONE, CORE, MOVED, NONE,                 \
+      "Bytes of files that compactions read and wrote")                                            \
+    F(MANIFEST_WRITES, "manifest_writes_total", COUNTER, ONE, CORE, NONE, NONE,                    \
+      "Manifests put in force")                                                                    \
+    F(INDEX_REBUILDS, "index_rebuilds_total", COUNTER, ONE, CORE, REBUILD, NONE,                   \
+      "Index files made again from their segment")                                                 \
     F(SEARCH_DEGRADED, "search_degraded_total", COUNTER, ONE, ALL, NONE, NONE,                     \
       "Searches answered by less than all cores or rows")                                          \
     F(HTTP_REQUESTS, "http_requests_total", COUNTER, ONE, ALL, OPERATION, STATUS,                  \
@@ -187,6 +220,10 @@
       "Time from queueing a record to its sync")                                                   \
     F(WAL_GROUP_RECORDS, "wal_group_records", HISTOGRAM, ONE, CORE, NONE, NONE,                    \
       "Records of one group")                                                                      \
+    F(FLUSH, "flush_duration_seconds", HISTOGRAM, NS, CORE, NONE, NONE,                            \
+      "Time from sealing a memtable to its segment's manifest")                                    \
+    F(COMPACTION, "compaction_duration_seconds", HISTOGRAM, NS, CORE, NONE, NONE,                  \
+      "Time of one merge of segments")                                                             \
     F(WRITE, "write_duration_seconds", HISTOGRAM, NS, ALL, NONE, NONE, "Time of write requests")   \
     F(WRITE_STAGE, "write_stage_duration_seconds", HISTOGRAM, NS, ALL, WRITE_STAGE, NONE,          \
       "Time of the stages of a write")                                                             \
