@@ -1,0 +1,65 @@
+/* Exact search over blocks of vectors that lie one behind the other: the part that a memtable and a
+ * segment have in common. One struct scan_query is one query on its way over all parts of a shard:
+ * it holds the k best so far, so that what one part has found spares the next one work. */
+#ifndef SEGMENT_SCAN_H
+#define SEGMENT_SCAN_H
+
+#include "base/topk.h"
+#include "filter/filter.h"
+
+#include <proximadb/types.h>
+
+struct scan_field {
+    uint32_t dimension;
+    enum pdb_metric metric;
+    uint32_t bytes; /* of one vector: dimension x 4, or (dimension + 7) / 8 for packed bits */
+};
+
+struct scan_query {
+    /* set by the caller, then scan_query_begin */
+    struct scan_field field;
+    uint32_t field_index;
+    const void *vector; /* dimension floats (cosine: any length, normalised inside) or packed bits */
+    const struct filter *filter;
+    /* distance: lower is better (negated similarity; euclidean: squared). Ties go to the smaller
+     * key; parts are scanned in order of their keys. */
+    struct topk topk;
+    /* min_score of the request, in the metric's own scale and direction: drop rows worse than it */
+    bool has_score_limit;
+    float score_limit;
+    struct pdb_text exclude_id; /* a search by stored record leaves it out; len 0: none */
+    /* set by scan_query_begin and by scanning */
+    float norm;
+    uint64_t rows_scored, rows_seen;
+    struct { /* what filtering has cost so far */
+        uint64_t early_tested, early_passed;
+        uint64_t late_seen, late_tested;
+    } selectivity;
+};
+void scan_query_begin(struct scan_query *query);
+
+/* The score as docs/api/rest.md defines it, from a kept distance: similarity for cosine and dot,
+ * the distance itself (root taken) for the others. */
+float scan_score(enum pdb_metric metric, float distance);
+
+/* Rows of one batch whose vectors lie one behind the other. */
+struct scan_block {
+    const char *vectors;        /* count x field bytes */
+    const float *inverse_norms; /* cosine: of each; else NULL */
+    uint32_t count;             /* at most SCAN_BATCH_ROWS */
+    uint64_t key;               /* of the first; the others follow, unless `keys` is set */
+    const uint64_t *keys;
+    const void *owner; /* for the two functions */
+    /* Visible to this reader, has a vector, is not excluded. */
+    bool (*wanted)(const struct scan_block *block, const struct scan_query *query, uint32_t i);
+    struct pdb_text (*metadata)(const struct scan_block *block, uint32_t i);
+};
+enum { SCAN_BATCH_ROWS = 128 };
+
+/* Most rows of a block of this field: whole batches keep the answer independent of budgets. */
+uint32_t scan_batch_rows(const struct scan_field *field);
+/* One block: late (score all, look at those that beat the bound) or early (filter first), as the
+ * measured selectivity says. */
+void scan_block(struct scan_query *query, const struct scan_block *block);
+
+#endif
