@@ -26,7 +26,7 @@ struct pdb_collection_config {
     enum pdb_sync_mode sync;
     uint64_t ttl_s;              /* default lifetime of its records; 0: none */
     struct pdb_text description; /* at most 4 KiB */
-    /* How files written from now on are made; what is there keeps its form until it is rewritten. */
+    /* How files written from now on are made; what is there keeps its form until it is merged. */
     enum pdb_compression compression;
     enum pdb_vector_storage vector_storage;
     /* How long a version that was replaced or deleted stays readable by pdb_get.as_of; 0: until the

@@ -148,6 +148,9 @@ struct catalog_change { /* in the arena of its call */
 };
 int catalog_master_start(struct engine_core *core, struct catalog_image *image);
 void catalog_master_stop(struct engine_core *core);
+/* The settings that the update gives, but not its columns. */
+void catalog_apply_settings(struct pdb_collection_config *config,
+                            const struct pdb_collection_update *update);
 void catalog_change_queue(struct engine_core *core, struct catalog_change *change);
 /* Start-up: gives every core its share of the first snapshot; called on each core. */
 void catalog_adopt(struct engine_core *core, struct catalog_snapshot *snapshot);

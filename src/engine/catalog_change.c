@@ -108,6 +108,23 @@ static int extend_columns(struct catalog_master *m, struct catalog_change *chang
     return 0;
 }
 
+void catalog_apply_settings(struct pdb_collection_config *config,
+                            const struct pdb_collection_update *update)
+{
+    if (update->has_sync)
+        config->sync = update->sync;
+    if (update->has_ttl)
+        config->ttl_s = update->ttl_s;
+    if (update->has_description)
+        config->description = update->description;
+    if (update->has_compression)
+        config->compression = update->compression;
+    if (update->has_vector_storage)
+        config->vector_storage = update->vector_storage;
+    if (update->has_version_retention)
+        config->version_retention_s = update->version_retention_s;
+}
+
 static int apply_update(struct catalog_master *m, struct catalog_change *change)
 {
     const struct pdb_collection_update *update = change->update;
@@ -118,12 +135,7 @@ static int apply_update(struct catalog_master *m, struct catalog_change *change)
                          CALL_TEXT(change->name));
     const struct catalog_entry *old = m->entries[at];
     struct pdb_collection_config config = old->config;
-    if (update->has_sync)
-        config.sync = update->sync;
-    if (update->has_ttl)
-        config.ttl_s = update->ttl_s;
-    if (update->has_description)
-        config.description = update->description;
+    catalog_apply_settings(&config, update);
     int rc = extend_columns(m, change, &config);
     if (rc < 0)
         return rc;

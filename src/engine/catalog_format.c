@@ -4,7 +4,10 @@
  * Everything is little-endian. The header's checksum covers the header, the header holds the
  * checksum of the body: a file is either wholly valid or damaged, there is no partial reading. An
  * entry states its length, so that a later version can add fields at its end and this reader skips
- * them; a change that this reader must not skip raises the format version. */
+ * them; a change that this reader must not skip raises the format version.
+ *
+ * Version 2 added how files are stored (compression, vectors): a reader of version 1 would write
+ * files of another kind than asked for. What version 1 says is read for ever. */
 #include "base/bytes.h"
 #include "base/crc32c.h"
 #include "base/utf8.h"
@@ -18,7 +21,8 @@
 #include "base/no_libc_heap.h"
 
 enum {
-    FORMAT_VERSION = 1,
+    FORMAT_VERSION = 2,
+    FORMAT_WITH_STORAGE = 2,
     AT_VERSION = 8,
     AT_HEADER_LEN = 12,
     AT_CATALOG_VERSION = 16,
@@ -101,6 +105,8 @@ void catalog_encode_entry(struct buffer *out, const struct catalog_entry *entry)
         add_text(out, config->columns[i].name);
         add_u8(out, config->columns[i].type);
     }
+    add_u8(out, config->compression);
+    add_u8(out, config->vector_storage);
     if (!out->failed)
         bytes_put_u32(out->ptr + start, (uint32_t)(out->len - start - 4));
 }
@@ -166,8 +172,20 @@ static int take_fields(struct bytes_reader *r, struct arena *scratch,
     return 0;
 }
 
-/* One entry; `bytes` is exactly it. */
-static int decode_entry(struct bytes_reader *r, struct arena *scratch,
+/* Behind the columns; version 1 had neither these nor a limit of the retention. */
+static void take_storage(struct bytes_reader *r, uint32_t format,
+                         struct pdb_collection_config *config)
+{
+    if (format >= FORMAT_WITH_STORAGE) {
+        config->compression = (enum pdb_compression)bytes_take_u8(r);
+        config->vector_storage = (enum pdb_vector_storage)bytes_take_u8(r);
+    } else if (config->version_retention_s > PDB_VERSION_RETENTION_S_MAX) {
+        config->version_retention_s = PDB_VERSION_RETENTION_S_MAX;
+    }
+}
+
+/* One entry; `r` is exactly it. */
+static int decode_entry(struct bytes_reader *r, uint32_t format, struct arena *scratch,
                         struct catalog_entry **entry_out, struct trail *trail)
 {
     struct uuid uuid;
@@ -187,6 +205,7 @@ static int decode_entry(struct bytes_reader *r, struct arena *scratch,
     int rc = take_fields(r, scratch, &config);
     if (rc < 0)
         return trail_add(trail, rc, "catalog: out of memory");
+    take_storage(r, format, &config);
     if (id == NULL || r->failed)
         return trail_add(trail, PDB_DATA_LOSS, "an entry ends too early");
     struct trail why = {0};
@@ -197,8 +216,8 @@ static int decode_entry(struct bytes_reader *r, struct arena *scratch,
                               : trail_add(trail, PDB_RESOURCE_EXHAUSTED, "catalog: out of memory");
 }
 
-static int decode_body(struct bytes_reader *r, struct arena *arena, struct catalog_image *image,
-                       struct trail *trail)
+static int decode_body(struct bytes_reader *r, uint32_t format, struct arena *arena,
+                       struct catalog_image *image, struct trail *trail)
 {
     uint32_t count = bytes_take_u32(r);
     if (r->failed || count > bytes_left(r) / 4)
@@ -213,7 +232,7 @@ static int decode_body(struct bytes_reader *r, struct arena *arena, struct catal
             return trail_add(trail, PDB_DATA_LOSS,
                              "collection %" PRIu32 " of %" PRIu32 " is cut off", i, count);
         struct bytes_reader one = bytes_reader_of(at, len);
-        int rc = decode_entry(&one, arena, &image->entries[i], trail);
+        int rc = decode_entry(&one, format, arena, &image->entries[i], trail);
         if (rc < 0)
             return rc;
         image->count++;
@@ -256,7 +275,7 @@ int catalog_decode(const void *bytes, size_t len, struct arena *arena,
                          CATALOG_HEADER_BYTES);
     struct catalog_image image = {.version = bytes_get_u64(header + AT_CATALOG_VERSION)};
     struct bytes_reader r = bytes_reader_of(body, body_len);
-    int rc = decode_body(&r, arena, &image, trail);
+    int rc = decode_body(&r, format, arena, &image, trail);
     if (rc < 0) {
         catalog_image_dispose(&image);
         return rc;

@@ -45,6 +45,7 @@ static void fill_live(const struct shard *shard, struct pdb_collection_info *inf
     struct memtable_stats stats;
     memtable_stats(shard->memtable, &stats);
     info->record_count = stats.rows_live;
+    info->memtable_rows = stats.rows_live;
     info->memory_bytes = stats.bytes;
     info->version = shard->version_visible;
 }
@@ -321,12 +322,7 @@ static int update_check(struct pdb_collection_update *u, struct update_work *wor
     const struct catalog_entry *entry = call_state(call)->entry;
     struct pdb_collection_config config = entry->config;
     struct trail trail = {0};
-    if (u->has_sync)
-        config.sync = u->sync;
-    if (u->has_ttl)
-        config.ttl_s = u->ttl_s;
-    if (u->has_description)
-        config.description = u->description;
+    catalog_apply_settings(&config, u);
     size_t count = (size_t)config.column_count + u->add_column_count;
     struct pdb_column *columns = arena_array(call->arena, struct pdb_column, count);
     work->columns = arena_array(call->arena, struct filter_column, u->add_column_count);

@@ -130,11 +130,28 @@ static int validate_columns(const struct pdb_collection_config *config, struct t
     return 0;
 }
 
+static int validate_storage(const struct pdb_collection_config *config, struct trail *trail)
+{
+    if ((unsigned)config->compression > PDB_COMPRESSION_ZSTD)
+        return trail_add(trail, PDB_INVALID_ARGUMENT,
+                         "storage.compression: expected one of none, snappy, lz4, zstd");
+    if ((unsigned)config->vector_storage > PDB_VECTORS_DISK)
+        return trail_add(trail, PDB_INVALID_ARGUMENT,
+                         "storage.vectors: expected one of memory, mmap, disk");
+    if (config->version_retention_s > PDB_VERSION_RETENTION_S_MAX)
+        return trail_add(trail, PDB_INVALID_ARGUMENT,
+                         "storage.version_retention_s: at most %d seconds, found %llu",
+                         PDB_VERSION_RETENTION_S_MAX,
+                         (unsigned long long)config->version_retention_s);
+    return 0;
+}
+
 int validate_config(const struct pdb_collection_config *config, struct trail *trail)
 {
     int rc;
     if ((rc = validate_collection_name(config->name, trail)) < 0 ||
-        (rc = validate_fields(config, trail)) < 0 || (rc = validate_columns(config, trail)) < 0)
+        (rc = validate_fields(config, trail)) < 0 || (rc = validate_columns(config, trail)) < 0 ||
+        (rc = validate_storage(config, trail)) < 0)
         return rc;
     if ((unsigned)config->sync > PDB_SYNC_NEVER)
         return trail_add(trail, PDB_INVALID_ARGUMENT,

@@ -19,7 +19,10 @@ static void a_new_collection_is_described_as_it_was_made(void **state)
                    .column_count = 1,
                    .sync = PDB_SYNC_BATCH,
                    .ttl_s = 60,
-                   .description = txt("what we have")},
+                   .description = txt("what we have"),
+                   .compression = PDB_COMPRESSION_LZ4,
+                   .vector_storage = PDB_VECTORS_DISK,
+                   .version_retention_s = 3600},
     };
     assert_done(&fx, do_create(&fx, &c));
     assert_int_equal(strlen(c.info_out.uuid), 36);
@@ -37,6 +40,9 @@ static void a_new_collection_is_described_as_it_was_made(void **state)
         assert_int_equal(g.info_out.config.sync, PDB_SYNC_BATCH);
         assert_int_equal(g.info_out.config.ttl_s, 60);
         assert_true(same_text(g.info_out.config.description, "what we have"));
+        assert_int_equal(g.info_out.config.compression, PDB_COMPRESSION_LZ4);
+        assert_int_equal(g.info_out.config.vector_storage, PDB_VECTORS_DISK);
+        assert_int_equal(g.info_out.config.version_retention_s, 3600);
         fixture_reopen(&fx, 2);
     }
     fixture_end(&fx);
@@ -84,6 +90,21 @@ static void each_wrong_config_is_refused_with_its_place(void **state)
          "integer[], float[], geo, text"},
         {{.name = txt("a"), .fields = &good, .field_count = 1, .description = txt("\xff")},
          "description: not valid UTF-8"},
+        {{.name = txt("a"),
+          .fields = &good,
+          .field_count = 1,
+          .compression = (enum pdb_compression)4},
+         "storage.compression: expected one of none, snappy, lz4, zstd"},
+        {{.name = txt("a"),
+          .fields = &good,
+          .field_count = 1,
+          .vector_storage = (enum pdb_vector_storage)3},
+         "storage.vectors: expected one of memory, mmap, disk"},
+        {{.name = txt("a"),
+          .fields = &good,
+          .field_count = 1,
+          .version_retention_s = (uint64_t)PDB_VERSION_RETENTION_S_MAX + 1},
+         "storage.version_retention_s: at most 315360000 seconds, found 315360001"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct pdb_collection_create c = {.config = rows[i].config};
@@ -179,6 +200,51 @@ static void settings_change_and_stay_changed(void **state)
     fixture_end(&fx);
 }
 
+/* What an update does not give stays; what it gives is there after a restart. */
+static void storage_settings_change_one_by_one(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    fixture_begin(&fx, 2);
+    create(&fx, "one", 3);
+    static const struct {
+        enum pdb_compression compression;
+        enum pdb_vector_storage vector_storage;
+        uint64_t version_retention_s;
+    } after[] = {{PDB_COMPRESSION_ZSTD, PDB_VECTORS_MEMORY, 0},
+                 {PDB_COMPRESSION_ZSTD, PDB_VECTORS_MMAP, 0},
+                 {PDB_COMPRESSION_ZSTD, PDB_VECTORS_MMAP, PDB_VERSION_RETENTION_S_MAX},
+                 {PDB_COMPRESSION_NONE, PDB_VECTORS_MMAP, PDB_VERSION_RETENTION_S_MAX}};
+    for (size_t i = 0; i < sizeof(after) / sizeof(after[0]); i++) {
+        struct pdb_collection_update u = {.name = txt("one"),
+                                          .has_compression = i == 0 || i == 3,
+                                          .compression = after[i].compression,
+                                          .has_vector_storage = i == 1,
+                                          .vector_storage = PDB_VECTORS_MMAP,
+                                          .has_version_retention = i == 2,
+                                          .version_retention_s = PDB_VERSION_RETENTION_S_MAX};
+        assert_done(&fx, do_alter(&fx, &u));
+        fixture_reopen(&fx, 2);
+        struct pdb_collection_get g = {.name = txt("one")};
+        assert_done(&fx, do_describe(&fx, &g));
+        const struct pdb_collection_config *c = &g.info_out.config;
+        assert_int_equal(c->compression, after[i].compression);
+        assert_int_equal(c->vector_storage, after[i].vector_storage);
+        assert_int_equal(c->version_retention_s, after[i].version_retention_s);
+    }
+    struct pdb_collection_update bad = {.name = txt("one"),
+                                        .has_compression = true,
+                                        .compression = (enum pdb_compression)9,
+                                        .has_version_retention = true,
+                                        .version_retention_s = 1};
+    assert_refused(&fx, do_alter(&fx, &bad), PDB_INVALID_ARGUMENT,
+                   "storage.compression: expected one of none, snappy, lz4, zstd");
+    struct pdb_collection_get g = {.name = txt("one")};
+    assert_done(&fx, do_describe(&fx, &g));
+    assert_int_equal(g.info_out.config.version_retention_s, PDB_VERSION_RETENTION_S_MAX);
+    fixture_end(&fx);
+}
+
 static void a_column_is_added_only_when_all_rows_fit_it(void **state)
 {
     (void)state;
@@ -270,6 +336,7 @@ int main(void)
         cmocka_unit_test(the_limit_of_collections_is_kept),
         cmocka_unit_test(a_list_comes_in_order_and_in_pages),
         cmocka_unit_test(settings_change_and_stay_changed),
+        cmocka_unit_test(storage_settings_change_one_by_one),
         cmocka_unit_test(a_column_is_added_only_when_all_rows_fit_it),
         cmocka_unit_test(a_deleted_collection_is_gone_and_its_name_free),
         cmocka_unit_test(old_catalogs_are_archived_and_limited),
