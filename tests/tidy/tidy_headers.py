@@ -13,7 +13,8 @@ from tests.tidy.tidy import ROOT, Finding, tell, tracked
 
 LIBRARIES = ("libh2o-evloop", "libnghttp2", "liburing", "openssl", "libprotobuf-c", "avro-c")
 FLAGS = ("-std=gnu17", "-D_GNU_SOURCE", "-DH2O_USE_EPOLL=1", '-DPDB_VERSION="0"')
-FOLDERS = ("src", "include", ".", "subprojects/toml/include", "subprojects/vecmath/include")
+SUBPROJECTS = ("pqfile", "toml", "vecmath")
+FOLDERS = ("src", "include", ".", *(f"subprojects/{name}/include" for name in SUBPROJECTS))
 PATTERNS = ("src/**.h", "include/**.h", "bench/**.h", "perf/**.h", "subprojects/**.h")
 
 
