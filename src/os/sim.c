@@ -234,6 +234,50 @@ int sim_io_create(struct sim_disk *disk, struct io **io_out)
     return 0;
 }
 
+/* ---- a file at once ---- */
+
+static int64_t read_open_file(struct sim_disk *disk, int file, void **bytes_out)
+{
+    int64_t size = sim_disk_file_size(disk, file);
+    if (size < 0)
+        return size;
+    uint8_t *bytes = heap_alloc(NULL, (size_t)size + 1);
+    if (bytes == NULL)
+        return -ENOMEM;
+    struct io_op op = {
+        .engine = {.kind = IO_KIND_READ, .file = file, .buf = bytes, .len = (uint64_t)size}};
+    int64_t result = sim_execute(disk, &op, false); /* also of no bytes: a folder refuses */
+    if (result < 0) {
+        heap_free(NULL, bytes);
+        return result;
+    }
+    *bytes_out = bytes;
+    return result;
+}
+
+int sim_read_file(struct io *io, const char *path, void **bytes_out, size_t *len_out)
+{
+    struct sim_io *s = sim_of(io);
+    struct sim_disk *disk = s->disk;
+    if (dead(s))
+        return -EIO;
+    ++disk->op_count;
+    if (disk->fail_at != 0 && --disk->fail_at == 0)
+        return -disk->fail_error;
+    struct io_op op = {.engine = {.kind = IO_KIND_OPEN, .path = path, .flags = IO_OPEN_READ}};
+    int64_t file = sim_execute(disk, &op, false);
+    if (file < 0)
+        return (int)file;
+    int64_t result = read_open_file(disk, (int)file, bytes_out);
+    op.engine.kind = IO_KIND_CLOSE;
+    op.engine.file = (int)file;
+    (void)sim_execute(disk, &op, false);
+    if (result < 0)
+        return (int)result;
+    *len_out = (size_t)result;
+    return 0;
+}
+
 /* ---- the disk ---- */
 
 struct sim_disk *sim_disk_new(uint64_t seed)
