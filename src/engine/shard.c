@@ -44,10 +44,10 @@ void shard_table_init(struct engine_core *core)
 
 static int make_memtable(struct shard *shard, const struct catalog_entry *entry)
 {
-    struct memtable_field fields[PDB_FIELD_MAX];
+    struct scan_field fields[PDB_FIELD_MAX];
     for (uint32_t i = 0; i < entry->config.field_count; i++) {
         const struct pdb_field *field = &entry->config.fields[i];
-        fields[i] = (struct memtable_field){field->dimension, field->metric, entry->field_bytes[i]};
+        fields[i] = (struct scan_field){field->dimension, field->metric, entry->field_bytes[i]};
         shard->field_bytes[i] = entry->field_bytes[i];
     }
     struct memtable_options options = {

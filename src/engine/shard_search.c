@@ -33,6 +33,7 @@ enum {
 
 struct query_work {
     struct memtable_search search;
+    struct scan_query scan;
     struct filter *filter;
     uint32_t field;
     const void *values; /* as a row holds them; NULL: of a stored record */
@@ -148,14 +149,14 @@ static bool copy_hit(struct pdb_search *s, struct search_work *work)
     struct pdb_hits *result = &work->results[work->next];
     struct shard *shard = call_state(&s->call)->shard;
     unsigned include = s->queries[work->next].include;
-    struct topk_item item = query->search.topk.items[work->hit];
+    struct topk_item item = query->scan.topk.items[work->hit];
     struct pdb_hit *hit = (struct pdb_hit *)(uintptr_t)&result->hits[work->hit];
     struct pdb_row row;
     memtable_snapshot_row(work->snapshot, item.key, &row,
                           (include & PDB_INCLUDE_VECTORS) != 0 ? work->vectors : NULL);
     if (!shard_copy_row(s->call.arena, shard, &row, include, &hit->row))
         return false;
-    hit->score = memtable_score(s->fields_out[query->field].metric, item.distance);
+    hit->score = scan_score(s->fields_out[query->field].metric, item.distance);
     work->hit++;
     result->count = work->hit;
     return true;
@@ -167,15 +168,15 @@ static bool copy_next(struct pdb_search *s, struct search_work *work)
     struct query_work *query = &work->queries[work->next];
     struct pdb_hits *result = &work->results[work->next];
     if (work->hit == 0) {
-        topk_sort(&query->search.topk);
-        struct pdb_hit *hits = arena_array(s->call.arena, struct pdb_hit, query->search.topk.count);
+        topk_sort(&query->scan.topk);
+        struct pdb_hit *hits = arena_array(s->call.arena, struct pdb_hit, query->scan.topk.count);
         if (hits == NULL)
             return false;
         result->hits = hits;
     }
-    if (work->hit < query->search.topk.count && !copy_hit(s, work))
+    if (work->hit < query->scan.topk.count && !copy_hit(s, work))
         return false;
-    if (work->hit == query->search.topk.count) {
+    if (work->hit == query->scan.topk.count) {
         work->next++;
         work->hit = 0;
     }
@@ -206,11 +207,11 @@ static void count_search(struct pdb_search *s, const struct search_work *work)
     uint64_t now_ns = state->here->r->now_ns;
     struct shard *shard = state->shard;
     for (uint32_t i = 0; i < s->query_count; i++) {
-        const struct memtable_search *search = &work->queries[i].search;
-        histogram_record_count(&m->histograms[METRICS_SEARCH_VISITED_IN], search->rows_seen);
-        if (search->filter != NULL && search->rows_seen != 0)
+        const struct scan_query *scan = &work->queries[i].scan;
+        histogram_record_count(&m->histograms[METRICS_SEARCH_VISITED_IN], scan->rows_seen);
+        if (scan->filter != NULL && scan->rows_seen != 0)
             histogram_record_ratio(&m->histograms[METRICS_SEARCH_SELECTIVITY_IN],
-                                   (double)search->rows_scored / (double)search->rows_seen);
+                                   (double)scan->rows_scored / (double)scan->rows_seen);
     }
     metrics_time(m, METRICS_SEARCH_STAGE_IN + METRICS_SEARCH_STAGE_FETCH, now_ns - work->stage_ns);
     if (shard->search_times == NULL)
@@ -297,16 +298,21 @@ static int begin_query(struct pdb_search *s, uint32_t i, struct search_work *all
     struct topk_item *items = arena_array(s->call.arena, struct topk_item, k + 1);
     if (items == NULL)
         return call_no_memory(&s->call);
-    struct memtable_search *search = &work->search;
-    search->snapshot = all->snapshot;
-    search->field = work->field;
-    search->query = work->values;
-    search->filter = work->filter;
-    search->has_score_limit = query->has_min_score;
-    search->score_limit = query->min_score;
-    search->exclude_id = query->id;
-    topk_init(&search->topk, items, k);
-    memtable_search_begin(search);
+    const struct shard *shard = call_state(&s->call)->shard;
+    const struct pdb_field *field = &s->fields_out[work->field];
+    struct scan_query *scan = &work->scan;
+    scan->field =
+        (struct scan_field){field->dimension, field->metric, shard->field_bytes[work->field]};
+    scan->field_index = work->field;
+    scan->vector = work->values;
+    scan->filter = work->filter;
+    scan->has_score_limit = query->has_min_score;
+    scan->score_limit = query->min_score;
+    scan->exclude_id = query->id;
+    topk_init(&scan->topk, items, k);
+    scan_query_begin(scan);
+    work->search = (struct memtable_search){.snapshot = all->snapshot, .query = scan};
+    memtable_search_begin(&work->search);
     work->complete = k == 0;
     return 0;
 }

@@ -232,7 +232,8 @@ static int reserve_set(struct memtable *m, size_t chunk_count)
     size_t capacity = m->set != NULL ? 2 * (size_t)m->set->capacity : 4;
     while (capacity < chunk_count)
         capacity *= 2;
-    return capacity < UINT32_MAX ? set_copy(m, capacity, UINT32_MAX) : PDB_RESOURCE_EXHAUSTED;
+    return capacity <= MEMTABLE_CHUNKS_MAX ? set_copy(m, capacity, UINT32_MAX)
+                                           : PDB_RESOURCE_EXHAUSTED;
 }
 
 void memtable_set_release(struct memtable *m, struct memtable_set *set)
@@ -276,7 +277,7 @@ int memtable_new(const struct memtable_options *options, struct memtable **memta
     ASSERT(options->field_count <= PDB_FIELD_MAX);
     size_t count = options->field_count;
     struct memtable *m = heap_calloc(options->heap, 1, sizeof(*m));
-    struct memtable_field *fields = heap_calloc(options->heap, count, sizeof(*fields));
+    struct scan_field *fields = heap_calloc(options->heap, count, sizeof(*fields));
     const void **vectors = heap_calloc(options->heap, count, sizeof(*vectors));
     if (m == NULL || fields == NULL || vectors == NULL) {
         heap_free(options->heap, m);

@@ -19,25 +19,19 @@
 #include "base/arena.h"
 #include "base/hash.h"
 #include "base/heap.h"
-#include "base/topk.h"
 #include "base/trail.h"
 #include "filter/filter.h"
+#include "segment/scan.h"
 
 #include <proximadb/types.h>
 
 struct memtable;
 
-struct memtable_field {
-    uint32_t dimension;
-    enum pdb_metric metric;
-    uint32_t bytes; /* of one vector: dimension x 4, or (dimension + 7) / 8 for packed bits */
-};
-
 struct memtable_options {
     struct heap *heap;
-    struct hash_key hash_key;            /* of the id map: random per process */
-    const struct memtable_field *fields; /* copied */
-    uint32_t field_count;                /* 0..PDB_FIELD_MAX */
+    struct hash_key hash_key;        /* of the id map: random per process */
+    const struct scan_field *fields; /* copied */
+    uint32_t field_count;            /* 0..PDB_FIELD_MAX */
     /* Most rows of a chunk; 0: chosen from the row size (about 4 MiB a chunk). The first chunks are
      * smaller, so that a collection of ten rows costs kilobytes. */
     uint32_t chunk_rows;
@@ -94,38 +88,23 @@ uint64_t memtable_snapshot_rows(const struct memtable_snapshot *s);
 struct memtable_cursor {
     uint32_t chunk, row; /* next */
 };
-/* One search: all of it the caller's memory, until done. */
+/* One query on its way over this memtable: all of it the caller's memory, until done. */
 struct memtable_search {
     struct memtable_snapshot *snapshot;
-    struct memtable_cursor cursor;
-    uint32_t field;
-    const void *query; /* dimension floats (cosine: any length, normalised inside) or packed bits */
-    float query_norm;  /* set by memtable_search_begin */
-    const struct filter *filter;
-    /* key: chunk << 32 | row, for memtable_snapshot_row; distance: lower is better (negated
-     * similarity; euclidean: squared). Ties go to the row that arrived first. */
-    struct topk topk;
-    /* min_score of the request, in the metric's own scale and direction: drop rows worse than it */
-    bool has_score_limit;
-    float score_limit;
-    uint64_t rows_scored, rows_seen; /* set by begin and step */
-    struct pdb_text exclude_id;      /* a search by stored record leaves it out; len 0: none */
-    struct {                         /* what filtering has cost so far; set by begin and step */
-        uint64_t early_tested, early_passed;
-        uint64_t late_seen, late_tested;
-    } selectivity;
+    struct memtable_cursor cursor; /* set by begin and step */
+    uint64_t key_tag;              /* or'ed into the keys: only its top 8 bits may be set */
+    /* Begun by the caller (scan_query_begin). Its keys: tag | chunk << 32 | row, for
+     * memtable_snapshot_row; ties go to the row that arrived first. */
+    struct scan_query *query;
 };
-/* The caller has set snapshot, field, query, topk (topk_init) and what it wants of the rest. */
+/* The caller has set snapshot, key_tag and query. */
 void memtable_search_begin(struct memtable_search *search);
 /* Looks at about `row_budget` rows (whole batches, so that the answer does not depend on the
  * budget); true when the scan is complete. Allocates nothing. */
 bool memtable_search_step(struct memtable_search *search, size_t row_budget);
-/* The score as docs/api/rest.md defines it, from a kept distance: similarity for cosine and dot,
- * the distance itself (root taken) for the others. */
-float memtable_score(enum pdb_metric metric, float distance);
 
-/* The row behind a key or cursor position; pointers live as long as the snapshot. `vectors`:
- * field_count pointers, the caller's; NULL: row_out->vectors is NULL. */
+/* The row behind a key, whose top 8 bits are not looked at; pointers live as long as the snapshot.
+ * `vectors`: field_count pointers, the caller's; NULL: row_out->vectors is NULL. */
 void memtable_snapshot_row(const struct memtable_snapshot *s, uint64_t key, struct pdb_row *row_out,
                            const void **vectors);
 

@@ -35,16 +35,13 @@ enum {
     MEMTABLE_CHUNK_ROWS_STRESS = 8,
     MEMTABLE_TEXT_BYTES_MIN = 64,
     MEMTABLE_TEXT_BYTES_MAX = 256,
-    MEMTABLE_BATCH_ROWS = 4,
 #else
     MEMTABLE_CHUNK_ROWS_MIN = 16,
     MEMTABLE_CHUNK_ROWS_STRESS = 0,
     MEMTABLE_TEXT_BYTES_MIN = 2048,
     MEMTABLE_TEXT_BYTES_MAX = 256 * 1024,
-    MEMTABLE_BATCH_ROWS = 128, /* most rows scored by one kernel call */
 #endif
-    MEMTABLE_BATCH_BYTES =
-        256 * 1024, /* and about as many bytes: long vectors must not stretch a step */
+    MEMTABLE_CHUNKS_MAX = 1 << 24, /* of a set: the top 8 bits of a key are its reader's */
     MEMTABLE_CHUNK_BYTES = 4 << 20,
 };
 
@@ -106,7 +103,7 @@ struct memtable {
     struct heap *heap;
     struct hash_key hash_key;
     uint32_t field_count, chunk_rows;
-    struct memtable_field *fields;
+    struct scan_field *fields;
     const void **vectors_out;                    /* for memtable_get */
     struct map ids;                              /* value: struct memtable_row * */
     struct memtable_set *set;                    /* NULL until the first prepare */
@@ -214,9 +211,21 @@ static inline bool memtable_visible(const struct memtable_snapshot *s,
            (row->expires_at_us == 0 || row->expires_at_us > s->now_us);
 }
 
-static inline struct memtable_row *memtable_row_at(const struct memtable_snapshot *s, uint64_t key)
+/* Keys: a tag that the memtable does not look at << 56 | chunk << 32 | row. */
+static inline uint64_t memtable_key(uint32_t chunk, uint32_t row)
 {
-    return &s->set->chunks[key >> 32]->rows[(uint32_t)key];
+    return (uint64_t)chunk << 32 | row;
+}
+
+static inline uint32_t memtable_key_chunk(uint64_t key)
+{
+    return (uint32_t)(key >> 32) & (MEMTABLE_CHUNKS_MAX - 1);
+}
+
+static inline struct memtable_row *memtable_row_of_key(const struct memtable_snapshot *s,
+                                                       uint64_t key)
+{
+    return &s->set->chunks[memtable_key_chunk(key)]->rows[(uint32_t)key];
 }
 
 static inline struct memtable_chunk *memtable_tail(const struct memtable *m)

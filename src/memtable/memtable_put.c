@@ -5,9 +5,6 @@
 
 #include "base/assert.h"
 
-#include <math.h>
-#include <vecmath/vecmath.h>
-
 #include "base/no_libc_heap.h"
 
 bool memtable_row_equal(const void *owner, uint64_t value, const void *key, size_t key_len)
@@ -81,21 +78,11 @@ static struct memtable_chunk *tail_with_room(struct memtable *m)
     return chunk;
 }
 
-/* 1 / norm. A zero vector has 0. Where dot products could overflow or lose digits in float, NaN
- * says so. */
-static float inverse_norm(const void *vector, uint32_t dimension)
-{
-    float norm = vecmath_norm_f32(vector, dimension);
-    if (norm == 0.0f)
-        return 0.0f;
-    return norm >= 0x1p-40f && norm <= 0x1p40f ? 1.0f / norm : NAN;
-}
-
 static void copy_vectors(const struct memtable *m, struct memtable_chunk *chunk,
                          struct memtable_row *row, const void *const *vectors)
 {
     for (uint32_t f = 0; f < m->field_count; f++) {
-        const struct memtable_field *field = &m->fields[f];
+        const struct scan_field *field = &m->fields[f];
         const void *from = vectors != NULL ? vectors[f] : NULL;
         char *to = chunk->columns[f].vectors + (size_t)row->index * field->bytes;
         if (from == NULL)
@@ -104,7 +91,7 @@ static void copy_vectors(const struct memtable *m, struct memtable_chunk *chunk,
             memcpy(to, from, field->bytes);
         row->present |= (uint64_t)(from != NULL) << f;
         if (chunk->columns[f].inverse_norms != NULL)
-            chunk->columns[f].inverse_norms[row->index] = inverse_norm(to, field->dimension);
+            chunk->columns[f].inverse_norms[row->index] = scan_inverse_norm(to, field->dimension);
     }
 }
 

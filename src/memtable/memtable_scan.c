@@ -18,7 +18,7 @@ bool memtable_scan_step(struct memtable_snapshot *s, struct memtable_cursor *cur
         const struct memtable_row *row = &range.chunk->rows[range.first];
         if (!memtable_visible(s, row) || !filter_matches(filter, memtable_metadata(row)))
             continue;
-        if (visit(arg, (uint64_t)range.chunk_index << 32 | range.first) != 0)
+        if (visit(arg, memtable_key(range.chunk_index, range.first)) != 0)
             break;
     }
     return memtable_at_end(s, cursor);
@@ -28,7 +28,7 @@ bool memtable_scan_step(struct memtable_snapshot *s, struct memtable_cursor *cur
 
 static struct pdb_text id_of(const struct memtable_scroll *scroll, uint64_t key)
 {
-    return memtable_id(memtable_row_at(scroll->snapshot, key));
+    return memtable_id(memtable_row_of_key(scroll->snapshot, key));
 }
 
 static void sift_up(struct memtable_scroll *scroll, size_t at)
@@ -99,7 +99,7 @@ bool memtable_scroll_step(struct memtable_scroll *scroll, size_t row_budget)
     for (; row_budget > 0 && memtable_next_range(scroll->snapshot, &scroll->cursor, 1, &range);
          row_budget--)
         offer(scroll, &range.chunk->rows[range.first],
-              (uint64_t)range.chunk_index << 32 | range.first);
+              memtable_key(range.chunk_index, range.first));
     if (!memtable_at_end(scroll->snapshot, &scroll->cursor))
         return false;
     sort_keys(scroll);

@@ -88,6 +88,7 @@ bool memtable_next_range(const struct memtable_snapshot *s, struct memtable_curs
 void memtable_snapshot_row(const struct memtable_snapshot *s, uint64_t key, struct pdb_row *row_out,
                            const void **vectors)
 {
-    ASSERT(key >> 32 < s->chunk_count && (uint32_t)key < rows_of(s, (uint32_t)(key >> 32)));
-    memtable_row_out(s->memtable, memtable_row_at(s, key), row_out, vectors);
+    uint32_t chunk = memtable_key_chunk(key);
+    ASSERT(chunk < s->chunk_count && (uint32_t)key < rows_of(s, chunk));
+    memtable_row_out(s->memtable, memtable_row_of_key(s, key), row_out, vectors);
 }

@@ -19,7 +19,8 @@ struct scan_query {
     /* set by the caller, then scan_query_begin */
     struct scan_field field;
     uint32_t field_index;
-    const void *vector; /* dimension floats (cosine: any length, normalised inside) or packed bits */
+    const void
+        *vector; /* dimension floats (cosine: any length, normalised inside) or packed bits */
     const struct filter *filter;
     /* distance: lower is better (negated similarity; euclidean: squared). Ties go to the smaller
      * key; parts are scanned in order of their keys. */
@@ -41,6 +42,10 @@ void scan_query_begin(struct scan_query *query);
 /* The score as docs/api/rest.md defines it, from a kept distance: similarity for cosine and dot,
  * the distance itself (root taken) for the others. */
 float scan_score(enum pdb_metric metric, float distance);
+
+/* What a block's inverse_norms hold of a vector of floats: 1 / norm, 0 of a zero vector. Where dot
+ * products could overflow or lose digits in float, NaN says so: it is scored the slow exact way. */
+float scan_inverse_norm(const void *vector, uint32_t dimension);
 
 /* Rows of one batch whose vectors lie one behind the other. */
 struct scan_block {

@@ -17,7 +17,7 @@
 #include <stdio.h>
 
 /* Field 0: 3 floats that begin with the payload. Field 1: 9 bits, missing in every third row. */
-static const struct memtable_field fixture_fields[] = {
+static const struct scan_field fixture_fields[] = {
     {.dimension = 3, .metric = PDB_METRIC_EUCLIDEAN, .bytes = 12},
     {.dimension = 9, .metric = PDB_METRIC_HAMMING, .bytes = 2},
 };

@@ -34,6 +34,8 @@ struct world {
     } query;
     struct memtable_snapshot *snapshot;
     struct topk_item items[K_MAX];
+    struct scan_field field;
+    struct scan_query scan;
     struct memtable_search search;
 };
 
@@ -123,12 +125,11 @@ static void start(struct world *w, enum pdb_metric metric, bool extreme)
     memset(w, 0, sizeof(*w));
     rng_seed(&w->rng, 7 + (uint64_t)metric);
     w->metric = metric;
-    struct memtable_field field = {
-        .dimension = DIMENSION, .metric = metric, .bytes = DIMENSION * 4};
+    w->field = (struct scan_field){DIMENSION, metric, DIMENSION * 4};
     if (metric == PDB_METRIC_HAMMING)
-        field.bytes = BITS_BYTES;
+        w->field.bytes = BITS_BYTES;
     struct memtable_options options = {
-        .heap = &w->heap, .fields = &field, .field_count = 1, .chunk_rows = 200};
+        .heap = &w->heap, .fields = &w->field, .field_count = 1, .chunk_rows = 200};
     assert_int_equal(memtable_new(&options, &w->m), 0);
     fill(w, extreme);
     w->snapshot = snapshot_of(w->m, 3, 10);
@@ -205,14 +206,16 @@ static size_t brute(struct world *w, unsigned group_bound, const char *exclude, 
 
 static void search(struct world *w, size_t k, const struct filter *filter, size_t budget)
 {
-    w->search.snapshot = w->snapshot;
-    w->search.query = &w->query;
-    w->search.filter = filter;
-    topk_init(&w->search.topk, w->items, k);
+    w->scan.field = w->field;
+    w->scan.vector = &w->query;
+    w->scan.filter = filter;
+    topk_init(&w->scan.topk, w->items, k);
+    scan_query_begin(&w->scan);
+    w->search = (struct memtable_search){.snapshot = w->snapshot, .query = &w->scan};
     memtable_search_begin(&w->search);
     while (!memtable_search_step(&w->search, budget)) {
     }
-    topk_sort(&w->search.topk);
+    topk_sort(&w->scan.topk);
 }
 
 static const struct source *source_of(const struct world *w, uint64_t key)
@@ -229,12 +232,12 @@ static const struct source *source_of(const struct world *w, uint64_t key)
 static void expect_results(struct world *w, const double *scores, size_t expected,
                            unsigned group_bound, const char *what)
 {
-    if (w->search.topk.count != expected)
-        fail_msg("metric %d, %s: %zu results, expected %zu", w->metric, what, w->search.topk.count,
+    if (w->scan.topk.count != expected)
+        fail_msg("metric %d, %s: %zu results, expected %zu", w->metric, what, w->scan.topk.count,
                  expected);
     for (size_t i = 0; i < expected; i++) {
         const struct source *row = source_of(w, w->items[i].key);
-        double score = (double)memtable_score(w->metric, w->items[i].distance);
+        double score = (double)scan_score(w->metric, w->items[i].distance);
         double tolerance = 1e-5 * fmax(fabs(scores[i]), w->metric == PDB_METRIC_DOT ? 10 : 1);
         assert_true(row->alive && row->has_vector && row->group < group_bound);
         /* its own score is right, and no better row was left out */
@@ -262,7 +265,7 @@ static void search_equals_brute_force_for_every_metric_filter_and_k(void **state
             for (size_t i = 0; i < sizeof(ks) / sizeof(ks[0]); i++) {
                 search(&w, ks[i], filter, 333);
                 expect_results(&w, scores, count < ks[i] ? count : ks[i], bounds[b], "plain");
-                assert_int_equal(w.search.rows_seen, memtable_snapshot_rows(w.snapshot));
+                assert_int_equal(w.scan.rows_seen, memtable_snapshot_rows(w.snapshot));
             }
         }
         stop(&w);
@@ -280,11 +283,11 @@ static void answers_do_not_depend_on_the_budget(void **state)
                                           group_filter(&w.arena, 2)};
         for (size_t f = 0; f < 3; f++) {
             search(&w, 50, filters[f], SIZE_MAX);
-            size_t count = w.search.topk.count;
+            size_t count = w.scan.topk.count;
             memcpy(first, w.items, sizeof(first));
             for (size_t budget = 1; budget < 200; budget *= 3) {
                 search(&w, 50, filters[f], budget);
-                assert_int_equal(w.search.topk.count, count);
+                assert_int_equal(w.scan.topk.count, count);
                 for (size_t i = 0; i < count; i++) { /* by field: padding has no value */
                     assert_true(first[i].distance == w.items[i].distance);
                     assert_true(first[i].key == w.items[i].key);
@@ -318,8 +321,8 @@ static void a_score_limit_keeps_what_is_at_least_as_good(void **state)
         float limit = (float)(scores[at] + scores[at + 1]) / 2;
         if (metrics[metric] == PDB_METRIC_HAMMING) /* exact: the limit itself is good enough */
             limit = (float)scores[at];
-        w.search.has_score_limit = true;
-        w.search.score_limit = limit;
+        w.scan.has_score_limit = true;
+        w.scan.score_limit = limit;
         for (unsigned bound = 100; bound >= 50; bound -= 50) {
             const struct filter *filter = bound < 100 ? group_filter(&w.arena, bound) : NULL;
             size_t expected = count_within(&w, scores, brute(&w, bound, NULL, scores), limit);
@@ -341,8 +344,8 @@ static void the_excluded_record_is_left_out(void **state)
     memcpy(w.query.floats, w.rows[11].floats, sizeof(w.query.floats));
     search(&w, 1, NULL, 100);
     assert_string_equal(source_of(&w, w.items[0].key)->id, "r11");
-    assert_true(memtable_score(w.metric, w.items[0].distance) == 0.0f);
-    w.search.exclude_id = text_of("r11");
+    assert_true(scan_score(w.metric, w.items[0].distance) == 0.0f);
+    w.scan.exclude_id = text_of("r11");
     size_t count = brute(&w, 100, "r11", scores);
     search(&w, K_MAX, NULL, 100);
     expect_results(&w, scores, count, 100, "without itself");
@@ -381,7 +384,7 @@ static void ties_go_to_the_row_that_arrived_first(void **state)
     static struct world w;
     start(&w, PDB_METRIC_HAMMING, false);
     search(&w, 200, NULL, 100);
-    for (size_t i = 1; i < w.search.topk.count; i++) {
+    for (size_t i = 1; i < w.scan.topk.count; i++) {
         assert_true(w.items[i - 1].distance <= w.items[i].distance);
         if (w.items[i - 1].distance == w.items[i].distance)
             assert_true(w.items[i - 1].key < w.items[i].key);
@@ -396,16 +399,18 @@ static void an_empty_memtable_and_k_zero_have_no_results(void **state)
     struct memtable *m = memtable_of(NULL, 0);
     struct memtable_snapshot *s = snapshot_of(m, 5, 0);
     float query[3] = {1, 2, 3};
-    struct memtable_search none = {.snapshot = s, .query = query};
-    topk_init(&none.topk, w.items, 10);
+    struct scan_query scan = {.field = fixture_fields[0], .vector = query};
+    topk_init(&scan.topk, w.items, 10);
+    scan_query_begin(&scan);
+    struct memtable_search none = {.snapshot = s, .query = &scan};
     memtable_search_begin(&none);
     assert_true(memtable_search_step(&none, 1));
-    assert_int_equal(none.topk.count, 0);
+    assert_int_equal(scan.topk.count, 0);
     memtable_snapshot_release(s);
     memtable_free(m);
     start(&w, PDB_METRIC_DOT, false);
     search(&w, 0, NULL, 1);
-    assert_int_equal(w.search.topk.count, 0);
+    assert_int_equal(w.scan.topk.count, 0);
     stop(&w);
 }
 
