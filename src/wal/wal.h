@@ -5,7 +5,11 @@
  * Life:  wal_scan (at start, any core, any number of logs) -> wal_open -> wal_append ... ->
  * wal_close. One write per group, one group in flight (depth 1): what is acknowledged is a prefix
  * without holes. The first error of a write or sync poisons the log: every waiter and all later
- * appends get PDB_UNAVAILABLE, for ever. */
+ * appends get PDB_UNAVAILABLE, for ever.
+ *
+ * Meanwhile wal_release tells what the log may forget, and its oldest segments go: the design essay
+ * in wal_truncate.c. Logs that this start has no core for are read, released and removed by
+ * wal_retired. */
 #ifndef WAL_WAL_H
 #define WAL_WAL_H
 
@@ -33,6 +37,11 @@ struct wal_options {
     bool allow_unsafe_fs;
     /* Called once, when the log is poisoned and on_error is readonly. */
     void (*poisoned)(void *arg, int error);
+    /* May be NULL. A segment is complete and durable: nothing is written to this file any more,
+     * and it stays until it is released and not held. In the order of `seq`. `path` lives during
+     * the call. Those that were complete when the log was opened are not told: wal_segments. Not
+     * called by wal_open and wal_close. */
+    void (*closed)(void *arg, uint64_t seq, const char *path);
     void *arg;
 };
 
@@ -135,7 +144,8 @@ void wal_scan_close(struct wal_scan *scan);
 
 struct wal_scan_stats {
     uint64_t logs, segments, groups, records, bytes, torn_bytes;
-    bool clean; /* every log that holds records ends with a CLOSE record */
+    uint64_t leftovers; /* files before the first live segment: a truncation was not finished */
+    bool clean;         /* every log that holds records ends with a CLOSE record */
 };
 void wal_scan_stats(const struct wal_scan *scan, struct wal_scan_stats *stats_out);
 
@@ -177,8 +187,90 @@ void wal_flush(struct wal *w, struct wal_append_op *op);
 struct wal_stats {
     uint64_t groups, records, bytes, pad_bytes, errors, queue_waits, segment_waits, segments_live,
         segments_ready, queue_bytes, durable_lsn;
+    uint64_t live_bytes;    /* of the files from the oldest to the one being written */
+    uint64_t truncated_lsn; /* all records up to it have been given up, durably */
+    uint64_t segments_recycled, segments_removed; /* since the start */
 };
 void wal_stats(const struct wal *w, struct wal_stats *stats_out);
+
+/* ---- forgetting ---- */
+
+/* None of this collection's records with a version <= `version` is needed from this log any more:
+ * whatever they brought is durable elsewhere, under names that are durable. UINT64_MAX: the
+ * collection was dropped, durably, and the caller has seen its last append done. For a collection
+ * without records here it does nothing, so a caller who does not know in which logs a shard's
+ * records lie tells all of them. Cheap: the work is queued. A failure of that work is tried again
+ * every 5 s and loses nothing; only a failed write of the log itself poisons it. */
+void wal_release(struct wal *w, const struct uuid *collection, uint64_t version);
+/* Who keeps the oldest segment that anybody needs: released up to this version, this collection
+ * would not any more. False: everything is released. */
+bool wal_holder(const struct wal *w, struct uuid *collection_out, uint64_t *version_out);
+/* Every collection with records that are not released, and the highest version of them. `visit`
+ * must not release. */
+void wal_collections(const struct wal *w,
+                     void (*visit)(void *arg, const struct uuid *collection, uint64_t version),
+                     void *arg);
+
+/* Segments with a number >= `seq` stay, released or not, until it is called again with a higher one
+ * (archive, snapshots). UINT64_MAX, as at first: none is held. */
+void wal_hold_from(struct wal *w, uint64_t seq);
+/* Ends the current segment if there is a group in it: the log goes on in the next one as soon as it
+ * is there; what weak modes have in memory is written. Then `closed` tells. */
+void wal_roll_now(struct wal *w);
+/* The live segments up to the one being written, oldest first. `complete`: as `closed` tells. */
+struct wal_segment_info {
+    uint64_t seq, file_bytes;
+    const char *path; /* lives during the visit */
+    bool complete;
+};
+void wal_segments(const struct wal *w,
+                  void (*visit)(void *arg, const struct wal_segment_info *info), void *arg);
+
+/* ---- logs without a writer ---- */
+
+/* A log that this start has no core for. Its records are released as those of any log; when none is
+ * needed, the log goes as a whole. The order is
+ *
+ *     all released -> `emptied`: the owner durably forgets that there must be such a log, and calls
+ *     wal_retired_remove -> the directory is renamed to gone-<uuid> (from then on no scan sees it),
+ *     the directory above it synced -> files, directory removed -> `removed`
+ *
+ * A crash before the rename leaves a whole log, which the next start retires again; one behind it
+ * leaves a directory that wal_sweep removes. Never is a half-removed log under a log's name, and
+ * never is a log missing that is still listed. A collection that was dropped must be known as such
+ * until `removed`: a start in between reads its records once more. */
+struct wal_retired;
+
+struct wal_retired_options {
+    const char *dir; /* "<wal dir>/<number>" */
+    /* From the reactor's loop, once, perhaps soon after the opening. */
+    void (*emptied)(void *arg, struct wal_retired *log);
+    /* From the reactor's loop, once; wal_retired_close is legal inside. */
+    void (*removed)(void *arg, struct wal_retired *log);
+    void *arg;
+};
+
+/* Reads the log's headers. Start-up only: waits for its I/O. Errors as wal_scan_open. */
+int wal_retired_open(struct reactor *r, const struct wal_retired_options *options,
+                     struct wal_retired **log_out, struct trail *trail);
+void wal_retired_release(struct wal_retired *log, const struct uuid *collection, uint64_t version);
+bool wal_retired_holder(const struct wal_retired *log, struct uuid *collection_out,
+                        uint64_t *version_out);
+void wal_retired_collections(const struct wal_retired *log,
+                             void (*visit)(void *arg, const struct uuid *collection,
+                                           uint64_t version),
+                             void *arg);
+uint64_t wal_retired_bytes(const struct wal_retired *log);
+const char *wal_retired_dir(const struct wal_retired *log);
+/* Only after `emptied`. Errors are tried again every 5 s. */
+void wal_retired_remove(struct wal_retired *log);
+/* Waits for the one I/O that may be under way, then frees; what is left of the work is done by
+ * later starts. NULL is legal. */
+void wal_retired_close(struct wal_retired *log);
+
+/* Removes what a crash has left of removed logs under these directories. At a start, by one core,
+ * before anything is scanned. Blocks. PDB_UNAVAILABLE. */
+int wal_sweep(struct io *io, const char *const *dirs, size_t dir_count, struct trail *trail);
 
 /* Offline: reads everything, one finding per call of `report` (JSON line without newline). 0 clean,
  * PDB_DATA_LOSS damage. */
