@@ -1,0 +1,67 @@
+/* Writes one new file from its beginning to its end, without ever showing half of it under its name:
+ * appended to <name>.tmp, synced, renamed, the folder synced. On the owner's loop; every call but
+ * the first starts one step, whose `done` runs from the loop, never from inside the call.
+ *
+ *     begin -> append* -> commit
+ *                   \---> abandon (also instead of, or after a failed, commit)
+ *
+ * The first error stays: each later step but abandon ends with it at once (from the loop's next
+ * completion), and nothing more is written. After a failed write or sync the file is only good for
+ * removal: it is never synced again, because a second sync may succeed with the data gone. */
+#ifndef ENGINE_FILE_WRITE_H
+#define ENGINE_FILE_WRITE_H
+
+#include "os/io.h"
+
+enum { FILE_WRITE_PATH_MAX = 4200 };
+
+struct file_write;
+
+/* rc: 0, or the first error, a negative errno. The writer may be used for the next step, or freed,
+ * inside. */
+typedef void file_write_done(struct file_write *w, int rc);
+
+enum file_write_flags {
+    FILE_WRITE_SYNC = 1,     /* the bytes are durable before they get the name */
+    FILE_WRITE_SYNC_DIR = 2, /* and the name is durable when commit is done */
+};
+
+/* Names of the failpoints behind each step; NULL: none. */
+struct file_write_points {
+    const char *opened, *written, *synced, *renamed, *durable;
+};
+
+struct file_write {
+    struct io_op op;
+    struct io *io;
+    file_write_done *done;
+    const struct file_write_points *points;
+    uint64_t bytes;    /* appended so far */
+    uint64_t unsynced; /* since the last sync */
+    /* Set after begin by callers that write much: a sync whenever so many bytes wait for one, so
+     * that the last one is short and does not stand before the log's. 0: only at the end. */
+    uint64_t sync_every;
+    const char *rest; /* of the buffer under way */
+    size_t rest_len;
+    int file;  /* -1: closed */
+    int error; /* 0, or the first one */
+    unsigned step, flags;
+    bool busy;    /* a step is under way */
+    bool renamed; /* the file has its name, however durably */
+    char directory[FILE_WRITE_PATH_MAX], path[FILE_WRITE_PATH_MAX], temporary[FILE_WRITE_PATH_MAX];
+};
+
+/* Makes <directory>/<name>.tmp, replacing a leftover. The texts are copied; together under 4090
+ * bytes (our own names: an assert). `points` must outlive the writer and may be NULL. */
+void file_write_begin(struct file_write *w, struct io *io, const char *directory, const char *name,
+                      const struct file_write_points *points, file_write_done *done);
+/* `bytes` belong to the writer until done. len 0 is legal. */
+void file_write_append(struct file_write *w, const void *bytes, size_t len, file_write_done *done);
+/* flags of enum file_write_flags. An error with `renamed` set: it is unknown whether a restart would
+ * find the file. */
+void file_write_commit(struct file_write *w, unsigned flags, file_write_done *done);
+/* Closes and removes the temporary file, or the renamed one when `and_renamed`. Not durably: a
+ * restart may find the temporary one and clean it away. done gets 0 always. */
+void file_write_abandon(struct file_write *w, bool and_renamed, file_write_done *done);
+
+#endif
