@@ -5,7 +5,7 @@
 #include <assert.h>
 #include <string.h>
 
-#include "pqfile/pqfile.h"
+#include "pqfile/types.h"
 
 enum { CAPACITY_MIN = 64 };
 
