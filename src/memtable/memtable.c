@@ -328,6 +328,8 @@ void memtable_stats(const struct memtable *m, struct memtable_stats *stats_out)
     *stats_out = (struct memtable_stats){
         .rows_live = m->rows_live,
         .rows_total = m->rows_total,
+        .version_oldest = m->version_oldest,
+        .version_newest = m->version_newest,
         .chunks = m->set != NULL ? m->set->count : 0,
         .bytes = m->bytes + slots * 2 * sizeof(uint64_t) + sizeof(*m) +
                  m->field_count * (sizeof(m->fields[0]) + sizeof(m->vectors_out[0]))};

@@ -25,6 +25,8 @@
 
 #include <proximadb/types.h>
 
+#define MEMTABLE_NEVER UINT64_MAX /* ended_at of a row that did not end */
+
 struct memtable;
 
 struct memtable_options {
@@ -52,6 +54,11 @@ int memtable_prepare(struct memtable *m, size_t row_count, size_t text_bytes);
  * its id (row->deleted; an id that is not there is no error). A row needs a prepare that covered
  * it, a delete needs none. Of two rows with one id and version the later counts. */
 void memtable_commit(struct memtable *m, const struct pdb_row *row);
+
+/* Ends the newest row of `id` at `version`, which must not be below the row's, if it has not ended;
+ * true if it did. What memtable_commit does with a deleted row; also of a sealed memtable, whose
+ * rows are superseded elsewhere. */
+bool memtable_end(struct memtable *m, struct pdb_text id, uint64_t version);
 
 /* ---- point reads ---- */
 
@@ -127,6 +134,28 @@ struct memtable_scroll {
 };
 bool memtable_scroll_step(struct memtable_scroll *scroll, size_t row_budget);
 
+/* ---- sealing: the way into a segment ---- */
+
+/* From now on no row is appended or moved: prepare and commit of rows are bugs, memtable_collect
+ * does nothing, and a reservation is given back. Rows still end, and everything that reads goes on.
+ * Meanwhile a worker thread may call memtable_order and memtable_row_at; all else stays with the
+ * owner core. */
+void memtable_seal(struct memtable *m);
+
+/* The keys of the rows that a segment must hold: version <= at_version, not ended at or before
+ * oldest_version, and seen by somebody (a row that was superseded within its own version is not),
+ * sorted by id (bytewise), then falling version. An array from `heap`, the caller's to free; not
+ * NULL when empty. The memtable must be sealed. 0 or PDB_RESOURCE_EXHAUSTED (at its peak it needs 32
+ * bytes a row). */
+int memtable_order(const struct memtable *m, uint64_t at_version, uint64_t oldest_version,
+                   struct heap *heap, uint64_t **keys_out, size_t *count_out);
+/* The row behind a key of memtable_order; pointers live as long as the memtable. `vectors`:
+ * field_count pointers, the caller's; NULL: row_out->vectors is NULL. */
+void memtable_row_at(const struct memtable *m, uint64_t key, struct pdb_row *row_out,
+                     const void **vectors);
+/* The version from which that row is no longer seen; MEMTABLE_NEVER: it has not ended. */
+uint64_t memtable_ended_at(const struct memtable *m, uint64_t key);
+
 /* ---- upkeep ---- */
 
 /* One budgeted step of giving space back. Rewrites chunks of which a third is dead: rows that ended
@@ -140,6 +169,8 @@ struct memtable_stats {
     uint64_t
         rows_live; /* newest, not deleted, of any version; expired ones count until collected */
     uint64_t rows_total, chunks;
+    /* Lowest version of a commit, and highest of a commit or end; 0: none yet. */
+    uint64_t version_oldest, version_newest;
     uint64_t bytes; /* all memory of it, also what only snapshots hold */
 };
 void memtable_stats(const struct memtable *m, struct memtable_stats *stats_out);

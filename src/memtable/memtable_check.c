@@ -33,15 +33,15 @@ static int check_links(const struct memtable *m, const struct memtable_row *row,
         FAIL(trail, "M1: %.*s: the head has a newer row", TEXT_ARG(id));
     if (row->newer != NULL && (row->newer->older != row || !is_current(m, row->newer)))
         FAIL(trail, "M2: %.*s: newer does not point back", TEXT_ARG(id));
-    if (row->ended_at != MEMTABLE_NEVER && row->ended_at < row->version)
+    if (memtable_ended(row) != MEMTABLE_NEVER && memtable_ended(row) < row->version)
         FAIL(trail, "M2: %.*s: ended before it began", TEXT_ARG(id));
-    if (!row->head && row->ended_at == MEMTABLE_NEVER)
+    if (!row->head && memtable_ended(row) == MEMTABLE_NEVER)
         FAIL(trail, "M2: %.*s: neither newest nor ended", TEXT_ARG(id));
     if (older == NULL)
         return 0;
     if (!is_current(m, older) || older->newer != row || !text_equal(memtable_id(older), id))
         FAIL(trail, "M2: %.*s: older does not point back", TEXT_ARG(id));
-    if (older->version > row->version || older->ended_at > row->version)
+    if (older->version > row->version || memtable_ended(older) > row->version)
         FAIL(trail, "M2: %.*s: versions rise along the chain", TEXT_ARG(id));
     return 0;
 }
@@ -68,12 +68,12 @@ static int check_chunk(const struct memtable *m, uint32_t c, struct tally *tally
             FAIL(trail, "M3: chunk %u row %u does not find its chunk", c, r);
         if (row->expires_at_us != 0 && row->expires_at_us < chunk->expires_min_us)
             FAIL(trail, "M3: chunk %u row %u expires before the chunk's lowest", c, r);
-        ended += row->ended_at != MEMTABLE_NEVER;
+        ended += memtable_ended(row) != MEMTABLE_NEVER;
         int rc = r < gone ? check_gone(row, trail) : check_links(m, row, trail);
         if (rc < 0)
             return rc;
         tally->heads += row->head;
-        tally->alive += row->head && row->ended_at == MEMTABLE_NEVER;
+        tally->alive += row->head && memtable_ended(row) == MEMTABLE_NEVER;
         tally->rows += r >= gone;
     }
     if (ended != chunk->ended_count)

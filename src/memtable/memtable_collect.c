@@ -29,7 +29,7 @@ struct limits {
 
 static bool is_dead(const struct memtable_row *row, const struct limits *limits)
 {
-    if (row->ended_at <= limits->oldest_version)
+    if (memtable_ended(row) <= limits->oldest_version)
         return true;
     return row->expires_at_us != 0 && row->expires_at_us <= limits->expired_before_us &&
            row->version <= limits->oldest_version;
@@ -98,7 +98,7 @@ static void drop_row(struct memtable *m, struct memtable_row *row)
     if (row->head) {
         bool removed = map_remove(&m->ids, memtable_hash(m, id), id.ptr, id.len, NULL);
         ASSERT(removed);
-        m->rows_live -= row->ended_at == MEMTABLE_NEVER;
+        m->rows_live -= memtable_ended(row) == MEMTABLE_NEVER;
     }
 }
 
@@ -110,8 +110,8 @@ static void move_row(struct memtable *m, struct memtable_row *row)
     copy->older = row->older;
     copy->newer = row->newer;
     copy->head = row->head;
-    if (row->ended_at != MEMTABLE_NEVER)
-        memtable_end_row(m, copy, row->ended_at);
+    if (memtable_ended(row) != MEMTABLE_NEVER)
+        memtable_end_row(m, copy, memtable_ended(row));
     if (copy->older != NULL)
         copy->older->newer = copy;
     if (copy->newer != NULL)
@@ -164,6 +164,8 @@ bool memtable_collect(struct memtable *m, uint64_t oldest_version, int64_t expir
                       size_t row_budget)
 {
     struct limits limits = {oldest_version, expired_before_us};
+    if (m->sealed)
+        return false;
     while (row_budget > 0) {
         if (!m->collect.rewriting && !choose_chunk(m, &limits, &row_budget)) {
             if (row_budget == 0)

@@ -30,9 +30,9 @@ bool memtable_get(struct memtable *m, struct pdb_text id, uint64_t at_version,
         at_version--;
     while (row != NULL && row->version > at_version)
         row = row->older;
-    bool alive = row != NULL && row->ended_at > at_version;
+    bool alive = row != NULL && memtable_ended(row) > at_version;
     if (version_out != NULL)
-        *version_out = alive ? row->version : row != NULL ? row->ended_at : 0;
+        *version_out = alive ? row->version : row != NULL ? memtable_ended(row) : 0;
     if (alive && row_out != NULL)
         memtable_row_out(m, row, row_out, m->vectors_out);
     return alive;
@@ -49,8 +49,8 @@ static void visit_newest(void *arg, uint64_t value)
     const struct newest_visit *v = arg;
     struct memtable_row *row = memtable_row_of(value);
     struct pdb_row out = {.id = memtable_id(row),
-                          .version = row->ended_at,
-                          .deleted = row->ended_at != MEMTABLE_NEVER};
+                          .version = memtable_ended(row),
+                          .deleted = memtable_ended(row) != MEMTABLE_NEVER};
     if (!out.deleted)
         memtable_row_out(v->memtable, row, &out, v->memtable->vectors_out);
     v->visit(v->arg, &out);

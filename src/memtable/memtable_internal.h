@@ -26,8 +26,6 @@
 #include "base/map.h"
 #include "memtable/memtable.h"
 
-#define MEMTABLE_NEVER UINT64_MAX /* ended_at of a row that did not end */
-
 enum {
     MEMTABLE_ALIGNMENT = 64,
 #ifdef PDB_STRESS
@@ -55,7 +53,8 @@ struct memtable_text {
 struct memtable_row {
     const char *text; /* the id, then the metadata */
     struct memtable_row *older, *newer;
-    uint64_t version, ended_at;
+    uint64_t version;
+    uint64_t ended_at; /* see memtable_ended */
     int64_t created_at_us, updated_at_us, expires_at_us;
     uint64_t present; /* a bit per vector field */
     uint32_t metadata_len;
@@ -112,7 +111,9 @@ struct memtable {
     struct list texts;
     struct memtable_text *writing, *spare_text; /* NULL: none yet */
     size_t reserved_rows, reserved_text;        /* promised by prepare and not yet committed */
-    uint64_t rows_live, rows_total, version_newest;
+    uint64_t rows_live, rows_total;
+    uint64_t version_oldest, version_newest; /* of commits; newest: of ends too */
+    bool sealed;
     size_t bytes, snapshot_count;
     struct { /* the chunk being rewritten, or the search for one */
         bool rewriting;
@@ -140,7 +141,7 @@ int memtable_set_remove(struct memtable *m, uint32_t index);
 
 /* Copies a row to the tail and links nothing. Its room must have been reserved. */
 struct memtable_row *memtable_append(struct memtable *m, const struct pdb_row *row);
-/* Marks a row as ended in its chunk's count too. */
+/* Marks a row as ended in its chunk's count too. Live heads are counted by the caller. */
 void memtable_end_row(struct memtable *m, struct memtable_row *row, uint64_t version);
 struct memtable_row *memtable_find(const struct memtable *m, struct pdb_text id);
 bool memtable_row_equal(const void *owner, uint64_t value, const void *key, size_t key_len);
@@ -204,10 +205,18 @@ static inline struct memtable_chunk *memtable_chunk_of(const struct memtable *m,
     return (void *)((char *)(row - row->index) - memtable_rows_offset(m));
 }
 
+/* Once a memtable is sealed, a worker reads its rows while the owner core still ends some. Only this
+ * field changes then, so it is read and written atomically; relaxed, because nothing is ordered by
+ * it: a worker that misses an end is told of it later by the owner, who made it. */
+static inline uint64_t memtable_ended(const struct memtable_row *row)
+{
+    return __atomic_load_n(&row->ended_at, __ATOMIC_RELAXED);
+}
+
 static inline bool memtable_visible(const struct memtable_snapshot *s,
                                     const struct memtable_row *row)
 {
-    return row->version <= s->at_version && row->ended_at > s->at_version &&
+    return row->version <= s->at_version && memtable_ended(row) > s->at_version &&
            (row->expires_at_us == 0 || row->expires_at_us > s->now_us);
 }
 

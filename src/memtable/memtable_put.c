@@ -24,6 +24,7 @@ struct memtable_row *memtable_find(const struct memtable *m, struct pdb_text id)
 
 int memtable_prepare(struct memtable *m, size_t row_count, size_t text_bytes)
 {
+    ASSERT(!m->sealed || row_count == 0);
     int rc = map_reserve(&m->ids, row_count);
     if (rc == 0)
         rc = memtable_reserve(m, row_count, text_bytes);
@@ -97,6 +98,7 @@ static void copy_vectors(const struct memtable *m, struct memtable_chunk *chunk,
 
 struct memtable_row *memtable_append(struct memtable *m, const struct pdb_row *row)
 {
+    ASSERT(!m->sealed);
     ASSERT(row->id.len >= 1 && row->id.len <= PDB_ID_BYTES_MAX && row->metadata.len <= UINT32_MAX);
     struct memtable_chunk *chunk = tail_with_room(m);
     char *text = take_text(m, chunk, row->id.len + row->metadata.len);
@@ -123,8 +125,8 @@ struct memtable_row *memtable_append(struct memtable *m, const struct pdb_row *r
 
 void memtable_end_row(struct memtable *m, struct memtable_row *row, uint64_t version)
 {
-    ASSERT(row->ended_at == MEMTABLE_NEVER && version >= row->version);
-    row->ended_at = version;
+    ASSERT(memtable_ended(row) == MEMTABLE_NEVER && version >= row->version);
+    __atomic_store_n(&row->ended_at, version, __ATOMIC_RELAXED);
     memtable_chunk_of(m, row)->ended_count++;
 }
 
@@ -137,7 +139,7 @@ static void put_row(struct memtable *m, const struct pdb_row *row, struct memtab
         older->newer = copy;
         older->head = false;
     }
-    if (older != NULL && older->ended_at == MEMTABLE_NEVER)
+    if (older != NULL && memtable_ended(older) == MEMTABLE_NEVER)
         memtable_end_row(m, older, row->version);
     else
         m->rows_live++;
@@ -146,19 +148,31 @@ static void put_row(struct memtable *m, const struct pdb_row *row, struct memtab
             NULL);
 }
 
+bool memtable_end(struct memtable *m, struct pdb_text id, uint64_t version)
+{
+    struct memtable_row *newest = memtable_find(m, id);
+    if (m->version_newest < version) /* snapshots are never ahead of it */
+        m->version_newest = version;
+    if (newest == NULL || memtable_ended(newest) != MEMTABLE_NEVER)
+        return false;
+    memtable_end_row(m, newest, version);
+    m->rows_live--;
+    return true;
+}
+
 void memtable_commit(struct memtable *m, const struct pdb_row *row)
 {
     size_t text_bytes = row->id.len + row->metadata.len;
     ASSERT(row->version >= m->version_newest && row->version < MEMTABLE_NEVER);
-    struct memtable_row *newest = memtable_find(m, row->id);
-    m->version_newest = row->version;
-    if (!row->deleted) {
-        ASSERT(m->reserved_rows > 0 && m->reserved_text >= text_bytes);
-        put_row(m, row, newest);
-        m->reserved_rows--;
-        m->reserved_text -= text_bytes;
-    } else if (newest != NULL && newest->ended_at == MEMTABLE_NEVER) {
-        memtable_end_row(m, newest, row->version);
-        m->rows_live--;
+    if (m->version_oldest == 0)
+        m->version_oldest = row->version;
+    if (row->deleted) {
+        (void)memtable_end(m, row->id, row->version);
+        return;
     }
+    ASSERT(m->reserved_rows > 0 && m->reserved_text >= text_bytes);
+    m->version_newest = row->version;
+    put_row(m, row, memtable_find(m, row->id));
+    m->reserved_rows--;
+    m->reserved_text -= text_bytes;
 }
