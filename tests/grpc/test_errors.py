@@ -183,7 +183,22 @@ COLLECTIONS = [
         pb.CreateCollectionRequest(
             name="c", dimension=2, metric=pb.METRIC_DOT, storage=pb.Storage(compression="zip")
         ),
-        "storage.compression",
+        "storage.compression: 'zip' is not one of none, snappy, lz4, zstd",
+    ),
+    (
+        pb.CreateCollectionRequest(
+            name="c", dimension=2, metric=pb.METRIC_DOT, storage=pb.Storage(vectors="tape")
+        ),
+        "storage.vectors: 'tape' is not one of memory, mmap, disk",
+    ),
+    (
+        pb.CreateCollectionRequest(
+            name="c",
+            dimension=2,
+            metric=pb.METRIC_DOT,
+            storage=pb.Storage(version_retention_s=315360001),
+        ),
+        "storage.version_retention_s: at most 315360000",
     ),
 ]
 

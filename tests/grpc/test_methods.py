@@ -44,6 +44,7 @@ def test_a_collection_lives_and_dies(server: Server, collection_name: str) -> No
                 sync=pb.SYNC_MODE_BATCH,
                 ttl_s=3600,
                 description="shoes",
+                storage=pb.Storage(compression="zstd", version_retention_s=60),
             ),
             timeout=LIMIT_S,
         ).collection
@@ -53,6 +54,10 @@ def test_a_collection_lives_and_dies(server: Server, collection_name: str) -> No
         assert made.fields[1].metric == pb.METRIC_HAMMING
         assert made.columns[0].type == pb.COLUMN_TYPE_FLOAT
         assert (made.sync, made.ttl_s, made.description) == (pb.SYNC_MODE_BATCH, 3600, "shoes")
+        assert made.storage == pb.Storage(
+            compression="zstd", vectors="memory", version_retention_s=60
+        )
+        assert made.stats == pb.CollectionStats()
         assert made.created_at.endswith("Z")
         assert len(made.uuid) == 36
 
@@ -65,8 +70,12 @@ def test_a_collection_lives_and_dies(server: Server, collection_name: str) -> No
                 ttl_s=0,
                 description="",
                 add_columns=[pb.Column(name="kind", type=pb.COLUMN_TYPE_STRING)],
+                storage=pb.Storage(vectors="disk"),
             )
         ).collection
+        assert changed.storage == pb.Storage(
+            compression="zstd", vectors="disk", version_retention_s=60
+        )
         assert (changed.sync, changed.ttl_s, changed.description) == (pb.SYNC_MODE_ALWAYS, 0, "")
         assert [column.name for column in changed.columns] == ["price", "kind"]
         names = [c.name for c in client.ListCollections(pb.ListCollectionsRequest()).collections]

@@ -212,6 +212,22 @@ COLLECTIONS = [
     create("sync", "not one of always", sync="sometimes"),
     create("ttl", "expected an integer", ttl_s=-5),
     create("description", "description: at most 4096 bytes", description="d" * 4097),
+    create(
+        "compression",
+        "storage.compression: 'gzip' is not one of none, snappy, lz4, zstd",
+        storage={"compression": "gzip"},
+    ),
+    create(
+        "vectors",
+        "storage.vectors: 'tape' is not one of memory, mmap, disk",
+        storage={"vectors": "tape"},
+    ),
+    create(
+        "retention",
+        "storage.version_retention_s: at most 315360000 seconds, found 315360001",
+        storage={"version_retention_s": 315360001},
+    ),
+    create("storage-unknown", "unknown field 'level'", storage={"level": 3}),
     create("unknown", "unknown field 'shards'", shards=3),
     Bad(
         "exists",
@@ -223,7 +239,33 @@ COLLECTIONS = [
     ),
     Bad("update-name", "bad-input", {"name": "other"}, "unknown field 'name'", "PATCH"),
     Bad("update-dimension", "bad-input", {"dimension": 3}, "unknown field", "PATCH"),
+    Bad(
+        "update-vectors",
+        "bad-input",
+        {"storage": {"vectors": "tape"}},
+        "storage.vectors: 'tape' is not one of",
+        "PATCH",
+    ),
+    Bad(
+        "update-retention",
+        "bad-input",
+        {"storage": {"version_retention_s": 1 << 40}},
+        "storage.version_retention_s: at most",
+        "PATCH",
+    ),
 ]
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1.5", "1e3", "%20", "18446744073709551616"])
+@pytest.mark.parametrize("name", ["as_of", "limit"])
+def test_a_number_in_a_query_is_a_whole_number(
+    rest: RestClient, collection: str, name: str, text: str
+) -> None:
+    path = "/v1/collections" if name == "limit" else f"/v1/collections/{collection}/vectors/a"
+    answer = rest.request("GET", f"{path}?{name}={text}")
+    assert (answer.status, answer.error_code) == (400, "INVALID_ARGUMENT")
+    assert answer.error_message.startswith(f"{name}: '")
+    assert "is not a whole number from 0 to" in answer.error_message
 
 
 @pytest.mark.parametrize("bad", WRITES + READS + COLLECTIONS, ids=lambda bad: bad.name)

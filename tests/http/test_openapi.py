@@ -101,13 +101,17 @@ CALLS: list[tuple[str, str, Json | None]] = [
             "sync": "batch",
             "ttl_s": 1000,
             "description": "two fields",
-            "storage": {"compression": "none", "vectors": "memory", "version_retention_s": 5},
+            "storage": {"compression": "zstd", "vectors": "mmap", "version_retention_s": 5},
         },
     ),
     ("post", "/v1/collections", {"name": "{d}", "dimension": 2, "metric": "cosine"}),
     ("get", "/v1/collections", None),
     ("get", "/v1/collections/{c}", None),
-    ("patch", "/v1/collections/{c}", {"ttl_s": None, "sync": "always"}),
+    (
+        "patch",
+        "/v1/collections/{c}",
+        {"ttl_s": None, "sync": "always", "storage": {"compression": "lz4"}},
+    ),
     (
         "put",
         "/v1/collections/{c}/vectors",
@@ -124,7 +128,7 @@ CALLS: list[tuple[str, str, Json | None]] = [
     ("patch", "/v1/collections/{d}/vectors", {"vectors": [{"id": "x", "metadata": {"m": [1]}}]}),
     ("get", "/v1/collections/{c}/vectors/{id}", None),
     ("get", "/v1/collections/{d}/vectors/{id}", None),
-    ("post", "/v1/collections/{c}/vectors/get", {"ids": ["x", "y", "nothing"]}),
+    ("post", "/v1/collections/{c}/vectors/get", {"ids": ["x", "y", "nothing"], "as_of": None}),
     ("post", "/v1/collections/{c}/vectors/scroll", {"limit": 1, "include": ["times", "vectors"]}),
     ("post", "/v1/collections/{d}/vectors/count", {"filter": {"m": 1}}),
     (

@@ -215,6 +215,44 @@ def test_mutable_settings_change_and_stay(start_server: StartServer) -> None:
     assert again["uuid"] == changed["uuid"]
 
 
+STORAGE = {"compression": "none", "vectors": "memory", "version_retention_s": 0}
+
+
+def test_storage_settings_change_one_by_one_and_stay(start_server: StartServer) -> None:
+    server = start_server()
+    with RestClient(server) as rest:
+        plain = rest.create_collection("plain", 2)
+        made = rest.create_collection(
+            "made", 2, storage={"vectors": "disk", "version_retention_s": 60}
+        )
+        assert plain["storage"] == STORAGE
+        assert made["storage"] == STORAGE | {"vectors": "disk", "version_retention_s": 60}
+        expected = dict(STORAGE)
+        for change in (
+            {"compression": "zstd"},
+            {"vectors": "mmap"},
+            {"version_retention_s": 315360000},
+            {"compression": "snappy", "vectors": "disk"},
+            {"compression": "lz4"},
+            {},
+        ):
+            expected |= change
+            assert rest.update_collection("plain", storage=change)["storage"] == expected
+        rest.update_collection("made", description="still there")
+        described = rest.get_collection("plain")
+        assert described["stats"] == {
+            "memtable_rows": 0,
+            "segment_count": 0,
+            "segment_rows": 0,
+            "segment_bytes": 0,
+            "tombstones": 0,
+        }
+    server.restart()
+    with RestClient(server) as rest:
+        assert rest.get_collection("plain")["storage"] == expected
+        assert rest.get_collection("made")["storage"] == made["storage"]
+
+
 # ---- atomic batches ----
 
 

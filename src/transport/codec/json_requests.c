@@ -1,6 +1,7 @@
 /* json_requests.c: the bodies of REST requests, each a table of its fields. */
 #include "base/clock.h"
 #include "transport/codec/json_fields.h"
+#include "transport/codec/storage_names.h"
 
 #include "base/no_libc_heap.h"
 
@@ -92,8 +93,8 @@ static int column_object(struct json_decoder *d, void *into)
 struct collection_body {
     struct pdb_collection_config config;
     struct pdb_field single; /* top-level dimension, metric, index, quantization */
-    struct pdb_text compression, vectors;
     bool has_sync, has_ttl, has_description;
+    bool has_compression, has_vector_storage, has_version_retention;
 };
 
 static int fields_field(struct json_decoder *d, void *into)
@@ -116,23 +117,45 @@ static int columns_field(struct json_decoder *d, void *into)
     return rc;
 }
 
+static int compression_field(struct json_decoder *d, void *into)
+{
+    struct collection_body *body = into;
+    struct pdb_text name;
+    int rc = json_text_field(d, &name);
+    body->has_compression = true;
+    if (rc == 0 && !compression_of(name, &body->config.compression))
+        rc = json_fail(&d->reader, "storage.compression: '%.*s' is not one of " COMPRESSION_NAMES,
+                       name.len < 64 ? (int)name.len : 64, name.ptr);
+    return rc;
+}
+
+static int vector_storage_field(struct json_decoder *d, void *into)
+{
+    struct collection_body *body = into;
+    struct pdb_text name;
+    int rc = json_text_field(d, &name);
+    body->has_vector_storage = true;
+    if (rc == 0 && !vector_storage_of(name, &body->config.vector_storage))
+        rc = json_fail(&d->reader, "storage.vectors: '%.*s' is not one of " VECTOR_STORAGE_NAMES,
+                       name.len < 64 ? (int)name.len : 64, name.ptr);
+    return rc;
+}
+
+static int version_retention_field(struct json_decoder *d, void *into)
+{
+    struct collection_body *body = into;
+    body->has_version_retention = true;
+    return json_u64_field(d, &body->config.version_retention_s);
+}
+
 static int storage_field(struct json_decoder *d, void *into)
 {
     static const struct json_field fields[] = {
-        JSON_FIELD("compression", json_text_field, struct collection_body, compression),
-        JSON_FIELD("vectors", json_text_field, struct collection_body, vectors),
-        JSON_FIELD("version_retention_s", json_u64_field, struct collection_body,
-                   config.version_retention_s),
+        JSON_FIELD_WHOLE("compression", compression_field),
+        JSON_FIELD_WHOLE("vectors", vector_storage_field),
+        JSON_FIELD_WHOLE("version_retention_s", version_retention_field),
     };
-    struct collection_body *body = into;
-    int rc = json_read_object(d, fields, COUNT(fields), body);
-    if (rc != 0)
-        return rc;
-    if (body->compression.len != 0 && !text_equal(body->compression, TEXT_LIT("none")))
-        return json_fail(&d->reader, "storage.compression: only 'none'");
-    if (body->vectors.len != 0 && !text_equal(body->vectors, TEXT_LIT("memory")))
-        return json_fail(&d->reader, "storage.vectors: only 'memory'");
-    return 0;
+    return json_read_object(d, fields, COUNT(fields), into);
 }
 
 static int sync_field(struct json_decoder *d, void *into)
@@ -196,6 +219,7 @@ int json_decode_collection_update(struct json_decoder *d, struct pdb_collection_
         JSON_FIELD_WHOLE("sync", sync_field),
         JSON_FIELD_WHOLE("ttl_s", ttl_field),
         JSON_FIELD_WHOLE("description", description_field),
+        JSON_FIELD_WHOLE("storage", storage_field),
         JSON_FIELD_WHOLE("add_columns", columns_field),
     };
     struct collection_body body = {0};
@@ -208,6 +232,12 @@ int json_decode_collection_update(struct json_decoder *d, struct pdb_collection_
     update_out->sync = body.config.sync;
     update_out->ttl_s = body.config.ttl_s;
     update_out->description = body.config.description;
+    update_out->has_compression = body.has_compression;
+    update_out->has_vector_storage = body.has_vector_storage;
+    update_out->has_version_retention = body.has_version_retention;
+    update_out->compression = body.config.compression;
+    update_out->vector_storage = body.config.vector_storage;
+    update_out->version_retention_s = body.config.version_retention_s;
     update_out->add_columns = body.config.columns;
     update_out->add_column_count = body.config.column_count;
     return 0;
@@ -263,13 +293,24 @@ static int include_field(struct json_decoder *d, void *into)
 struct get_body {
     struct id_list ids;
     unsigned include;
+    bool has_as_of;
+    uint64_t as_of;
 };
+
+/* A version, or null for the newest. */
+static int as_of_field(struct json_decoder *d, void *into)
+{
+    struct get_body *body = into;
+    body->has_as_of = !json_take_null(d);
+    return body->has_as_of ? json_u64_field(d, &body->as_of) : 0;
+}
 
 int json_decode_get(struct json_decoder *d, struct pdb_get *get_out)
 {
     static const struct json_field fields[] = {
         JSON_FIELD("ids", id_list_field, struct get_body, ids),
         JSON_FIELD("include", include_field, struct get_body, include),
+        JSON_FIELD_WHOLE("as_of", as_of_field),
     };
     struct get_body body = {.include =
                                 PDB_INCLUDE_METADATA | PDB_INCLUDE_VECTORS | PDB_INCLUDE_TIMES};
@@ -277,6 +318,8 @@ int json_decode_get(struct json_decoder *d, struct pdb_get *get_out)
     get_out->ids = body.ids.ids;
     get_out->id_count = body.ids.count;
     get_out->include = body.include;
+    get_out->has_as_of = body.has_as_of;
+    get_out->as_of = body.as_of;
     return rc;
 }
 

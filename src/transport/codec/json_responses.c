@@ -1,6 +1,7 @@
 /* json_responses.c: results as JSON. Key order is fixed, so that answers can be compared as
  * text. */
 #include "transport/codec/json_responses.h"
+#include "transport/codec/storage_names.h"
 
 #include "base/bytes.h"
 #include "base/clock.h"
@@ -82,6 +83,17 @@ static void encode_field(struct buffer *out, const struct pdb_field *f)
                   f->quantization == PDB_QUANTIZATION_NONE ? "none" : "auto");
 }
 
+/* Where the rows are, now. */
+static void encode_stats(struct buffer *out, const struct pdb_collection_info *info)
+{
+    buffer_format(out,
+                  ",\"stats\":{\"memtable_rows\":%llu,\"segment_count\":%u,\"segment_rows\":%llu,"
+                  "\"segment_bytes\":%llu,\"tombstones\":%llu}",
+                  (unsigned long long)info->memtable_rows, info->segment_count,
+                  (unsigned long long)info->segment_rows, (unsigned long long)info->segment_bytes,
+                  (unsigned long long)info->tombstones);
+}
+
 void json_encode_collection(struct buffer *out, const struct pdb_collection_info *info)
 {
     const struct pdb_collection_config *c = &info->config;
@@ -111,17 +123,20 @@ void json_encode_collection(struct buffer *out, const struct pdb_collection_info
     buffer_add_lit(out, ",\"description\":");
     json_write_string(out, c->description);
     buffer_format(out,
-                  ",\"storage\":{\"compression\":\"none\",\"vectors\":\"memory\",\"version_"
-                  "retention_s\":%llu}",
+                  ",\"storage\":{\"compression\":\"%s\",\"vectors\":\"%s\","
+                  "\"version_retention_s\":%llu}",
+                  compression_name(c->compression), vector_storage_name(c->vector_storage),
                   (unsigned long long)c->version_retention_s);
     buffer_add_lit(out, ",\"created_at\":");
     add_time(out, info->created_at_us);
     buffer_add_lit(out, ",\"updated_at\":");
     add_time(out, info->updated_at_us);
-    buffer_format(
-        out, ",\"record_count\":%llu,\"memory_bytes\":%llu,\"version\":%llu,\"owner_core\":%u}",
-        (unsigned long long)info->record_count, (unsigned long long)info->memory_bytes,
-        (unsigned long long)info->version, info->owner_core);
+    buffer_format(out,
+                  ",\"record_count\":%llu,\"memory_bytes\":%llu,\"version\":%llu,\"owner_core\":%u",
+                  (unsigned long long)info->record_count, (unsigned long long)info->memory_bytes,
+                  (unsigned long long)info->version, info->owner_core);
+    encode_stats(out, info);
+    buffer_add_byte(out, '}');
 }
 
 void json_encode_collections(struct buffer *out, const struct pdb_collection_list *list)

@@ -4,6 +4,7 @@
  * The field numbers are the proto's; protobuf-c's structures are not used here, because each text
  * and each vector would have to be copied into one first. */
 #include "transport/codec/protobuf_replies.h"
+#include "transport/codec/storage_names.h"
 
 #include "base/clock.h"
 
@@ -64,9 +65,22 @@ static void put_storage(struct protobuf_writer *w, uint32_t number,
 {
     enum { COMPRESSION = 1, VECTORS, VERSION_RETENTION_S };
     protobuf_begin(w, number, 32);
-    protobuf_put_text(w, COMPRESSION, TEXT_LIT("none"));
-    protobuf_put_text(w, VECTORS, TEXT_LIT("memory"));
+    protobuf_put_text(w, COMPRESSION, text_of(compression_name(c->compression)));
+    protobuf_put_text(w, VECTORS, text_of(vector_storage_name(c->vector_storage)));
     protobuf_put_varint(w, VERSION_RETENTION_S, c->version_retention_s);
+    protobuf_end(w);
+}
+
+static void put_stats(struct protobuf_writer *w, uint32_t number,
+                      const struct pdb_collection_info *info)
+{
+    enum { MEMTABLE_ROWS = 1, SEGMENT_COUNT, SEGMENT_ROWS, SEGMENT_BYTES, TOMBSTONES };
+    protobuf_begin(w, number, 32);
+    protobuf_put_u64(w, MEMTABLE_ROWS, info->memtable_rows);
+    protobuf_put_u64(w, SEGMENT_COUNT, info->segment_count);
+    protobuf_put_u64(w, SEGMENT_ROWS, info->segment_rows);
+    protobuf_put_u64(w, SEGMENT_BYTES, info->segment_bytes);
+    protobuf_put_u64(w, TOMBSTONES, info->tombstones);
     protobuf_end(w);
 }
 
@@ -102,7 +116,8 @@ static void put_collection(struct protobuf_writer *w, uint32_t number,
         RECORD_COUNT,
         MEMORY_BYTES,
         VERSION,
-        OWNER_CORE
+        OWNER_CORE,
+        STATS
     };
     const struct pdb_collection_config *c = &info->config;
     protobuf_begin(w, number, 256);
@@ -120,6 +135,7 @@ static void put_collection(struct protobuf_writer *w, uint32_t number,
     protobuf_put_u64(w, MEMORY_BYTES, info->memory_bytes);
     protobuf_put_u64(w, VERSION, info->version);
     protobuf_put_u64(w, OWNER_CORE, info->owner_core);
+    put_stats(w, STATS, info);
     protobuf_end(w);
 }
 

@@ -1,6 +1,7 @@
 /* protobuf_requests.c: the small requests. Those on collections are unpacked by protobuf-c; those
  * with ids, filters or vectors are read in place. */
 #include "transport/codec/protobuf_requests.h"
+#include "transport/codec/storage_names.h"
 
 #include "base/no_libc_heap.h"
 
@@ -119,18 +120,27 @@ static int decode_fields(struct protobuf_decoder *d,
     return 0;
 }
 
+/* What is given replaces what is there. */
 static int decode_storage(struct protobuf_decoder *d, const Proximadb__V1__Storage *m,
-                          struct pdb_collection_config *config)
+                          struct pdb_collection_update *into)
 {
     if (m == NULL)
         return 0;
-    if (m->compression[0] != '\0' && strcmp(m->compression, "none") != 0)
-        return trail_add(d->trail, PDB_INVALID_ARGUMENT, "storage.compression: only 'none'");
-    if (m->vectors[0] != '\0' && strcmp(m->vectors, "memory") != 0)
-        return trail_add(d->trail, PDB_INVALID_ARGUMENT, "storage.vectors: only 'memory'");
-    if (m->maybe_version_retention_s_case ==
-        PROXIMADB__V1__STORAGE__MAYBE_VERSION_RETENTION_S_VERSION_RETENTION_S)
-        config->version_retention_s = m->version_retention_s;
+    struct pdb_text compression = text_of(m->compression), vectors = text_of(m->vectors);
+    into->has_compression = compression.len != 0;
+    if (into->has_compression && !compression_of(compression, &into->compression))
+        return trail_add(d->trail, PDB_INVALID_ARGUMENT,
+                         "storage.compression: '%.64s' is not one of " COMPRESSION_NAMES,
+                         m->compression);
+    into->has_vector_storage = vectors.len != 0;
+    if (into->has_vector_storage && !vector_storage_of(vectors, &into->vector_storage))
+        return trail_add(d->trail, PDB_INVALID_ARGUMENT,
+                         "storage.vectors: '%.64s' is not one of " VECTOR_STORAGE_NAMES,
+                         m->vectors);
+    into->has_version_retention =
+        m->maybe_version_retention_s_case ==
+        PROXIMADB__V1__STORAGE__MAYBE_VERSION_RETENTION_S_VERSION_RETENTION_S;
+    into->version_retention_s = into->has_version_retention ? m->version_retention_s : 0;
     return 0;
 }
 
@@ -145,12 +155,16 @@ int protobuf_decode_collection(struct protobuf_decoder *d, struct pdb_text messa
         .name = text_of(m->name), .sync = sync_of(m->sync), .description = text_of(m->description)};
     if (m->maybe_ttl_s_case == PROXIMADB__V1__CREATE_COLLECTION_REQUEST__MAYBE_TTL_S_TTL_S)
         config.ttl_s = m->ttl_s;
+    struct pdb_collection_update storage = {.has_compression = false}; /* the defaults */
     int rc = decode_fields(d, m, &config);
     if (rc < 0 ||
         (rc = decode_columns(d, m->columns, m->n_columns, &config.columns, &config.column_count)) <
             0 ||
-        (rc = decode_storage(d, m->storage, &config)) < 0)
+        (rc = decode_storage(d, m->storage, &storage)) < 0)
         return rc;
+    config.compression = storage.compression;
+    config.vector_storage = storage.vector_storage;
+    config.version_retention_s = storage.version_retention_s;
     *config_out = config;
     return 0;
 }
@@ -213,6 +227,9 @@ int protobuf_decode_collection_update(struct protobuf_decoder *d, struct pdb_tex
         update_out->has_description = true;
         update_out->description = text_of(m->description);
     }
+    int rc = decode_storage(d, m->storage, update_out);
+    if (rc < 0)
+        return rc;
     return decode_columns(d, m->add_columns, m->n_add_columns, &update_out->add_columns,
                           &update_out->add_column_count);
 }
@@ -272,7 +289,7 @@ static int read_filter(struct protobuf_decoder *d, struct pdb_text message,
 int protobuf_decode_get(struct protobuf_decoder *d, struct pdb_text message,
                         struct pdb_get *get_out)
 {
-    enum { COLLECTION = 1, IDS, INCLUDE };
+    enum { COLLECTION = 1, IDS, INCLUDE, AS_OF };
     int rc = protobuf_check(&proximadb__v1__get_request__descriptor, message, whole, d->trail);
     struct protobuf_reader r = protobuf_reader_of(message);
     struct protobuf_text_list ids = {0};
@@ -282,6 +299,10 @@ int protobuf_decode_get(struct protobuf_decoder *d, struct pdb_text message,
             get_out->collection = f.bytes;
         else if (f.number == IDS)
             rc = add_id(d, &ids, f.bytes);
+        else if (f.number == AS_OF) {
+            get_out->has_as_of = true;
+            get_out->as_of = f.value;
+        }
     }
     if (rc < 0)
         return rc;

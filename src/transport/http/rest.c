@@ -218,6 +218,27 @@ bool rest_query_param(struct rest *r, const char *name, struct pdb_text *value_o
     return false;
 }
 
+int rest_query_number(struct rest *r, const char *name, uint64_t most, bool *given_out,
+                      uint64_t *value_out)
+{
+    struct pdb_text text = {0};
+    uint64_t value = 0;
+    *given_out = rest_query_param(r, name, &text);
+    if (!*given_out)
+        return 0;
+    bool number = text.len != 0;
+    for (size_t i = 0; number && i < text.len; i++)
+        number = text.ptr[i] >= '0' && text.ptr[i] <= '9' &&
+                 !__builtin_mul_overflow(value, 10, &value) &&
+                 !__builtin_add_overflow(value, (uint64_t)(text.ptr[i] - '0'), &value);
+    if (!number || value > most)
+        return trail_add(&r->trail, PDB_INVALID_ARGUMENT,
+                         "%s: '%.*s' is not a whole number from 0 to %llu", name,
+                         text.len < 64 ? (int)text.len : 64, text.ptr, (unsigned long long)most);
+    *value_out = value;
+    return 0;
+}
+
 /* Cuts off the next segment of a path that begins with '/'. */
 static bool next_segment(struct pdb_text *path, struct pdb_text *segment)
 {

@@ -61,5 +61,9 @@ void rest_fail(struct rest *r, int code);         /* with the trail */
 void rest_open_out(struct rest *r);
 /* The value of a query parameter, percent-decoded into the arena; false if it is not there. */
 bool rest_query_param(struct rest *r, const char *name, struct pdb_text *value_out);
+/* The same for a whole number up to `most`: *given_out tells whether it is there. 0 or
+ * PDB_INVALID_ARGUMENT. */
+int rest_query_number(struct rest *r, const char *name, uint64_t most, bool *given_out,
+                      uint64_t *value_out);
 
 #endif

@@ -44,25 +44,16 @@ static void on_listed(struct pdb_call *call)
 
 void rest_collection_list(struct rest *r)
 {
-    struct pdb_text limit = {0};
+    uint64_t limit = 0;
+    bool given;
     rest_begin_call(r, &r->list.call, on_listed);
     (void)rest_query_param(r, "cursor", &r->list.after);
-    uint64_t value = 0;
-    bool digits = true;
-    if (rest_query_param(r, "limit", &limit)) {
-        digits = limit.len != 0 && limit.len < 10;
-        for (size_t i = 0; digits && i < limit.len; i++) {
-            digits = limit.ptr[i] >= '0' && limit.ptr[i] <= '9';
-            value = value * 10 + (uint64_t)(limit.ptr[i] - '0');
-        }
-    }
-    if (!digits) {
-        rest_fail(r, trail_add(&r->trail, PDB_INVALID_ARGUMENT, "limit: '%.*s' is no count",
-                               limit.len < 64 ? (int)limit.len : 64, limit.ptr));
-        return;
-    }
-    r->list.limit = (uint32_t)value;
-    api_collection_list(&r->x->api, &r->list);
+    int rc = rest_query_number(r, "limit", UINT32_MAX, &given, &limit);
+    r->list.limit = (uint32_t)limit;
+    if (rc != 0)
+        rest_fail(r, rc);
+    else
+        api_collection_list(&r->x->api, &r->list);
 }
 
 static void on_described(struct pdb_call *call)

@@ -217,7 +217,11 @@ void rest_get_one(struct rest *r)
     r->get.ids = &r->id;
     r->get.id_count = 1;
     r->get.include = PDB_INCLUDE_METADATA | PDB_INCLUDE_VECTORS | PDB_INCLUDE_TIMES;
-    api_get(&r->x->api, &r->get);
+    int rc = rest_query_number(r, "as_of", UINT64_MAX, &r->get.has_as_of, &r->get.as_of);
+    if (rc != 0)
+        rest_fail(r, rc);
+    else
+        api_get(&r->x->api, &r->get);
 }
 
 static void on_scrolled(struct pdb_call *call)

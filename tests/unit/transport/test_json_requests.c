@@ -84,9 +84,99 @@ static void named_fields_and_a_top_level_dimension_exclude_each_other(void **sta
     close_body(&f);
 }
 
+static void storage_settings_are_read_where_they_are_given(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct pdb_collection_config c;
+    assert_int_equal(
+        json_decode_collection(open_body(&f, "{\"name\":\"a\",\"dimension\":3,\"metric\":\"dot\","
+                                             "\"storage\":{\"compression\":\"zstd\",\"vectors\":"
+                                             "\"disk\",\"version_retention_s\":60}}"),
+                               &c),
+        0);
+    assert_int_equal(c.compression, PDB_COMPRESSION_ZSTD);
+    assert_int_equal(c.vector_storage, PDB_VECTORS_DISK);
+    assert_int_equal(c.version_retention_s, 60);
+    close_body(&f);
+
+    static const struct {
+        const char *body;
+        bool has_compression, has_vector_storage, has_version_retention;
+    } updates[] = {
+        {"{}", false, false, false},
+        {"{\"storage\":{}}", false, false, false},
+        {"{\"storage\":{\"compression\":\"lz4\"}}", true, false, false},
+        {"{\"storage\":{\"vectors\":\"mmap\"}}", false, true, false},
+        {"{\"storage\":{\"version_retention_s\":0}}", false, false, true},
+    };
+    for (size_t i = 0; i < sizeof(updates) / sizeof(updates[0]); i++) {
+        struct pdb_collection_update u = {.ttl_s = 0};
+        assert_int_equal(json_decode_collection_update(open_body(&f, updates[i].body), &u), 0);
+        assert_int_equal(u.has_compression, updates[i].has_compression);
+        assert_int_equal(u.has_vector_storage, updates[i].has_vector_storage);
+        assert_int_equal(u.has_version_retention, updates[i].has_version_retention);
+        assert_true(!u.has_compression || u.compression == PDB_COMPRESSION_LZ4);
+        assert_true(!u.has_vector_storage || u.vector_storage == PDB_VECTORS_MMAP);
+        close_body(&f);
+    }
+}
+
 struct bad_body {
     const char *body, *text;
 };
+
+static void bad_storage_says_where_and_what(void **state)
+{
+    (void)state;
+    static const struct bad_body rows[] = {
+        {"{\"storage\":{\"compression\":\"gzip\"}}",
+         "storage.compression: 'gzip' is not one of none, snappy, lz4, zstd"},
+        {"{\"storage\":{\"compression\":\"\"}}", "storage.compression: '' is not one of"},
+        {"{\"storage\":{\"compression\":null}}", "expected a string"},
+        {"{\"storage\":{\"vectors\":\"tape\"}}",
+         "storage.vectors: 'tape' is not one of memory, mmap, disk"},
+        {"{\"storage\":{\"version_retention_s\":-1}}", "byte"},
+        {"{\"storage\":{\"version_retention_s\":1.5}}", "byte"},
+        {"{\"storage\":{\"version_retention\":1}}", "unknown field 'version_retention'"},
+        {"{\"storage\":[]}", "expected an object"},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct fixture f;
+        struct pdb_collection_update u = {.ttl_s = 0};
+        assert_int_equal(json_decode_collection_update(open_body(&f, rows[i].body), &u),
+                         PDB_INVALID_ARGUMENT);
+        if (strstr(f.trail.text, rows[i].text) == NULL)
+            fail_msg("%s: '%s' does not say '%s'", rows[i].body, f.trail.text, rows[i].text);
+        close_body(&f);
+    }
+}
+
+static void a_get_may_name_a_version(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *body;
+        int rc;
+        bool has_as_of;
+        uint64_t as_of;
+    } rows[] = {
+        {"{\"ids\":[\"a\"]}", 0, false, 0},
+        {"{\"ids\":[\"a\"],\"as_of\":null}", 0, false, 0},
+        {"{\"ids\":[\"a\"],\"as_of\":0}", 0, true, 0},
+        {"{\"ids\":[\"a\"],\"as_of\":18446744073709551615}", 0, true, UINT64_MAX},
+        {"{\"ids\":[\"a\"],\"as_of\":18446744073709551616}", PDB_INVALID_ARGUMENT, true, 0},
+        {"{\"ids\":[\"a\"],\"as_of\":\"7\"}", PDB_INVALID_ARGUMENT, true, 0},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct fixture f;
+        struct pdb_get g = {.id_count = 0};
+        assert_int_equal(json_decode_get(open_body(&f, rows[i].body), &g), rows[i].rc);
+        assert_true(rows[i].rc != 0 ||
+                    (g.has_as_of == rows[i].has_as_of && g.as_of == rows[i].as_of));
+        close_body(&f);
+    }
+}
 
 static void bad_searches_say_where_and_what(void **state)
 {
@@ -347,6 +437,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_collection_with_top_level_dimension_has_one_default_field),
         cmocka_unit_test(named_fields_and_a_top_level_dimension_exclude_each_other),
+        cmocka_unit_test(storage_settings_are_read_where_they_are_given),
+        cmocka_unit_test(bad_storage_says_where_and_what),
+        cmocka_unit_test(a_get_may_name_a_version),
         cmocka_unit_test(bad_searches_say_where_and_what),
         cmocka_unit_test(a_search_has_its_defaults),
         cmocka_unit_test(a_write_keeps_ids_vectors_metadata_and_conditions),

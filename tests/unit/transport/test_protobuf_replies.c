@@ -185,10 +185,18 @@ static void a_collection_comes_back_whole(void **state)
                                                             .column_count = 1,
                                                             .sync = PDB_SYNC_BATCH,
                                                             .ttl_s = 5,
-                                                            .description = {"text", 4}},
+                                                            .description = {"text", 4},
+                                                            .compression = PDB_COMPRESSION_SNAPPY,
+                                                            .vector_storage = PDB_VECTORS_MMAP,
+                                                            .version_retention_s = 7},
                                                  .uuid = "0190",
                                                  .record_count = 3,
                                                  .version = 9,
+                                                 .memtable_rows = 1,
+                                                 .segment_count = 2,
+                                                 .segment_rows = 4,
+                                                 .segment_bytes = (uint64_t)5 << 32,
+                                                 .tombstones = 6,
                                                  .owner_core = 1}};
     const struct pdb_collection_list list = {.infos_out = infos, .count_out = 1, .more_out = true};
     struct protobuf_reply r;
@@ -207,7 +215,12 @@ static void a_collection_comes_back_whole(void **state)
     assert_int_equal(c->columns[0]->type, PROXIMADB__V1__COLUMN_TYPE__COLUMN_TYPE_FLOAT);
     assert_int_equal(c->sync, PROXIMADB__V1__SYNC_MODE__SYNC_MODE_BATCH);
     assert_true(c->ttl_s == 5 && c->record_count == 3 && c->version == 9 && c->owner_core == 1);
-    assert_string_equal(c->storage->vectors, "memory");
+    assert_string_equal(c->storage->compression, "snappy");
+    assert_string_equal(c->storage->vectors, "mmap");
+    assert_int_equal(c->storage->version_retention_s, 7);
+    assert_true(c->stats->memtable_rows == 1 && c->stats->segment_count == 2 &&
+                c->stats->segment_rows == 4 && c->stats->tombstones == 6);
+    assert_true(c->stats->segment_bytes == (uint64_t)5 << 32);
 }
 
 static void the_deepest_document_can_be_written(void **state)

@@ -498,7 +498,8 @@ static void includes_have_a_default_and_can_be_none(void **state)
 static void a_collection_takes_all_its_fields(void **state)
 {
     (void)state;
-    static char name[] = "products", column_name[] = "price", description[] = "d", gzip[] = "gzip";
+    static char name[] = "products", column_name[] = "price", description[] = "d", gzip[] = "gzip",
+                zstd[] = "zstd", disk[] = "disk";
     Proximadb__V1__Column column = PROXIMADB__V1__COLUMN__INIT, *columns[] = {&column};
     Proximadb__V1__Storage storage = PROXIMADB__V1__STORAGE__INIT;
     Proximadb__V1__CreateCollectionRequest m = PROXIMADB__V1__CREATE_COLLECTION_REQUEST__INIT;
@@ -531,9 +532,61 @@ static void a_collection_takes_all_its_fields(void **state)
     assert_int_equal(c.columns[0].type, PDB_COLUMN_FLOAT);
     assert_true(c.sync == PDB_SYNC_PERIODIC && c.ttl_s == 9 && c.version_retention_s == 60);
 
+    assert_true(c.compression == PDB_COMPRESSION_NONE && c.vector_storage == PDB_VECTORS_MEMORY);
+    storage.compression = zstd;
+    storage.vectors = disk;
+    assert_int_equal(protobuf_decode_collection(&d, pack(&m), &c), 0);
+    assert_true(c.compression == PDB_COMPRESSION_ZSTD && c.vector_storage == PDB_VECTORS_DISK);
+
     storage.compression = gzip;
     assert_int_equal(protobuf_decode_collection(&d, pack(&m), &c), PDB_INVALID_ARGUMENT);
-    assert_told("storage.compression");
+    assert_told("storage.compression: 'gzip' is not one of none, snappy, lz4, zstd");
+}
+
+static void an_update_takes_only_the_storage_it_is_given(void **state)
+{
+    (void)state;
+    static char name[] = "c", lz4[] = "lz4", mmap[] = "mmap", tape[] = "tape", none[] = "";
+    Proximadb__V1__Storage storage = PROXIMADB__V1__STORAGE__INIT;
+    Proximadb__V1__UpdateCollectionRequest m = PROXIMADB__V1__UPDATE_COLLECTION_REQUEST__INIT;
+    struct protobuf_decoder d = decoder();
+    m.collection = name;
+    struct pdb_collection_update u = {.ttl_s = 0};
+    assert_int_equal(protobuf_decode_collection_update(&d, pack(&m), &u), 0);
+    assert_false(u.has_compression || u.has_vector_storage || u.has_version_retention);
+
+    m.storage = &storage;
+    storage.compression = lz4;
+    assert_int_equal(protobuf_decode_collection_update(&d, pack(&m), &u), 0);
+    assert_true(u.has_compression && u.compression == PDB_COMPRESSION_LZ4);
+    assert_false(u.has_vector_storage || u.has_version_retention);
+
+    u = (struct pdb_collection_update){.ttl_s = 0};
+    storage.compression = none;
+    storage.vectors = mmap;
+    storage.maybe_version_retention_s_case =
+        PROXIMADB__V1__STORAGE__MAYBE_VERSION_RETENTION_S_VERSION_RETENTION_S;
+    assert_int_equal(protobuf_decode_collection_update(&d, pack(&m), &u), 0);
+    assert_false(u.has_compression);
+    assert_true(u.has_vector_storage && u.vector_storage == PDB_VECTORS_MMAP);
+    assert_true(u.has_version_retention && u.version_retention_s == 0);
+
+    storage.vectors = tape;
+    assert_int_equal(protobuf_decode_collection_update(&d, pack(&m), &u), PDB_INVALID_ARGUMENT);
+    assert_told("storage.vectors: 'tape' is not one of memory, mmap, disk");
+}
+
+static void a_get_may_name_a_version(void **state)
+{
+    (void)state;
+    struct protobuf_decoder d = decoder();
+    struct pdb_get get = {0};
+    assert_int_equal(protobuf_decode_get(&d, exact("", 0), &get), 0);
+    assert_false(get.has_as_of);
+    assert_int_equal(protobuf_decode_get(&d, exact("\x20\x00", 2), &get), 0);
+    assert_true(get.has_as_of && get.as_of == 0);
+    assert_int_equal(protobuf_decode_get(&d, exact("\x20\xac\x02", 3), &get), 0);
+    assert_true(get.has_as_of && get.as_of == 300);
 }
 
 int main(void)
@@ -555,6 +608,8 @@ int main(void)
         TEST(a_query_takes_all_its_fields),
         TEST(includes_have_a_default_and_can_be_none),
         TEST(a_collection_takes_all_its_fields),
+        TEST(an_update_takes_only_the_storage_it_is_given),
+        TEST(a_get_may_name_a_version),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
