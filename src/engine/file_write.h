@@ -5,9 +5,9 @@
  *     begin -> append* -> commit
  *                   \---> abandon (also instead of, or after a failed, commit)
  *
- * The first error stays: each later step but abandon ends with it at once (from the loop's next
- * completion), and nothing more is written. After a failed write or sync the file is only good for
- * removal: it is never synced again, because a second sync may succeed with the data gone. */
+ * The first error stays, and after it only abandon is legal: after a failed write or sync the file
+ * is never synced again, because a second sync may succeed with the data gone.
+ */
 #ifndef ENGINE_FILE_WRITE_H
 #define ENGINE_FILE_WRITE_H
 
@@ -26,9 +26,10 @@ enum file_write_flags {
     FILE_WRITE_SYNC_DIR = 2, /* and the name is durable when commit is done */
 };
 
-/* Names of the failpoints behind each step; NULL: none. */
+/* Names of the failpoints behind each step (`failing`: any of them ends as if the disk had failed);
+ * NULL: none. */
 struct file_write_points {
-    const char *opened, *written, *synced, *renamed, *durable;
+    const char *opened, *written, *synced, *renamed, *durable, *failing;
 };
 
 struct file_write {
@@ -47,6 +48,7 @@ struct file_write {
     int error; /* 0, or the first one */
     unsigned step, flags;
     bool busy;    /* a step is under way */
+    bool naming;  /* the rename was begun: after an error the file may have its name or not */
     bool renamed; /* the file has its name, however durably */
     char directory[FILE_WRITE_PATH_MAX], path[FILE_WRITE_PATH_MAX], temporary[FILE_WRITE_PATH_MAX];
 };
@@ -55,13 +57,14 @@ struct file_write {
  * bytes (our own names: an assert). `points` must outlive the writer and may be NULL. */
 void file_write_begin(struct file_write *w, struct io *io, const char *directory, const char *name,
                       const struct file_write_points *points, file_write_done *done);
-/* `bytes` belong to the writer until done. len 0 is legal. */
+/* `bytes` belong to the writer until done; len > 0. They are written in small pieces, so that
+ * neither a reactor that copies them into the page cache nor the log behind them waits for long. */
 void file_write_append(struct file_write *w, const void *bytes, size_t len, file_write_done *done);
-/* flags of enum file_write_flags. An error with `renamed` set: it is unknown whether a restart would
+/* flags of enum file_write_flags. An error with `naming` set: it is unknown whether a restart would
  * find the file. */
 void file_write_commit(struct file_write *w, unsigned flags, file_write_done *done);
-/* Closes and removes the temporary file, or the renamed one when `and_renamed`. Not durably: a
- * restart may find the temporary one and clean it away. done gets 0 always. */
-void file_write_abandon(struct file_write *w, bool and_renamed, file_write_done *done);
+/* Closes and removes the file, under whichever name it has; legal at any time between two steps. Not
+ * durably: a restart may find it, and clean it away. done gets 0 always. */
+void file_write_abandon(struct file_write *w, file_write_done *done);
 
 #endif
