@@ -130,9 +130,11 @@ struct segment_deletes;
 
 int segment_deletes_new(struct heap *heap, uint32_t row_count, struct segment_deletes **out);
 void segment_deletes_free(struct segment_deletes *d); /* NULL is legal */
-/* Room for `more` marks, so that they cannot fail. 0 or PDB_RESOURCE_EXHAUSTED. */
+/* Room for `more` marks, so that they cannot fail; it replaces an earlier reservation. 0 or
+ * PDB_RESOURCE_EXHAUSTED. */
 int segment_deletes_reserve(struct segment_deletes *d, uint32_t more);
-/* The row ends at `version`; of two marks the lower version stays. Room must be reserved. */
+/* The row ends at `version` (0: at one that need not be remembered); of two marks the lower version
+ * stays. Room must be reserved. */
 void segment_deletes_mark(struct segment_deletes *d, uint32_t row, uint64_t version);
 /* SEGMENT_NEVER: it has not ended. 0: it ended before what is remembered. */
 uint64_t segment_deletes_ended_at(const struct segment_deletes *d, uint32_t row);
