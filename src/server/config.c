@@ -478,6 +478,10 @@ static int check_rules(struct loader *l)
         return refuse_key(
             l, "limits.inflight_body_bytes_per_core",
             "must be at least limits.body_bytes, or the largest request could never arrive");
+    if (c->wal.max_bytes / 2 < c->wal.segment_bytes)
+        return refuse_key(l, "wal.max_bytes",
+                          "must be at least twice wal.segment_bytes: the file being written and "
+                          "one that flushes can free");
     return take_listeners(l);
 }
 

@@ -53,6 +53,10 @@ struct config {
     struct {
         const char *data_dir;
         uint64_t memory_limit; /* bytes; 0: 70 % of the memory of machine or cgroup */
+        uint64_t flush_rows, flush_bytes;
+        uint32_t flush_age_s;
+        uint32_t segments_max;
+        uint64_t compaction_rate_bytes_per_s; /* 0: no limit */
     } storage;
     struct {
         uint64_t min_free_bytes; /* 0: no check (pdb_options wants UINT64_MAX for that) */
@@ -63,6 +67,7 @@ struct config {
         uint64_t batch_window_us;
         uint64_t period_ms;
         uint64_t segment_bytes; /* a multiple of 1 MiB */
+        uint64_t max_bytes;     /* of one core's log; at least twice segment_bytes */
         enum pdb_wal_on_error on_error;
         struct config_list dirs; /* empty: <data_dir>/wal */
         bool allow_unsafe_fs;

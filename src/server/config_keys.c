@@ -77,6 +77,20 @@ const struct config_row config_rows[] = {
      .max = INT64_MAX, .traits = CONFIG_OR_ZERO,
      .help = "Memory for rows and indexes; past it, writes are refused. 0: 70 % of the memory of "
              "machine or cgroup."},
+    {MEMBER(storage, flush_rows), .kind = CONFIG_INTEGER, .fallback = "1000000", .min = 1,
+     .max = UINT32_MAX,
+     .help = "Rows in memory after which a collection's are written to a segment file."},
+    {MEMBER(storage, flush_bytes), .kind = CONFIG_SIZE, .fallback = "256MiB", .min = 64 * KIB,
+     .max = 1024 * GIB,
+     .help = "Memory of a collection's rows after which they are written to a segment file."},
+    {MEMBER(storage, flush_age_s), .kind = CONFIG_INTEGER, .fallback = "300", .min = 1,
+     .max = 604800,
+     .help = "Seconds that a row waits in memory at most before it is written to a segment file."},
+    {MEMBER(storage, segments_max), .kind = CONFIG_INTEGER, .fallback = "8", .min = 1, .max = 1024,
+     .help = "Segments that a collection may keep at rest; more are merged."},
+    {MEMBER(storage, compaction_rate_bytes_per_s), .kind = CONFIG_SIZE, .fallback = "0", .min = MIB,
+     .max = 1024 * GIB, .traits = CONFIG_OR_ZERO,
+     .help = "What merging segments may read and write a second, on each core. 0: no limit."},
 
     {MEMBER(disk, min_free_bytes), .kind = CONFIG_SIZE, .fallback = "2GiB", .max = INT64_MAX,
      .help = "Writes are refused while a disk has less free space. 0: no check."},
@@ -96,6 +110,10 @@ const struct config_row config_rows[] = {
     {MEMBER(wal, segment_bytes), .kind = CONFIG_SIZE, .fallback = "64MiB", .min = MIB,
      .max = 4 * GIB, .traits = CONFIG_WHOLE_MIB,
      .help = "Size of a log file; a multiple of 1 MiB."},
+    {MEMBER(wal, max_bytes), .kind = CONFIG_SIZE, .fallback = "4GiB", .min = 2 * MIB,
+     .max = 1024 * GIB,
+     .help = "Size of a core's log past which the oldest rows in it are written to segment files. "
+             "At least twice `wal.segment_bytes`."},
     {MEMBER(wal, on_error), .kind = CONFIG_CHOICE, .fallback = "abort", .choices = wal_on_errors,
      .help = "When a log cannot be written: `abort` ends the process (a restart recovers), "
              "`readonly` refuses writes."},

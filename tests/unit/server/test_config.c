@@ -130,12 +130,18 @@ static void defaults_are_those_of_the_design(void **state)
     assert_null(c->tls.cert);
     assert_string_equal(c->storage.data_dir, "./data");
     assert_int_equal(c->storage.memory_limit, 0);
+    assert_int_equal(c->storage.flush_rows, 1000000);
+    assert_int_equal(c->storage.flush_bytes, 256 << 20);
+    assert_int_equal(c->storage.flush_age_s, 300);
+    assert_int_equal(c->storage.segments_max, 8);
+    assert_int_equal(c->storage.compaction_rate_bytes_per_s, 0);
     assert_int_equal(c->disk.min_free_bytes, UINT64_C(2) << 30);
     assert_int_equal(c->wal.encoding, PDB_WAL_BINARY);
     assert_int_equal(c->wal.io_mode, PDB_WAL_DIRECT);
     assert_int_equal(c->wal.batch_window_us, 1000);
     assert_int_equal(c->wal.period_ms, 200);
     assert_int_equal(c->wal.segment_bytes, 64 << 20);
+    assert_int_equal(c->wal.max_bytes, UINT64_C(4) << 30);
     assert_int_equal(c->wal.on_error, PDB_WAL_ABORT);
     assert_int_equal(c->wal.dirs.count, 0);
     assert_int_equal(c->io.engine, PDB_IO_AUTO);
@@ -231,7 +237,10 @@ static void every_kind_of_value_comes_from_the_environment(void **state)
     must_load(fx, NULL,
               LIST("PROXIMADB_SERVER__LISTEN= 127.0.0.1:1 ,[::1]:2", "PROXIMADB_WAL__ENCODING=avro",
                    "PROXIMADB_REACTOR__PIN=false", "PROXIMADB_LIMITS__BODY_BYTES=1MiB",
-                   "PROXIMADB_DISK__MIN_FREE_BYTES=0",
+                   "PROXIMADB_DISK__MIN_FREE_BYTES=0", "PROXIMADB_STORAGE__FLUSH_ROWS=8",
+                   "PROXIMADB_STORAGE__FLUSH_BYTES=1MiB", "PROXIMADB_STORAGE__FLUSH_AGE_S=1",
+                   "PROXIMADB_STORAGE__SEGMENTS_MAX=3", "PROXIMADB_WAL__MAX_BYTES=128MiB",
+                   "PROXIMADB_STORAGE__COMPACTION_RATE_BYTES_PER_S=5MiB",
                    "PROXIMADB_TLS__CERT=", "PROXIMADB_WAL__DIRS=", "PROXIMADB_LIMITS__K=7"));
     const struct config *c = &fx->config;
     assert_int_equal(c->server.listen.count, 2);
@@ -241,6 +250,12 @@ static void every_kind_of_value_comes_from_the_environment(void **state)
     assert_false(c->reactor.pin);
     assert_int_equal(c->limits.body_bytes, 1 << 20);
     assert_int_equal(c->disk.min_free_bytes, 0);
+    assert_int_equal(c->storage.flush_rows, 8);
+    assert_int_equal(c->storage.flush_bytes, 1 << 20);
+    assert_int_equal(c->storage.flush_age_s, 1);
+    assert_int_equal(c->storage.segments_max, 3);
+    assert_int_equal(c->storage.compaction_rate_bytes_per_s, 5 << 20);
+    assert_int_equal(c->wal.max_bytes, 128 << 20);
     assert_null(c->tls.cert);
     assert_int_equal(c->wal.dirs.count, 0);
     assert_int_equal(c->limits.k, 7);
@@ -392,6 +407,15 @@ static void values_out_of_range_are_refused(void **state)
                     "@:1:24: storage.memory_limit: expected 0, or a size in bytes or with a unit "
                     "(KiB, MiB, GiB, TiB), "
                     "from 64 MiB; found \"4GB\"");
+    file_is_refused(fx, "storage.flush_rows = 0\n",
+                    "@:1:22: storage.flush_rows: expected an integer from 1 to 4294967295; found "
+                    "0");
+    file_is_refused(fx, "storage.flush_bytes = '1KiB'\n",
+                    "@:1:23: storage.flush_bytes: expected a size in bytes or with a unit (KiB, "
+                    "MiB, GiB, TiB), from 64 KiB to 1 TiB; found 1024");
+    file_is_refused(fx, "storage.compaction_rate_bytes_per_s = 1\n",
+                    "@:1:39: storage.compaction_rate_bytes_per_s: expected 0, or a size in bytes "
+                    "or with a unit (KiB, MiB, GiB, TiB), from 1 MiB to 1 TiB; found 1");
     file_is_refused(fx, "storage.data_dir = ''\n",
                     "@:1:20: storage.data_dir: expected text that is not empty; found \"\"");
     file_is_refused(
@@ -565,6 +589,15 @@ static void the_largest_request_must_be_able_to_arrive(void **state)
                 "limits.inflight_body_bytes_per_core (default): must be at least "
                 "limits.body_bytes, or the largest request "
                 "could never arrive");
+}
+
+static void a_log_may_hold_two_files_at_least(void **state)
+{
+    struct fixture *fx = *state;
+    must_refuse(fx, NULL, LIST("PROXIMADB_WAL__MAX_BYTES=100MiB"),
+                "wal.max_bytes (environment PROXIMADB_WAL__MAX_BYTES): must be at least "
+                "twice wal.segment_bytes: the file being written and one that flushes can free");
+    must_load(fx, NULL, LIST("PROXIMADB_WAL__MAX_BYTES=4MiB", "PROXIMADB_WAL__SEGMENT_BYTES=2MiB"));
 }
 
 /* ---- printing ---- */
@@ -798,6 +831,7 @@ int main(void)
         CLAIM(other_machines_need_tls_or_a_word),
         CLAIM(certificate_and_key_belong_together),
         CLAIM(the_largest_request_must_be_able_to_arrive),
+        CLAIM(a_log_may_hold_two_files_at_least),
         CLAIM(what_is_printed_can_be_loaded_and_means_the_same),
         CLAIM(secrets_are_neither_printed_nor_quoted),
         CLAIM(every_allocation_may_fail),
