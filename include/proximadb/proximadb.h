@@ -17,6 +17,12 @@ enum pdb_wal_encoding { PDB_WAL_BINARY, PDB_WAL_AVRO };
 enum pdb_wal_io_mode { PDB_WAL_DIRECT, PDB_WAL_BUFFERED };
 enum pdb_wal_on_error { PDB_WAL_ABORT, PDB_WAL_READONLY };
 
+/* What goes on behind the doors: recovery while it lasts, then the reading of indexes. */
+struct pdb_progress {
+    const char *phase;    /* static; NULL: nothing goes on */
+    uint64_t done, total; /* in units of the phase: bytes, rows; total 0: not known yet */
+};
+
 /* Zeroed options are the defaults. */
 struct pdb_options {
     const char *data_dir; /* "./data"; made if missing (its parent must exist) */
@@ -54,6 +60,10 @@ struct pdb_options {
     /* on each core's thread, recovery done */
     int (*core_start)(struct pdb *db, struct reactor *r, void *arg, struct pdb_error *error);
     void (*core_stop)(struct pdb *db, struct reactor *r, void *arg);
+    /* NULL, or told how far the recovery of pdb_open is, and what is read behind it, of all cores
+     * together: from any core's thread, but one at a time. Must be short and call nothing of the
+     * database. */
+    void (*progress)(const struct pdb_progress *progress, void *arg);
     void *arg;
 };
 
@@ -82,12 +92,6 @@ struct pdb_facts {
 };
 PDB_API const struct pdb_facts *pdb_facts(const struct pdb *db);
 
-/* What goes on behind the doors: recovery while it lasts, then the reading of indexes. */
-struct pdb_progress {
-    const char *phase;    /* static; NULL: nothing goes on */
-    uint64_t done, total; /* in units of the phase: bytes, rows; total 0: not known yet */
-};
-
 /* Live numbers of all cores, gathered by message. */
 struct pdb_stats {
     struct pdb_call call;
@@ -99,7 +103,6 @@ struct pdb_stats {
     unsigned operation_count;
     bool poisoned_out; /* some log refuses writes */
     bool disk_full_out;
-    bool recovering_out;              /* rows are not all back: calls get UNAVAILABLE */
     struct pdb_progress progress_out; /* of the earliest phase that a core is in, over all cores */
     struct pdb_text metrics_out;      /* Prometheus text */
 };

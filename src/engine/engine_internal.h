@@ -44,8 +44,9 @@ struct engine_core {
     struct mail phase_mail;
     void (*phase_run)(struct engine_core *core);
     struct recovery *recovery; /* during start-up */
-    /* this core's share of what goes on; set by recovery and by what reads behind it */
+    /* this core's share of what goes on (engine_progress); written under phase_lock */
     struct pdb_progress progress;
+    uint64_t progress_told_ns, progress_logged_ns;
     struct metrics
         *metrics; /* this core's; in its heap, and known to the layers by REACTOR_SLOT_METRICS */
     uint64_t rows_recovered;
@@ -103,6 +104,11 @@ void recover_open_log(
 void recover_dispose(struct engine_core *core);
 /* On the opener's thread, when all are through: what was found, into the facts and the log. */
 void recover_facts(struct pdb *db, uint64_t started_ns);
+
+/* stats.c: this core's share of what goes on is `done` of `total` (0: not known) in the units of
+ * `phase`, a static text; NULL: nothing any more. Cheap enough to be called at every step: it is
+ * told to options.progress twenty times a second, and logged every two seconds. */
+void engine_progress(struct engine_core *core, const char *phase, uint64_t done, uint64_t total);
 
 /* log_list.c: refuses a start that would not read every log there ever was. 0; PDB_DATA_LOSS: one
  * is missing; PDB_FAILED_PRECONDITION: one lies outside options.wal_dirs. Waits for its I/O. */

@@ -7,9 +7,11 @@
 #include "base/log.h"
 #include "engine/call.h"
 #include "engine/catalog.h"
+#include "engine/failpoint.h"
 #include "engine/shard.h"
 #include "os/process.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/no_libc_heap.h"
@@ -87,6 +89,8 @@ static void add_shard(struct stats_work *work, uint32_t index, const struct shar
         histogram_merge(&c->search[METRICS_PLAN_FLAT], shard->search_times);
 }
 
+/* ---- what goes on ---- */
+
 /* Cores that are through with a phase leave it before others do: what counts is who is still in
  * it. */
 static void add_progress(const struct engine_core *core, struct pdb_progress *sum)
@@ -100,6 +104,37 @@ static void add_progress(const struct engine_core *core, struct pdb_progress *su
     } else if (sum->phase == NULL) {
         *sum = *p;
     }
+}
+
+static bool same_phase(const char *a, const char *b)
+{
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+void engine_progress(struct engine_core *core, const char *phase, uint64_t done, uint64_t total)
+{
+    enum { TELL_NS = 50000000, LOG_NS = 2000000000 };
+    struct pdb *db = core->db;
+    uint64_t now_ns = core->r->io->ops->now_ns(core->r->io);
+    bool news = !same_phase(core->progress.phase, phase);
+    FAILPOINT("recovery.progress");
+    (void)pthread_mutex_lock(&db->phase_lock);
+    core->progress = (struct pdb_progress){phase, done, total};
+    if (db->options.progress != NULL &&
+        (news || (total != 0 && done == total) || now_ns - core->progress_told_ns >= TELL_NS)) {
+        struct pdb_progress sum = {.phase = NULL};
+        for (unsigned i = 0; i < db->core_count; i++)
+            add_progress(&db->cores[i], &sum);
+        db->options.progress(&sum, db->options.arg);
+        core->progress_told_ns = now_ns;
+    }
+    (void)pthread_mutex_unlock(&db->phase_lock);
+    if (news)
+        core->progress_logged_ns = now_ns;
+    if (phase == NULL || now_ns - core->progress_logged_ns < LOG_NS)
+        return;
+    core->progress_logged_ns = now_ns;
+    LOG_INFO("engine", "progress phase=%s done=%" PRIu64 " total=%" PRIu64, phase, done, total);
 }
 
 /* ---- home: the text ---- */
@@ -239,7 +274,7 @@ void pdb_stats_start(struct pdb_stats *stats)
     struct call_state *s = call_state(call);
     stats->collections_out = s->here->catalog->count;
     stats->records_out = stats->memory_bytes_out = 0;
-    stats->poisoned_out = stats->disk_full_out = stats->recovering_out = false;
+    stats->poisoned_out = stats->disk_full_out = false;
     stats->progress_out = (struct pdb_progress){0};
     stats->metrics_out = (struct pdb_text){NULL, 0};
     s->catalog = s->here->catalog;
