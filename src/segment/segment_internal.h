@@ -10,20 +10,21 @@
  *
  * What segment_open has checked, so that readers need not: every array has the length that the row
  * count asks for; offsets of ids and documents rise and end where their bytes end; ids have 1 to
- * PDB_ID_BYTES_MAX bytes; ranks agree with the present bits; pages of a field follow each other from
- * ordinal 0 to vector_count, are not empty, and lie within the Parquet file. Documents are trusted
- * to the section's checksum; rows named by the id index are compared with row_count when used. */
+ * PDB_ID_BYTES_MAX bytes; ranks agree with the present bits; pages of a field follow each other
+ * from ordinal 0 to vector_count, are not empty, and lie within the Parquet file. Documents are
+ * trusted to the section's checksum; rows named by the id index are compared with row_count when
+ * used. */
 #ifndef SEGMENT_SEGMENT_INTERNAL_H
 #define SEGMENT_SEGMENT_INTERNAL_H
 
 #include "base/assert.h"
 #include "base/hash.h"
 #include "segment/segment.h"
+#include "segment/segment_format.h"
 
 #include <stdatomic.h>
 
 enum {
-    SEGMENT_ALIGNMENT = 64,
     SEGMENT_RANK_ROWS = 512, /* rows for each entry of `ranks`: one line of present bits */
     SEGMENT_BUCKET_SLOTS = 10,
 };
@@ -53,6 +54,9 @@ struct segment_bucket {
 _Static_assert(sizeof(struct segment_page) == 24, "on disk");
 _Static_assert(sizeof(struct segment_bucket) == 64, "on disk");
 
+struct segment_page_note {
+    _Atomic uint8_t state;
+};
 enum segment_page_state { SEGMENT_PAGE_UNKNOWN, SEGMENT_PAGE_GOOD, SEGMENT_PAGE_BAD };
 
 struct segment_field {
@@ -91,9 +95,9 @@ struct segment {
     uint64_t version_min, version_max;
     int64_t expires_min_us; /* INT64_MAX: no row expires */
     uint64_t heap_bytes, vector_bytes;
-    uint32_t page_total;          /* of all fields */
-    _Atomic uint8_t *page_states; /* enum segment_page_state */
-    _Atomic bool *damaged;        /* a page is SEGMENT_PAGE_BAD */
+    uint32_t page_total; /* of all fields */
+    /* enum segment_page_state of each page; then one more: not 0 once a page was found bad. */
+    struct segment_page_note *page_states;
 };
 
 /* ---- reading in place ---- */
@@ -121,8 +125,8 @@ static inline bool segment_has_vector(const struct segment_field *field, uint32_
     return field->present == NULL || (field->present[row / 64] >> (row % 64) & 1) != 0;
 }
 
-/* Vectors in rows before `row`, which may be row_count: the ordinal of the row's own, or of the next
- * one that there is. */
+/* Vectors in rows before `row`, which may be row_count: the ordinal of the row's own, or of the
+ * next one that there is. */
 static inline uint32_t segment_ordinal(const struct segment_field *field, uint32_t row)
 {
     if (field->present == NULL)
@@ -137,7 +141,7 @@ static inline uint32_t segment_ordinal(const struct segment_field *field, uint32
     return before + (uint32_t)__builtin_popcountll(field->present[row / 64] & mask);
 }
 
-/* ---- segment_open.c ---- */
+/* ---- segment_pages.c ---- */
 
 /* The page (of this field, from 0) that holds the vector; ordinal < vector_count. */
 uint32_t segment_page_of(const struct segment_field *field, uint32_t ordinal);
@@ -146,6 +150,11 @@ const char *segment_page_vectors(const struct segment *s, uint32_t field, uint32
 /* False: the page is damaged (and so is the segment, from now on). Reads the whole page the first
  * time, costs one load later. Any thread. */
 bool segment_page_good(const struct segment *s, uint32_t field, uint32_t page);
+
+/* Decompresses the vectors of a field whose pages are not in place, and compares them with the
+ * pages' sums. 0, PDB_DATA_LOSS, PDB_RESOURCE_EXHAUSTED. */
+int segment_load_vectors(struct segment *s, uint32_t field, const struct segment_schema *schema,
+                         struct trail *trail);
 
 /* ---- segment_index.c ---- */
 
