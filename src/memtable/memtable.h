@@ -145,8 +145,8 @@ void memtable_seal(struct memtable *m);
 /* The keys of the rows that a segment must hold: version <= at_version, not ended at or before
  * oldest_version, and seen by somebody (a row that was superseded within its own version is not),
  * sorted by id (bytewise), then falling version. An array from `heap`, the caller's to free; not
- * NULL when empty. The memtable must be sealed. 0 or PDB_RESOURCE_EXHAUSTED (at its peak it needs 32
- * bytes a row). */
+ * NULL when empty. The memtable must be sealed. 0 or PDB_RESOURCE_EXHAUSTED (at its peak it needs
+ * 32 bytes a row). */
 int memtable_order(const struct memtable *m, uint64_t at_version, uint64_t oldest_version,
                    struct heap *heap, uint64_t **keys_out, size_t *count_out);
 /* The row behind a key of memtable_order; pointers live as long as the memtable. `vectors`:

@@ -205,9 +205,9 @@ static inline struct memtable_chunk *memtable_chunk_of(const struct memtable *m,
     return (void *)((char *)(row - row->index) - memtable_rows_offset(m));
 }
 
-/* Once a memtable is sealed, a worker reads its rows while the owner core still ends some. Only this
- * field changes then, so it is read and written atomically; relaxed, because nothing is ordered by
- * it: a worker that misses an end is told of it later by the owner, who made it. */
+/* Once a memtable is sealed, a worker reads its rows while the owner core still ends some. Only
+ * this field changes then, so it is read and written atomically; relaxed, because nothing is
+ * ordered by it: a worker that misses an end is told of it later by the owner, who made it. */
 static inline uint64_t memtable_ended(const struct memtable_row *row)
 {
     return __atomic_load_n(&row->ended_at, __ATOMIC_RELAXED);

@@ -1,7 +1,7 @@
 /* memtable_seal.c: a memtable that takes no more rows, and the order in which a segment wants them.
  *
- * Sealed, everything about a row but its `ended_at` is constant, and so are chunks and set: a worker
- * reads them without locks while the owner goes on searching, and ending rows.
+ * Sealed, everything about a row but its `ended_at` is constant, and so are chunks and set: a
+ * worker reads them without locks while the owner goes on searching, and ending rows.
  *
  * The order is found by a merge sort over 16 bytes a row: eight bytes of the id, from where ids
  * begin to differ, and the row's key. Most comparisons need no more, so that a row is hardly ever

@@ -2,14 +2,14 @@
  *
  * A bit per row says that it ended: all that a search looks at for most rows, and all that is left
  * once nobody can read from before. The versions of the rows that ended lately lie in a hash table
- * with open addressing over rows: 12 bytes a slot, at most three in four slots in use. Removal shifts
- * back what follows, so that there are no removed slots to grow old with. A sorted array was
- * rejected, because a mark in the middle moves half of it, and so was a list in order of marks, which
- * would be searched from the start by each reader.
+ * with open addressing over rows: 12 bytes a slot, at most three in four slots in use. Removal
+ * shifts back what follows, so that there are no removed slots to grow old with. A sorted array was
+ * rejected, because a mark in the middle moves half of it, and so was a list in order of marks,
+ * which would be searched from the start by each reader.
  *
  * A table grows, and shrinks, into a new one: entries move a few at a time, with each mark and with
- * segment_deletes_forget, so that no mark stalls its core. Until the old table is empty, look-ups ask
- * both. Only a reservation that needs a third table moves the rest at once. */
+ * segment_deletes_forget, so that no mark stalls its core. Until the old table is empty, look-ups
+ * ask both. Only a reservation that needs a third table moves the rest at once. */
 #include "segment/segment_internal.h"
 
 #include "base/bitset.h"

@@ -24,7 +24,7 @@ struct world {
     uint64_t collected; /* rows that ended by then may be gone */
 };
 
-/* Ids that differ early or late, are beginnings of each other, and hold bytes above 127 and zeros. */
+/* Ids that differ early or late, are beginnings of others, and hold bytes above 127 and zeros. */
 static struct pdb_text id_of(uint32_t number, char buffer[40])
 {
     static const char *const heads[] = {"u-", "u-", "u-same-long-head-", "u-"};
