@@ -25,6 +25,7 @@ LIBRARIES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = (
     (re.compile(r"(protobuf-c/|.*\.pb-c\.h$)"), ("src/transport/", "bench/")),
     (re.compile(r"liburing(\.h$|/)"), ("src/os/", "src/reactor/")),
     (re.compile(r"curl/"), ("src/store/", "src/cluster/")),
+    (re.compile(r"expat\.h$"), ("src/store/",)),
     (re.compile(r"openssl/"), ("src/security/", "src/store/", "bench/")),
     (re.compile(r"avro(\.h$|/)"), ("src/wal/", "src/transport/codec/")),
     (re.compile(r"zlib\.h$"), ("src/transport/", "bench/")),
