@@ -47,6 +47,8 @@ void wal_deliver(struct wal *w)
         if (!op->priv.settled && op->priv.group_seq > w->durable_group_seq)
             break;
         list_remove(&op->link);
+        if (w->metrics != NULL && !op->priv.settled && !is_flush(op))
+            metrics_time(w->metrics, METRICS_WAL_COMMIT_IN, w->r->now_ns - op->priv.queued_at_ns);
         op->done(op, op->priv.rc);
     }
     while ((link = list_pop_front(&w->failed)) != NULL) {
@@ -88,6 +90,8 @@ static void refuse_queue(struct wal *w, int rc)
     while ((link = list_pop_front(&w->waiting)) != NULL)
         refuse(w, op_of(link), rc);
     timer_cancel(w->r, &w->wait_timer);
+    if (w->mark_due) /* it waited for the group of these */
+        wal_truncate_more(w);
 }
 
 /* The same, because no segment could be made for the first. */
@@ -212,6 +216,10 @@ static bool begin_record(struct wal *w, struct wal_append_op *op)
     case PLACED:
         break;
     }
+    if (!wal_ledger_prepare(&w->ledger)) {
+        refuse_queue(w, PDB_RESOURCE_EXHAUSTED);
+        return false;
+    }
     bool avro = encoding_of(w, op->batch) == WAL_ENCODING_AVRO;
     wal_encoder_init(&w->encoder, op->batch, avro ? w->avro : NULL,
                      w->filling->bytes + w->filling->len + WAL_RECORD_HEADER_BYTES,
@@ -252,6 +260,7 @@ static void finish_record(struct wal *w, struct wal_append_op *op)
     list_remove(&op->link);
     w->queue_bytes -= op->priv.body_bytes;
     op->lsn = wal_group_add(w, &header);
+    wal_ledger_note(&w->ledger, w->filling->segment->live, &batch->collection, batch->version);
     op->priv.group_seq = w->filling->group_seq;
     op->priv.settled = op->sync == PDB_SYNC_PERIODIC || op->sync == PDB_SYNC_NEVER;
     list_push_back(&w->order, &op->link);

@@ -1,24 +1,20 @@
 /* wal_format.c: headers of the log, from structs to bytes and back.
  *
- *     segment   one 4 KiB block            magic crc format header_len flags block_bytes log
- * segment seq size
- *     group     64 bytes                   magic crc header_len flags records group_seq first_lsn
- * time body_len prev
- *     record    128 bytes                  crc header_len flags len body_len type encoding
- * collection shard ...
+ *     segment   one 4 KiB block   magic crc format header_len flags block_bytes log segment seq
+ *                                 size
+ *     group     128 bytes         magic crc header_len flags records group_seq first_lsn time
+ *                                 body_len prev begin
+ *     record    128 bytes         crc header_len flags len body_len type encoding collection ...
  *
  * Three properties are bought with the checksums, and each has its test in test_wal_format.c:
  *
  * 1. A header is valid in one place only. The sum of a group is seeded with (segment uuid,
- * group_seq), the sum of a
- *    record with (segment uuid, lsn). The lsn of a record is not stored but follows from its group,
- * so a record that
- *    was moved, or bytes that a user sent and that look like a record, fit nowhere. A recycled file
- * gets a new uuid,
- *    hence its old bytes need no wiping.
+ *    group_seq), the sum of a record with (segment uuid, lsn). The lsn of a record is not stored
+ *    but follows from its group, so a record that was moved, or bytes that a user sent and that
+ *    look like a record, fit nowhere. A recycled file gets a new uuid, hence its old bytes need no
+ *    wiping.
  * 2. The record's header covers the checksum of its body, not the body. So the body's sum can be
- * computed by any core,
- *    in steps, while it is copied, before anybody knows the lsn.
+ *    computed by any core, in steps, while it is copied, before anybody knows the lsn.
  * 3. The padding behind the records is covered by nothing: rot there must not cost an intact group.
  *
  * Headers grow at their end. Readers take what they know from the front and include the rest in the
@@ -114,6 +110,10 @@ uint32_t wal_group_header_put(const struct wal_group_header *header, const struc
     bytes_put_u64(bytes_out + 32, (uint64_t)header->time_us);
     bytes_put_u64(bytes_out + 40, header->body_len);
     bytes_put_u32(bytes_out + 48, header->prev_group_crc);
+    bytes_put_u64(bytes_out + 64, header->begin.seq);
+    bytes_put_u64(bytes_out + 72, header->begin.group_seq);
+    bytes_put_u64(bytes_out + 80, header->begin.lsn);
+    bytes_put_u32(bytes_out + 88, header->begin.prev_group_crc);
     uint32_t crc =
         crc32c(seeded(segment, header->group_seq), bytes_out + 8, WAL_GROUP_HEADER_BYTES - 8);
     bytes_put_u32(bytes_out + 4, crc);
@@ -123,10 +123,10 @@ uint32_t wal_group_header_put(const struct wal_group_header *header, const struc
 enum wal_verdict wal_group_header_get(const uint8_t *bytes, size_t len, const struct uuid *segment,
                                       struct wal_group_header *header_out)
 {
-    if (len < WAL_GROUP_HEADER_BYTES || bytes_get_u32(bytes) != GROUP_MAGIC)
+    if (len < WAL_GROUP_HEADER_BYTES_MIN || bytes_get_u32(bytes) != GROUP_MAGIC)
         return WAL_INVALID;
     uint32_t header_len = bytes_get_u16(bytes + 8);
-    if (header_len < WAL_GROUP_HEADER_BYTES || header_len > WAL_HEADER_BYTES_MAX ||
+    if (header_len < WAL_GROUP_HEADER_BYTES_MIN || header_len > WAL_HEADER_BYTES_MAX ||
         header_len % WAL_ALIGNMENT != 0 || header_len > len)
         return WAL_INVALID;
 
@@ -139,14 +139,19 @@ enum wal_verdict wal_group_header_get(const uint8_t *bytes, size_t len, const st
         .time_us = (int64_t)bytes_get_u64(bytes + 32),
         .body_len = bytes_get_u64(bytes + 40),
         .prev_group_crc = bytes_get_u32(bytes + 48),
+        .begin = {1, 1, 1, 0},
         .crc = bytes_get_u32(bytes + 4),
     };
+    if (header_len >= WAL_GROUP_HEADER_BYTES && bytes_get_u64(bytes + 64) != 0)
+        h.begin = (struct wal_begin){bytes_get_u64(bytes + 64), bytes_get_u64(bytes + 72),
+                                     bytes_get_u64(bytes + 80), bytes_get_u32(bytes + 88)};
     if (h.crc != crc32c(seeded(segment, h.group_seq), bytes + 8, header_len - 8))
         return WAL_INVALID;
     if ((h.flags & WAL_GROUP_FLAGS_FATAL) != 0)
         return WAL_NEWER;
     if (h.body_len % WAL_ALIGNMENT != 0 || (h.record_count == 0) != (h.body_len == 0) ||
-        h.body_len / WAL_RECORD_HEADER_BYTES < h.record_count)
+        h.body_len / WAL_RECORD_HEADER_BYTES < h.record_count || h.begin.group_seq == 0 ||
+        h.begin.group_seq > h.group_seq || h.begin.lsn == 0 || h.begin.lsn > h.first_lsn)
         return WAL_INVALID;
     *header_out = h;
     return WAL_VALID;

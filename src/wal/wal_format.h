@@ -12,11 +12,12 @@
 #include "wal/wal.h"
 
 enum {
-    WAL_FORMAT_VERSION = 1,
+    WAL_FORMAT_VERSION = 2,          /* 1: groups did not say where the log begins */
     WAL_SEGMENT_HEADER_BYTES = 4096, /* a block of its own, whatever the block size of the groups */
     WAL_BLOCK_BYTES_MIN = 4096,
     WAL_BLOCK_BYTES_MAX = 65536,
-    WAL_GROUP_HEADER_BYTES = 64,
+    WAL_GROUP_HEADER_BYTES = 128,
+    WAL_GROUP_HEADER_BYTES_MIN = 64, /* of format 1 */
     WAL_RECORD_HEADER_BYTES = 128,
     WAL_ALIGNMENT = 64,          /* of records, rows and vectors */
     WAL_HEADER_BYTES_MAX = 4096, /* of a group's or a record's header in a later version */
@@ -31,6 +32,8 @@ enum {
 enum { WAL_GROUP_FLAGS_FATAL = 0xff00 };
 #define WAL_RECORD_FLAGS_FATAL  0xffff0000u
 #define WAL_SEGMENT_FLAGS_FATAL 0xffff0000u
+/* The file was used before: bytes behind its groups may be of an earlier life. */
+enum { WAL_SEGMENT_RECYCLED = 1 };
 
 enum wal_verdict {
     WAL_VALID,
@@ -44,13 +47,21 @@ struct wal_segment_header {
     uint64_t seq, size;
 };
 
+/* Where a log begins: its first live segment, and the point in the chain of groups at which that
+ * one, or the first behind it that has groups, goes on. */
+struct wal_begin {
+    uint64_t seq, group_seq, lsn;
+    uint32_t prev_group_crc;
+};
+
 struct wal_group_header {
     uint32_t header_len, flags, record_count;
     uint64_t group_seq, first_lsn;
     int64_t time_us;
     uint64_t body_len; /* of the records, without the padding to the block */
     uint32_t prev_group_crc;
-    uint32_t crc; /* read: the header's own; becomes the next group's prev_group_crc */
+    struct wal_begin begin; /* format 1: {1, 1, 1, 0} */
+    uint32_t crc;           /* read: the header's own; becomes the next group's prev_group_crc */
 };
 
 struct wal_record_header {
@@ -79,7 +90,7 @@ enum wal_verdict wal_segment_header_get(const uint8_t *block, size_t len,
  * not read. */
 uint32_t wal_group_header_put(const struct wal_group_header *header, const struct uuid *segment,
                               uint8_t *bytes_out);
-/* `bytes`: at least WAL_GROUP_HEADER_BYTES, better WAL_HEADER_BYTES_MAX. */
+/* `bytes`: at least WAL_GROUP_HEADER_BYTES_MIN, better WAL_HEADER_BYTES_MAX. */
 enum wal_verdict wal_group_header_get(const uint8_t *bytes, size_t len, const struct uuid *segment,
                                       struct wal_group_header *header_out);
 

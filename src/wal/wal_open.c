@@ -75,12 +75,15 @@ static void dispose(struct wal *w)
     timer_cancel(w->r, &w->idle_timer);
     timer_cancel(w->r, &w->wait_timer);
     timer_cancel(w->r, &w->maker.retry);
+    timer_cancel(w->r, &w->remover.retry);
     task_cancel(&w->encode_task);
+    task_cancel(&w->truncate_task);
     list_remove(&w->close_hook.link);
     heap_free(heap, w->groups[0].bytes);
     heap_free(heap, w->groups[1].bytes);
     heap_free(heap, w->maker.zeros);
     wal_avro_free(w->avro);
+    wal_ledger_dispose(&w->ledger);
     heap_free(heap, w);
 }
 
@@ -88,6 +91,8 @@ static void dispose(struct wal *w)
 static void close_segments(struct wal *w)
 {
     struct list_link *link;
+    w->stopping = true;
+    wal_truncate_stop(w);
     wal_make_stop(w);
     if (w->current != NULL)
         wal_segment_retire(w, w->current, false);
@@ -106,12 +111,14 @@ static struct wal *wal_new(struct reactor *r, const struct wal_options *options)
     w->r = r;
     w->io = r->io;
     w->options = *options;
+    w->metrics = r->user[REACTOR_SLOT_METRICS];
     memcpy(w->dir, options->dir, strlen(options->dir) + 1);
     w->options.dir = w->dir;
     w->direct = options->io_mode == WAL_IO_DIRECT;
     wal_append_init(w);
     wal_sync_init(w);
     wal_roll_init(w);
+    wal_truncate_init(w);
     return w;
 }
 
@@ -151,6 +158,7 @@ int wal_open(struct reactor *r, const struct wal_options *options, struct wal **
         rc = first_segment(w, trail);
     if (rc < 0)
         goto err_close;
+    wal_truncate_more(w); /* some of what was found may be needed by nobody */
     *wal_out = w;
     return 0;
 err_close:
@@ -191,6 +199,7 @@ void wal_close(struct wal *w)
         return;
     ASSERT(list_empty(&w->queue) && list_empty(&w->waiting) && !w->encoding);
     w->maker.stop = true; /* nothing new is made */
+    w->stopping = true;
     wal_pump(w, writing);
     if (w->poison == 0)
         add_close(w);
@@ -203,19 +212,26 @@ void wal_close(struct wal *w)
     dispose(w);
 }
 
+static void abandon_segment(struct wal *w, struct wal_segment *segment)
+{
+    if (segment != NULL && !list_linked(&segment->live->link))
+        heap_free(&w->r->heap, segment->live);
+    heap_free(&w->r->heap, segment);
+}
+
 static void abandon_segments(struct wal *w, struct list *list)
 {
     struct list_link *link;
     while ((link = list_pop_front(list)) != NULL)
-        heap_free(&w->r->heap, container_of(link, struct wal_segment, link));
+        abandon_segment(w, container_of(link, struct wal_segment, link));
 }
 
 void wal_abandon(struct wal *w)
 {
     if (w->writing != NULL && w->writing->last)
-        heap_free(&w->r->heap, w->writing->segment);
-    heap_free(&w->r->heap, w->current);
-    heap_free(&w->r->heap, w->maker.segment);
+        abandon_segment(w, w->writing->segment);
+    abandon_segment(w, w->current);
+    abandon_segment(w, w->maker.segment);
     abandon_segments(w, &w->ready);
     abandon_segments(w, &w->closing);
     dispose(w);
@@ -234,4 +250,6 @@ void wal_stats(const struct wal *w, struct wal_stats *stats_out)
     stats_out->segments_ready = w->ready_count;
     stats_out->queue_bytes = w->queue_bytes;
     stats_out->durable_lsn = w->durable_lsn;
+    stats_out->live_bytes = w->ledger.bytes;
+    stats_out->truncated_lsn = w->begin_durable.lsn - 1;
 }

@@ -9,8 +9,12 @@
  * then goes on in another segment, never behind the cut: a write of the killed process may still be
  * under way in the kernel, and it must find nothing to spoil (rule W11).
  *
- * Segments that were made ahead are kept if nothing was ever written to them. One whose first block
- * a torn group has reached is cut to its header and stays as an empty link. */
+ * Segments that were made ahead are kept if nothing was ever written to them. Of a recycled one
+ * nobody can tell: a sector of a torn group may hide among the bytes of its earlier life, under the
+ * same uuid and the same group number that the next group would get. Such a file, and one whose
+ * first block a torn group has reached, gives its number back and is recycled once more, newest
+ * first, so that the numbers never have a gap; where that cannot be, it is cut to its header and
+ * stays as an empty link. */
 #include "base/assert.h"
 #include "wal/wal_internal.h"
 
@@ -25,6 +29,12 @@ static int failed(struct trail *trail, int64_t error, const char *what, const ch
     const char *name = strerrorname_np((int)-error);
     return trail_add(trail, PDB_UNAVAILABLE, "%s %s: %s", what, path,
                      name != NULL ? name : "error");
+}
+
+int wal_free_path(const char *dir, uint64_t seq, char path_out[WAL_PATH_MAX])
+{
+    int len = snprintf(path_out, WAL_PATH_MAX, "%s/free-%016" PRIx64, dir, seq);
+    return len > 0 && len < WAL_PATH_MAX ? 0 : PDB_INVALID_ARGUMENT;
 }
 
 /* ---- files without a live name ---- */
@@ -88,12 +98,47 @@ static bool as_new(const struct wal *w, const struct wal_scan_segment *s)
 {
     return s->dirty_end <= WAL_SEGMENT_HEADER_BYTES && s->valid_end <= WAL_SEGMENT_HEADER_BYTES &&
            s->file_bytes == s->size && s->size == w->options.segment_bytes &&
-           s->block_bytes == w->block_bytes;
+           s->block_bytes == w->block_bytes && s->format == WAL_FORMAT_VERSION && !s->recycled;
+}
+
+/* Nothing of the log lies in it or behind it, and it is as large as a new one. */
+static bool as_free(const struct wal *w, const struct wal_scan_segment *s)
+{
+    return s->valid_end <= WAL_SEGMENT_HEADER_BYTES && s->file_bytes == s->size &&
+           s->size == w->options.segment_bytes && w->free_count < WAL_FREE_MAX;
+}
+
+/* The newest segment gives its name back. */
+static int free_newest(struct wal *w, struct wal_scan_log *log, struct trail *trail)
+{
+    char path[WAL_PATH_MAX], path_free[WAL_PATH_MAX];
+    uint64_t seq = log->segments[log->segment_count - 1].seq;
+    int rc = wal_segment_path(w->dir, seq, path);
+    if (rc == 0)
+        rc = wal_free_path(w->dir, seq, path_free);
+    ASSERT(rc == 0);
+    int64_t result = io_wait_rename(w->io, path, path_free);
+    if (result >= 0)
+        result = io_wait_sync_dir(w->io, w->dir);
+    if (result < 0)
+        return failed(trail, result, "rename", path);
+    w->free_seqs[w->free_count++] = seq;
+    log->segment_count--;
+    return 0;
 }
 
 static int cut_tail(struct wal *w, struct wal_scan_log *log, uint32_t *first_ready_out,
                     struct trail *trail)
 {
+    /* Not the one that the log ends in: it may be the only one that says where the log is. */
+    while (log->segment_count > log->end.segment + 1) {
+        const struct wal_scan_segment *s = &log->segments[log->segment_count - 1];
+        if (as_new(w, s) || !as_free(w, s))
+            break;
+        int rc = free_newest(w, log, trail);
+        if (rc < 0)
+            return rc;
+    }
     uint32_t count = log->segment_count, ready = count;
     while (ready > 0 && count - ready < WAL_READY_MAX && as_new(w, &log->segments[ready - 1]))
         ready--;
@@ -121,13 +166,18 @@ static int keep_ready(struct wal *w, const struct wal_scan_segment *s, struct tr
 {
     char path[WAL_PATH_MAX];
     struct wal_segment *segment = heap_calloc(&w->r->heap, 1, sizeof(*segment));
-    if (segment == NULL)
+    struct wal_live *live = heap_calloc(&w->r->heap, 1, sizeof(*live));
+    if (segment == NULL || live == NULL) {
+        heap_free(&w->r->heap, segment);
+        heap_free(&w->r->heap, live);
         return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "memory for a log segment");
+    }
     int rc = wal_segment_path(w->dir, s->seq, path);
     ASSERT(rc == 0);
     int64_t file = open_live(w, path);
     if (file < 0) {
         heap_free(&w->r->heap, segment);
+        heap_free(&w->r->heap, live);
         return failed(trail, file, "open", path);
     }
     segment->wal = w;
@@ -137,6 +187,8 @@ static int keep_ready(struct wal *w, const struct wal_scan_segment *s, struct tr
     segment->offset = WAL_SEGMENT_HEADER_BYTES;
     segment->block_bytes = s->block_bytes;
     segment->uuid = s->uuid;
+    *live = (struct wal_live){.seq = s->seq, .file_bytes = s->size, .whole = true};
+    segment->live = live;
     list_push_back(&w->ready, &segment->link);
     w->ready_count++;
     return 0;
@@ -150,7 +202,10 @@ static void take_over(struct wal *w, const struct wal_scan_log *log)
     } else {
         w->io->ops->random(w->io, w->log_uuid.bytes, sizeof(w->log_uuid.bytes));
     }
-    w->stats.segments_live = log->segment_count;
+    w->stats.segments_live = log->segment_count - log->first;
+    w->begin = w->begin_durable = log->begin;
+    const struct wal_live *newest = wal_ledger_newest(&w->ledger);
+    w->untold_seq = newest != NULL ? newest->seq + 1 : 1;
     w->next_group_seq = log->end.group_seq;
     w->next_lsn = log->end.lsn;
     w->prev_group_crc = log->end.prev_group_crc;
@@ -158,9 +213,33 @@ static void take_over(struct wal *w, const struct wal_scan_log *log)
     w->durable_lsn = log->end.lsn - 1;
 }
 
+/* What a truncation had given up and a crash has left. */
+static int remove_leftovers(struct wal *w, const struct wal_scan_log *log, struct trail *trail)
+{
+    char path[WAL_PATH_MAX];
+    for (uint32_t i = 0; i < log->first; i++) {
+        int rc = wal_segment_path(w->dir, log->segments[i].seq, path);
+        ASSERT(rc == 0);
+        int64_t result = io_wait_unlink(w->io, path);
+        if (result < 0)
+            return failed(trail, result, "remove", path);
+    }
+    return 0;
+}
+
+static int read_log(struct wal *w, struct wal_scan *scan, struct trail *trail)
+{
+    struct wal_ledger_scan ledger = {&w->ledger, scan};
+    const struct wal_scan_options options = {
+        .check_bodies = false, .visit = wal_ledger_visit, .arg = &ledger};
+    int rc = wal_scan_log(scan, 0, &options, trail);
+    if (rc == PDB_RESOURCE_EXHAUSTED && trail != NULL && trail->code == 0)
+        return trail_add(trail, rc, "memory for the log of %s", w->dir);
+    return rc;
+}
+
 int wal_recover(struct wal *w, struct trail *trail)
 {
-    const struct wal_scan_options options = {.check_bodies = false};
     struct wal_scan *scan = NULL;
     uint32_t ready = 0;
     int rc = remove_strays(w, trail);
@@ -168,13 +247,18 @@ int wal_recover(struct wal *w, struct trail *trail)
         rc = wal_scan_begin(w->io, &w->r->heap, w->dir, &scan, trail);
     if (rc < 0)
         return rc;
-    rc = wal_scan_log(scan, 0, &options, trail);
+    struct wal_scan_log *log = &scan->logs[0];
+    rc = read_log(w, scan, trail);
     if (rc == 0)
-        rc = cut_tail(w, &scan->logs[0], &ready, trail);
-    for (uint32_t i = ready; rc == 0 && i < scan->logs[0].segment_count; i++)
-        rc = keep_ready(w, &scan->logs[0].segments[i], trail);
+        rc = remove_leftovers(w, log, trail);
     if (rc == 0)
-        take_over(w, &scan->logs[0]);
+        rc = cut_tail(w, log, &ready, trail);
+    if (rc == 0 && wal_ledger_finish(&w->ledger, log, ready, w->options.segment_bytes) < 0)
+        rc = trail_add(trail, PDB_RESOURCE_EXHAUSTED, "memory for the log of %s", w->dir);
+    for (uint32_t i = ready; rc == 0 && i < log->segment_count; i++)
+        rc = keep_ready(w, &log->segments[i], trail);
+    if (rc == 0)
+        take_over(w, log);
     wal_scan_close(scan);
     if (rc < 0)
         return rc;

@@ -56,18 +56,45 @@ void wal_fall_back(struct wal *w)
 
 /* ---- on the way out ---- */
 
+/* Files are closed in any order, and told in theirs. */
+static void tell_closed(struct wal *w)
+{
+    char path[WAL_PATH_MAX];
+    list_each (link, &w->ledger.segments) {
+        struct wal_live *live = container_of(link, struct wal_live, link);
+        if (!live->closed)
+            return;
+        if (live->seq < w->untold_seq)
+            continue;
+        w->untold_seq = live->seq + 1;
+        if (w->options.closed != NULL && !w->stopping &&
+            wal_segment_path(w->dir, live->seq, path) == 0)
+            w->options.closed(w->options.arg, live->seq, path);
+    }
+}
+
 static void on_closed(struct io_op *op, int64_t result)
 {
     struct wal_segment *segment = container_of(op, struct wal_segment, op);
+    struct wal *w = segment->wal;
+    struct wal_live *live = segment->live;
     (void)result; /* all that was acknowledged in it is durable */
     list_remove(&segment->link);
-    heap_free(&segment->wal->r->heap, segment);
+    heap_free(&w->r->heap, segment);
+    if (!list_linked(&live->link)) { /* ready only */
+        heap_free(&w->r->heap, live);
+        return;
+    }
+    live->closed = true;
+    wal_truncate_more(w);
+    tell_closed(w);
 }
 
 static void on_cut(struct io_op *op, int64_t result)
 {
     struct wal_segment *segment = container_of(op, struct wal_segment, op);
-    (void)result; /* only frees space */
+    if (result >= 0) /* else nothing is lost but space */
+        wal_ledger_resize(&segment->wal->ledger, segment->live, WAL_SEGMENT_HEADER_BYTES);
     op->done = on_closed;
     segment->wal->io->ops->close(segment->wal->io, op, segment->file);
 }
@@ -76,6 +103,7 @@ static void on_cut(struct io_op *op, int64_t result)
 void wal_segment_retire(struct wal *w, struct wal_segment *segment, bool cut)
 {
     list_push_back(&w->closing, &segment->link);
+    segment->live->whole = segment->live->whole && !cut;
     segment->op.done = cut ? on_cut : on_closed;
     if (cut)
         w->io->ops->truncate(w->io, &segment->op, segment->file, WAL_SEGMENT_HEADER_BYTES);
@@ -107,8 +135,11 @@ static void make_done(struct wal *w)
     m->zeros = NULL;
     w->last_seq = segment->seq;
     w->stats.segments_live++;
+    w->stats.segments_recycled += m->recycled;
     list_push_back(&w->ready, &segment->link);
     w->ready_count++;
+    if (wal_truncate_wanted(w))
+        wal_truncate_more(w);
     if (w->segment_wanted)
         wal_encode_more(w);
     else if (w->current != NULL)
@@ -118,6 +149,8 @@ static void make_done(struct wal *w)
 static void make_dropped(struct wal *w)
 {
     struct wal_maker *m = &w->maker;
+    if (m->segment != NULL)
+        heap_free(&w->r->heap, m->segment->live);
     heap_free(&w->r->heap, m->segment);
     heap_free(&w->r->heap, m->zeros);
     m->segment = NULL;
@@ -156,6 +189,7 @@ static void put_header(struct wal *w)
     const struct wal_segment *segment = w->maker.segment;
     struct wal_segment_header header = {
         .format = WAL_FORMAT_VERSION,
+        .flags = w->maker.recycled ? WAL_SEGMENT_RECYCLED : 0,
         .block_bytes = segment->block_bytes,
         .log = w->log_uuid,
         .segment = segment->uuid,
@@ -181,7 +215,7 @@ static void make_step(struct wal *w)
     switch (m->state) {
     case WAL_MAKE_OPEN:
         ops->open(w->io, &m->op, m->path_temporary,
-                  IO_OPEN_WRITE | IO_OPEN_CREATE | IO_OPEN_TRUNCATE | direct);
+                  IO_OPEN_WRITE | direct | (m->recycled ? 0 : IO_OPEN_CREATE | IO_OPEN_TRUNCATE));
         return;
     case WAL_MAKE_ALLOCATE:
         ops->allocate(w->io, &m->op, s->file, 0, s->size);
@@ -194,7 +228,7 @@ static void make_step(struct wal *w)
         m->paused = w->writing != NULL && !in_hurry(w);
         if (m->paused)
             return;
-        if (!in_hurry(w) && m->zero_at < s->size && !m->stop) {
+        if ((!in_hurry(w) || m->must_zero) && m->zero_at < s->size && !m->stop) {
             ops->write(w->io, &m->op, s->file, m->zeros, zero_step(m), m->zero_at, 0);
             return;
         }
@@ -242,7 +276,7 @@ static void make_next(struct wal *w)
     struct wal_maker *m = &w->maker;
     switch (m->state) {
     case WAL_MAKE_OPEN:
-        m->state = WAL_MAKE_ALLOCATE;
+        m->state = m->recycled ? WAL_MAKE_HEADER : WAL_MAKE_ALLOCATE;
         break;
     case WAL_MAKE_ALLOCATE:
         m->state = WAL_MAKE_HEADER;
@@ -250,7 +284,7 @@ static void make_next(struct wal *w)
     case WAL_MAKE_HEADER:
         memset(m->zeros, 0, WAL_SEGMENT_HEADER_BYTES);
         m->zero_at = WAL_SEGMENT_HEADER_BYTES;
-        m->state = WAL_MAKE_ZERO;
+        m->state = m->recycled ? WAL_MAKE_SYNC : WAL_MAKE_ZERO;
         break;
     case WAL_MAKE_SYNC:
         m->state = WAL_MAKE_RENAME;
@@ -274,6 +308,12 @@ static void make_next(struct wal *w)
         break;
     }
     make_step(w);
+}
+
+/* Not every filesystem knows preallocation; then the space is taken by writing all of it. */
+static bool cannot_allocate(int64_t result)
+{
+    return result == -EOPNOTSUPP || result == -ENOSYS;
 }
 
 static void on_made(struct io_op *op, int64_t result)
@@ -302,6 +342,10 @@ static void on_made(struct io_op *op, int64_t result)
         make_step(w);
         return;
     }
+    if (m->state == WAL_MAKE_ALLOCATE && cannot_allocate(result)) {
+        m->must_zero = true;
+        result = 0;
+    }
     if (result >= 0 && opening)
         m->segment->file = (int)result;
     if (m->state == WAL_MAKE_HEADER || m->state == WAL_MAKE_ZERO)
@@ -315,13 +359,30 @@ static void on_made(struct io_op *op, int64_t result)
         make_next(w);
 }
 
+static void make_names(struct wal *w)
+{
+    struct wal_maker *m = &w->maker;
+    int rc = wal_segment_path(w->dir, m->segment->seq, m->path);
+    ASSERT(rc == 0); /* wal_open has seen to the length */
+    m->recycled = m->large_bytes == 0 && w->free_count != 0;
+    m->must_zero = false;
+    if (m->recycled)
+        rc = wal_free_path(w->dir, w->free_seqs[--w->free_count], m->path_temporary);
+    else
+        rc = snprintf(m->path_temporary, sizeof(m->path_temporary), "%s/tmp-%016" PRIx64, w->dir,
+                      m->segment->seq) >= WAL_PATH_MAX;
+    ASSERT(rc == 0);
+}
+
 static bool make_prepare(struct wal *w)
 {
     struct wal_maker *m = &w->maker;
     struct wal_segment *segment = heap_calloc(&w->r->heap, 1, sizeof(*segment));
+    struct wal_live *live = heap_calloc(&w->r->heap, 1, sizeof(*live));
     m->zeros = heap_alloc_aligned(&w->r->heap, w->block_bytes, WAL_ZERO_STEP_BYTES);
-    if (segment == NULL || m->zeros == NULL) {
+    if (segment == NULL || live == NULL || m->zeros == NULL) {
         heap_free(&w->r->heap, segment);
+        heap_free(&w->r->heap, live);
         heap_free(&w->r->heap, m->zeros);
         m->zeros = NULL;
         return false;
@@ -334,11 +395,11 @@ static bool make_prepare(struct wal *w)
     segment->offset = WAL_SEGMENT_HEADER_BYTES;
     segment->block_bytes = w->block_bytes;
     w->io->ops->random(w->io, segment->uuid.bytes, sizeof(segment->uuid.bytes));
+    *live = (struct wal_live){
+        .seq = segment->seq, .file_bytes = segment->size, .whole = m->large_bytes == 0};
+    segment->live = live;
     m->segment = segment;
-    int rc = wal_segment_path(w->dir, segment->seq, m->path);
-    int len = snprintf(m->path_temporary, sizeof(m->path_temporary), "%s/tmp-%016" PRIx64, w->dir,
-                       segment->seq);
-    ASSERT(rc == 0 && len > 0 && len < WAL_PATH_MAX); /* wal_open has seen to it */
+    make_names(w);
     return true;
 }
 
@@ -363,6 +424,12 @@ void wal_make_more(struct wal *w)
     if (m->state == WAL_MAKE_IDLE && !enough && !waits && !m->stop &&
         w->ready_count < WAL_READY_MAX + 1)
         make_start(w);
+}
+
+void wal_make_again(struct wal *w)
+{
+    timer_cancel(w->r, &w->maker.retry);
+    wal_make_more(w);
 }
 
 void wal_make_resume(struct wal *w)
@@ -400,6 +467,7 @@ static void take(struct wal *w, struct wal_segment *segment)
 {
     struct wal_segment *old = w->current;
     list_remove(&segment->link);
+    wal_ledger_push(&w->ledger, segment->live);
     w->ready_count--;
     w->current = segment;
     if (old != NULL && w->writing != NULL && w->writing->segment == old)
@@ -423,13 +491,13 @@ static int roll_large(struct wal *w, uint64_t group_bytes)
     struct wal_segment *found = NULL;
     list_each (link, &w->ready) {
         struct wal_segment *segment = container_of(link, struct wal_segment, link);
-        if (found == NULL && segment->size - segment->offset >= group_bytes)
+        if (found == NULL && wal_segment_room(segment) >= group_bytes)
             found = segment;
     }
     if (found == NULL) {
         if (w->maker.state == WAL_MAKE_IDLE)
-            w->maker.large_bytes =
-                bytes_align_up(WAL_SEGMENT_HEADER_BYTES + group_bytes, SEGMENT_ROUND);
+            w->maker.large_bytes = bytes_align_up(
+                WAL_SEGMENT_HEADER_BYTES + group_bytes + w->block_bytes, SEGMENT_ROUND);
         return no_segment(w);
     }
     list_each_safe(link, following, &w->ready)
@@ -438,6 +506,7 @@ static int roll_large(struct wal *w, uint64_t group_bytes)
         if (segment == found)
             break;
         list_remove(&segment->link);
+        wal_ledger_push(&w->ledger, segment->live);
         w->ready_count--;
         wal_segment_retire(w, segment, true);
     }
@@ -448,7 +517,7 @@ static int roll_large(struct wal *w, uint64_t group_bytes)
 int wal_roll(struct wal *w, uint64_t record_bytes, bool reserve)
 {
     uint64_t group_bytes = wal_group_disk_bytes(record_bytes, w->block_bytes);
-    if (group_bytes > w->options.segment_bytes - WAL_SEGMENT_HEADER_BYTES) {
+    if (group_bytes > w->options.segment_bytes - WAL_SEGMENT_HEADER_BYTES - w->block_bytes) {
         int rc = roll_large(w, group_bytes);
         if (rc < 0)
             return rc;

@@ -206,10 +206,13 @@ static int window_get(struct wal_scan *scan, uint64_t offset, uint64_t len,
     scan->bad_offset = offset;
     if (offset < scan->window.start || offset + len > scan->window.start + scan->window.len) {
         uint64_t start = offset & ~(uint64_t)(WAL_BLOCK_BYTES_MIN - 1), have = 0;
+        uint64_t span = scan->window.ahead;
+        while (span < offset + len - start)
+            span *= 2; /* ends at WAL_WINDOW_BYTES, which is a power of two as well */
         scan->window.len = 0;
         while (have < offset + len - start) {
             int64_t got = io_wait_read(scan->io, scan->window.file, scan->window.bytes + have,
-                                       WAL_WINDOW_BYTES - have, start + have);
+                                       span - have, start + have);
             if (got == -EINTR || got == -EAGAIN)
                 continue;
             if (got <= 0)
@@ -273,11 +276,14 @@ static int read_segment_header(struct wal_scan *scan, uint32_t log, uint32_t seg
     s->uuid = header.segment;
     s->block_bytes = header.block_bytes;
     s->size = header.size;
+    s->format = header.format;
+    s->recycled = (header.flags & WAL_SEGMENT_RECYCLED) != 0;
     s->known = true;
     s->valid_end = s->dirty_end = WAL_SEGMENT_HEADER_BYTES;
-    if (segment == 0)
+    if (!scan->logs[log].known)
         scan->logs[log].uuid = header.log;
-    else if (!uuid_equal(&scan->logs[log].uuid, &header.log))
+    scan->logs[log].known = true;
+    if (!uuid_equal(&scan->logs[log].uuid, &header.log))
         return damaged(scan, trail, "a segment of another log");
     return 0;
 }
@@ -307,6 +313,7 @@ struct walk {
     struct trail *trail;
     uint32_t log;
     struct wal_scan_point at; /* what the next group must be */
+    uint64_t begin_seq;       /* as the last accepted group says; 0: there was none */
     bool last_is_close;
 };
 
@@ -385,30 +392,42 @@ static int walk_records(struct walk *walk, const struct wal_scan_point *at,
     return 0;
 }
 
-/* Does the group at `at` continue the chain? Then *group_out. */
-static int try_group(struct walk *walk, const struct wal_scan_point *at, unsigned what,
-                     struct wal_group_header *group_out, bool *valid_out)
+static bool continues(const struct wal_group_header *group, const struct wal_scan_point *at)
+{
+    return group->group_seq == at->group_seq && group->first_lsn == at->lsn &&
+           group->prev_group_crc == at->prev_group_crc;
+}
+
+/* Is there the header of a group at `at` that fits into its file? `chained`: and continues what
+ * `at` says? */
+static int try_header(struct walk *walk, const struct wal_scan_point *at, bool chained,
+                      struct wal_group_header *group_out, bool *valid_out)
 {
     struct wal_scan *scan = walk->scan;
     const struct wal_scan_segment *s = &scan->logs[walk->log].segments[at->segment];
     *valid_out = false;
     int rc = window_open(scan, walk->log, at->segment, walk->trail);
-    if (rc < 0 || at->offset + WAL_GROUP_HEADER_BYTES > s->file_bytes)
+    if (rc < 0 || at->offset + WAL_GROUP_HEADER_BYTES_MIN > s->file_bytes)
         return rc;
     const uint8_t *bytes = NULL;
-    uint64_t view = min_u64(HEADER_VIEW, s->file_bytes - at->offset);
+    uint64_t left = s->file_bytes - at->offset, view = min_u64(HEADER_VIEW, left);
     rc = window_get(scan, at->offset, view, &bytes, walk->trail);
     if (rc < 0)
         return rc;
     enum wal_verdict verdict = wal_group_header_get(bytes, view, &s->uuid, group_out);
     if (verdict == WAL_NEWER)
         return newer(scan, walk->trail);
-    if (verdict == WAL_INVALID || group_out->group_seq != at->group_seq ||
-        group_out->first_lsn != at->lsn || group_out->prev_group_crc != at->prev_group_crc ||
-        group_out->body_len > s->file_bytes - at->offset - WAL_GROUP_HEADER_BYTES ||
-        group_out->header_len + group_out->body_len > s->file_bytes - at->offset)
-        return 0;
-    return walk_records(walk, at, group_out, what, valid_out);
+    *valid_out = verdict == WAL_VALID && (!chained || continues(group_out, at)) &&
+                 group_out->body_len <= left && group_out->header_len + group_out->body_len <= left;
+    return 0;
+}
+
+/* Does the group at `at` continue the chain? Then *group_out. */
+static int try_group(struct walk *walk, const struct wal_scan_point *at, unsigned what,
+                     struct wal_group_header *group_out, bool *valid_out)
+{
+    int rc = try_header(walk, at, true, group_out, valid_out);
+    return rc == 0 && *valid_out ? walk_records(walk, at, group_out, what, valid_out) : rc;
 }
 
 /* The same, asking the disk again before a "no" is believed. */
@@ -458,15 +477,19 @@ static int accept_group(struct walk *walk, const struct wal_scan_point *at,
 {
     struct wal_scan_log *log = &walk->scan->logs[walk->log];
     bool valid;
+    struct wal_scan_segment *s = &log->segments[at->segment];
     int rc = window_open(walk->scan, walk->log, at->segment, walk->trail);
+    walk->last_is_close = false; /* whatever follows a CLOSE, somebody was at work again */
     if (rc == 0)
         rc = walk_records(walk, at, group, TELL, &valid);
     if (rc != 0)
         return rc;
     struct wal_scan_point next = behind(walk, at, group);
-    log->segments[at->segment].valid_end =
-        min_u64(next.offset, log->segments[at->segment].file_bytes);
+    if (at->offset == WAL_SEGMENT_HEADER_BYTES)
+        s->first = (struct wal_begin){s->seq, at->group_seq, at->lsn, at->prev_group_crc};
+    s->valid_end = min_u64(next.offset, s->file_bytes);
     log->end = next;
+    walk->begin_seq = group->begin.seq;
     walk->scan->stats.groups++;
     walk->scan->stats.bytes += next.offset - at->offset;
     return 0;
@@ -518,8 +541,7 @@ static bool due_here(const struct wal_scan_point *end, uint32_t segment, uint64_
 {
     bool place =
         segment == end->segment ? offset == end->offset : offset == WAL_SEGMENT_HEADER_BYTES;
-    return place && group->group_seq == end->group_seq &&
-           group->prev_group_crc == end->prev_group_crc && group->first_lsn == end->lsn;
+    return place && continues(group, end);
 }
 
 static int look_behind_in(struct walk *walk, uint32_t segment)
@@ -540,8 +562,10 @@ static int look_behind_in(struct walk *walk, uint32_t segment)
             return rc;
         if (all_zero(bytes, view))
             continue;
-        s->dirty_end = offset + view;
         enum wal_verdict verdict = wal_group_header_get(bytes, view, &s->uuid, &group);
+        /* What has no header in a recycled file may be of its earlier life. */
+        if (!s->recycled || verdict != WAL_INVALID)
+            s->dirty_end = offset + view;
         if (verdict == WAL_NEWER)
             return newer(scan, walk->trail);
         if (verdict == WAL_VALID && group.group_seq >= log->end.group_seq &&
@@ -556,17 +580,109 @@ static int look_behind_in(struct walk *walk, uint32_t segment)
     return 0;
 }
 
-static int check_names(struct wal_scan *scan, const struct wal_scan_log *log, struct trail *trail)
+/* ---- where the log begins ---- */
+
+static int peek_group(struct walk *walk, const struct wal_scan_point *at, bool chained,
+                      struct wal_group_header *group_out, bool *found_out)
 {
-    for (uint32_t i = 0; i < log->segment_count; i++) {
-        uint64_t due = i + 1;
-        if (log->segments[i].seq == due)
+    int rc = try_header(walk, at, chained, group_out, found_out);
+    if (rc == 0 && !*found_out) {
+        walk->scan->window.len = 0;
+        rc = try_header(walk, at, chained, group_out, found_out);
+    }
+    return rc;
+}
+
+/* The newest whole group of a segment, by the headers from its first block on: only the last one's
+ * records are read, since the others are proven by what follows them. */
+static int newest_in(struct walk *walk, uint32_t segment, struct wal_group_header *group_out,
+                     bool *found_out)
+{
+    struct wal_scan_point at = {.segment = segment, .offset = WAL_SEGMENT_HEADER_BYTES}, next;
+    struct wal_group_header group, before;
+    bool have_before = false, found = false;
+    int rc = peek_group(walk, &at, false, &group, found_out);
+    if (rc < 0 || !*found_out)
+        return rc;
+    at.group_seq = group.group_seq;
+    at.lsn = group.first_lsn;
+    at.prev_group_crc = group.prev_group_crc;
+    for (;;) {
+        struct wal_group_header following;
+        next = behind(walk, &at, &group);
+        if ((rc = peek_group(walk, &next, true, &following, &found)) < 0)
+            return rc;
+        if (!found)
+            break;
+        before = group;
+        have_before = true;
+        group = following;
+        at = next;
+    }
+    if ((rc = read_group(walk, &at, CHECK_BODIES, group_out, found_out)) < 0 || *found_out)
+        return rc;
+    *found_out = have_before;
+    if (have_before)
+        *group_out = before;
+    return 0;
+}
+
+/* From the newest file back to the first that has a whole group. All of these are live, for the
+ * group that gave others up lies in one of them. */
+static int find_begin(struct walk *walk)
+{
+    struct wal_scan_log *log = &walk->scan->logs[walk->log];
+    struct wal_group_header group;
+    bool found = false;
+    int rc = 0;
+    log->begin = (struct wal_begin){1, 1, 1, 0};
+    walk->scan->window.ahead = WAL_PEEK_BYTES;
+    for (uint32_t i = log->segment_count; rc == 0 && !found && i > 0; i--) {
+        rc = read_segment_header(walk->scan, walk->log, i - 1, walk->trail);
+        if (rc == 0)
+            rc = newest_in(walk, i - 1, &group, &found);
+    }
+    walk->scan->window.ahead = WAL_WINDOW_BYTES;
+    if (rc == 0 && found)
+        log->begin = group.begin;
+    return rc;
+}
+
+/* Leftovers lie before the first live file; from it on none may be missing. */
+static int check_names(struct wal_scan *scan, struct wal_scan_log *log, struct trail *trail)
+{
+    log->first = 0;
+    while (log->first < log->segment_count && log->segments[log->first].seq < log->begin.seq)
+        log->first++;
+    for (uint32_t i = log->first; i == log->first || i < log->segment_count; i++) {
+        uint64_t due = log->begin.seq + (i - log->first);
+        if (i < log->segment_count && log->segments[i].seq == due)
             continue;
         (void)wal_segment_path(log->path, due, scan->bad_path);
         scan->bad_offset = 0;
         return damaged(scan, trail, "this file is missing");
     }
     return 0;
+}
+
+/* Finds the first live segment and reads the headers from there on. */
+static int begin_log(struct walk *walk)
+{
+    struct wal_scan_log *log = &walk->scan->logs[walk->log];
+    int rc = sync_log(walk->scan, walk->log, walk->trail);
+    if (rc == 0)
+        rc = find_begin(walk);
+    if (rc == 0)
+        rc = check_names(walk->scan, log, walk->trail);
+    for (uint32_t i = log->first; rc == 0 && i < log->segment_count; i++)
+        if (!log->segments[i].known)
+            rc = read_segment_header(walk->scan, walk->log, i, walk->trail);
+    log->end = walk->at = (struct wal_scan_point){.segment = log->first,
+                                                  .offset = WAL_SEGMENT_HEADER_BYTES,
+                                                  .group_seq = log->begin.group_seq,
+                                                  .lsn = log->begin.lsn,
+                                                  .prev_group_crc = log->begin.prev_group_crc};
+    return rc;
 }
 
 int wal_scan_log(struct wal_scan *scan, uint32_t log, const struct wal_scan_options *options,
@@ -577,24 +693,21 @@ int wal_scan_log(struct wal_scan *scan, uint32_t log, const struct wal_scan_opti
         .segment = 0, .offset = WAL_SEGMENT_HEADER_BYTES, .group_seq = 1, .lsn = 1};
     if (l->segment_count == 0)
         return 0;
-    int rc = check_names(scan, l, trail);
-    if (rc == 0)
-        rc = sync_log(scan, log, trail);
-    for (uint32_t i = 0; rc == 0 && i < l->segment_count; i++)
-        rc = read_segment_header(scan, log, i, trail);
-    if (rc < 0)
-        return rc;
-
-    struct walk walk = {.scan = scan, .options = options, .trail = trail, .log = log, .at = l->end};
+    struct walk walk = {.scan = scan, .options = options, .trail = trail, .log = log};
     uint64_t torn = scan->stats.torn_bytes;
-    rc = walk_chain(&walk);
+    int rc = begin_log(&walk);
+    if (rc == 0)
+        rc = walk_chain(&walk);
+    if (rc == 0 && walk.begin_seq != 0 && walk.begin_seq != l->begin.seq)
+        rc = damaged(scan, trail, "the log begins elsewhere than its newest group says");
     for (uint32_t i = l->end.segment; rc == 0 && i < l->segment_count; i++)
         rc = look_behind_in(&walk, i);
     if (rc != 0)
         return rc;
     l->clean = (walk.last_is_close || l->end.lsn == 1) && scan->stats.torn_bytes == torn;
     scan->stats.clean = scan->stats.clean && l->clean;
-    scan->stats.segments += l->segment_count;
+    scan->stats.segments += l->segment_count - l->first;
+    scan->stats.leftovers += l->first;
     return 0;
 }
 
@@ -609,6 +722,7 @@ static struct wal_scan *scan_new(struct io *io, struct heap *heap)
     scan->heap = heap;
     scan->stats.clean = true;
     scan->window.file = -1;
+    scan->window.ahead = WAL_WINDOW_BYTES;
     scan->window.bytes = heap_alloc_aligned(heap, WAL_BLOCK_BYTES_MIN, WAL_WINDOW_BYTES);
     if (scan->window.bytes == NULL) {
         heap_free(heap, scan);
@@ -728,11 +842,8 @@ int wal_read_batch(struct wal_scan *scan, const struct wal_place *place, struct 
         return trail_add(trail, PDB_INVALID_ARGUMENT, "no such place in the log");
     const struct wal_scan_segment *segments = scan->logs[place->log].segments;
     int rc = 0;
-    /* Found by another scan: this one may know nothing of the log; its first segment says its
-     * uuid. */
-    if (!segments[0].known)
-        rc = read_segment_header(scan, place->log, 0, trail);
-    if (rc == 0 && !segments[place->segment].known)
+    /* Found by another scan: this one may know nothing of the log. */
+    if (!segments[place->segment].known)
         rc = read_segment_header(scan, place->log, place->segment, trail);
     if (rc == 0)
         rc = window_open(scan, place->log, place->segment, trail);

@@ -37,14 +37,22 @@ enum { EXIT_LOG_FAILED = 70 };
 
 /* ---- the group being built ---- */
 
+uint64_t wal_segment_room(const struct wal_segment *segment)
+{
+    uint64_t left = segment->size - segment->offset;
+    return left > segment->block_bytes ? left - segment->block_bytes : 0;
+}
+
 bool wal_group_begin(struct wal *w, uint64_t record_bytes)
 {
     struct wal_group *g = w->filling;
-    struct wal_segment *segment = w->current;
     ASSERT(!g->open);
+    wal_roll_if_due(w);
+    struct wal_segment *segment = w->current;
     if (segment == NULL)
         return false;
-    uint64_t left = segment->size - segment->offset;
+    bool mark = record_bytes == 0 && w->mark_due;
+    uint64_t left = mark ? segment->size - segment->offset : wal_segment_room(segment);
     if (wal_group_disk_bytes(record_bytes, segment->block_bytes) > left)
         return false;
     uint64_t room = WAL_GROUP_HEADER_BYTES + record_bytes;
@@ -159,6 +167,23 @@ static void submit(struct wal *w)
                       w->direct ? 0 : IO_WRITE_DURABLE);
 }
 
+/* The beginning of the log as this group says it. */
+static struct wal_begin begin_of(struct wal *w, const struct wal_group *g)
+{
+    if (w->begin.group_seq == 0)
+        w->begin = (struct wal_begin){w->begin.seq, g->group_seq, g->first_lsn, w->prev_group_crc};
+    return w->begin;
+}
+
+/* The segment's place in the chain, and what lies in it. */
+static void note_group(struct wal *w, struct wal_group *g)
+{
+    struct wal_live *live = g->segment->live;
+    if (g->offset == WAL_SEGMENT_HEADER_BYTES)
+        live->first = (struct wal_begin){live->seq, g->group_seq, g->first_lsn, w->prev_group_crc};
+    live->records += g->records;
+}
+
 void wal_group_close(struct wal *w)
 {
     struct wal_group *g = w->filling;
@@ -167,7 +192,10 @@ void wal_group_close(struct wal *w)
         g->open = false; /* an empty group, and no memory for it: it was only a courtesy */
         return;
     }
+    g->begin = begin_of(w, g);
+    w->mark_due = false;
     struct wal_group_header header = {
+        .begin = g->begin,
         .record_count = g->records,
         .group_seq = g->group_seq,
         .first_lsn = g->first_lsn,
@@ -177,9 +205,10 @@ void wal_group_close(struct wal *w)
     };
     ASSERT(g->group_seq == w->next_group_seq && disk_bytes(g) <= g->capacity);
     memset(g->bytes + g->len, 0, disk_bytes(g) - g->len);
+    g->offset = g->segment->offset;
+    note_group(w, g);
     w->prev_group_crc = wal_group_header_put(&header, &g->segment->uuid, g->bytes);
     w->next_group_seq++;
-    g->offset = g->segment->offset;
     g->segment->offset += disk_bytes(g);
     w->idle_due = g->records != 0;
     g->open = false;
@@ -247,7 +276,12 @@ static void group_is_durable(struct wal *w)
     w->stats.records += g->records;
     w->stats.bytes += bytes;
     w->stats.pad_bytes += bytes - g->len;
+    w->begin_durable = g->begin;
+    if (w->metrics != NULL)
+        histogram_record_count(&w->metrics->histograms[METRICS_WAL_GROUP_RECORDS_IN], g->records);
     release_segment(w, g);
+    if (wal_truncate_wanted(w))
+        wal_truncate_more(w);
     if (w->idle_due && timer_set(w->r, &w->idle_timer, w->r->now_ns + WAL_IDLE_NS) != 0)
         w->idle_due = false;
     wal_make_resume(w);
@@ -294,12 +328,11 @@ static void shrink(struct wal *w, struct wal_group *g)
 static void on_idle(struct timer *timer)
 {
     struct wal *w = container_of(timer, struct wal, idle_timer);
-    if (!w->idle_due || w->writing != NULL || w->filling->open || !list_empty(&w->queue) ||
-        w->poison != 0)
+    if (w->writing != NULL || w->filling->open || !list_empty(&w->queue) || w->poison != 0)
         return;
     shrink(w, &w->groups[0]);
     shrink(w, &w->groups[1]);
-    if (wal_group_begin(w, 0)) {
+    if (!wal_idle_shrink(w) && w->idle_due && wal_group_begin(w, 0)) {
         wal_group_due(w, 0);
         wal_group_close_if_due(w);
     }

@@ -1,7 +1,8 @@
 /* Arbitrary bytes as the segments of a log: the scan, the reading of every record and the check
  * must end with an answer.
  *
- * Input: a byte of choices, then the segment's content. Checksums would keep the fuzzer at the
+ * Input: a byte of choices (also: where the log begins, and how the file was made), then the
+ * segment's content. Checksums would keep the fuzzer at the
  * door, so unless the choice says otherwise they are made right first: the segment's header is
  * written, and each group and record that has a plausible length gets its sums, with the numbers
  * that the scan will expect. */
@@ -14,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LEN_MAX = 64 << 10, RAW = 1, SPLIT = 2 };
+enum { LEN_MAX = 64 << 10, RAW = 1, SPLIT = 2, LATER = 4, RECYCLED = 8, LEFTOVER = 16, OLD = 32 };
 
 static const struct uuid segment_uuid = {{7, 7, 7}};
 
@@ -45,10 +46,10 @@ static size_t mend_record(uint8_t *at, size_t len, uint64_t lsn)
     return record_len;
 }
 
-static void mend(uint8_t *bytes, size_t len)
+static void mend(uint8_t *bytes, size_t len, const struct wal_begin *begin)
 {
-    uint64_t group_seq = 1, lsn = 1;
-    uint32_t prev = 0;
+    uint64_t group_seq = begin->group_seq, lsn = begin->lsn;
+    uint32_t prev = begin->prev_group_crc;
     for (size_t at = WAL_SEGMENT_HEADER_BYTES; at + WAL_GROUP_HEADER_BYTES <= len;) {
         uint32_t count = bytes_get_u32(bytes + at + 12) % 8;
         size_t used = WAL_GROUP_HEADER_BYTES, record;
@@ -62,7 +63,8 @@ static void mend(uint8_t *bytes, size_t len)
                                           .group_seq = group_seq++,
                                           .first_lsn = lsn,
                                           .body_len = used - WAL_GROUP_HEADER_BYTES,
-                                          .prev_group_crc = prev};
+                                          .prev_group_crc = prev,
+                                          .begin = *begin};
         prev = wal_group_header_put(&header, &segment_uuid, bytes + at);
         lsn += done;
         at += bytes_align_up(used, WAL_BLOCK_BYTES_MIN);
@@ -77,10 +79,12 @@ static void put_file(struct io *io, const char *path, const uint8_t *bytes, size
     (void)io_wait_close(io, (int)file);
 }
 
-static void put_segment(struct io *io, uint64_t seq, uint8_t *bytes, size_t len)
+static void put_segment(struct io *io, uint64_t seq, uint8_t *bytes, size_t len, uint8_t choices)
 {
     char path[] = "wal/0/0000000000000001.wal";
-    struct wal_segment_header header = {.format = 1,
+    struct wal_segment_header header = {.format = (choices & OLD) != 0 ? 1 : 2,
+                                        .flags =
+                                            (choices & RECYCLED) != 0 ? WAL_SEGMENT_RECYCLED : 0,
                                         .block_bytes = 4096,
                                         .log = {{1}},
                                         .segment = segment_uuid,
@@ -157,11 +161,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     if (io_wait_make_dir(io, "wal") != 0 || io_wait_make_dir(io, "wal/0") != 0)
         abort();
+    struct wal_begin begin = {1, 1, 1, 0};
+    if ((data[0] & LATER) != 0)
+        begin = (struct wal_begin){2, 5, 9, 77};
     if ((data[0] & RAW) == 0)
-        mend(bytes, len);
-    put_segment(io, 1, bytes, len);
+        mend(bytes, len, &begin);
+    if ((data[0] & LEFTOVER) != 0)
+        put_segment(io, 1, bytes, len, data[0]);
+    put_segment(io, begin.seq, bytes, len, data[0]);
     if ((data[0] & SPLIT) != 0)
-        put_segment(io, 2, bytes, len);
+        put_segment(io, begin.seq + 1, bytes, len, data[0]);
     read_all(io);
     io->ops->destroy(io);
     sim_disk_free(disk);

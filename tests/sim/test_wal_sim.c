@@ -10,7 +10,10 @@
  *   2. batches are whole and have the bytes that were given;
  *   3. what is there is a prefix of what was tried, in order, without what was refused;
  *   4. what was once seen after a crash stays;
- *   5. a clean stop loses nothing.
+ *   5. a clean stop loses nothing;
+ *   6. meanwhile collections are released up to versions that were acknowledged, segments are left
+ *      early and held back: what was released may be gone, but only from the log's beginning on,
+ *      and what is gone stays gone. Every log opens, whatever a crash has left of a truncation.
  *
  * Every eighth seed adds what no log can fully mask, misdirected writes: then a refusal is right,
  * wrong content never. A failing seed is printed with the command that repeats it. */
@@ -21,7 +24,7 @@
 #include <stdio.h>
 #include <time.h>
 
-enum { LIVES_MAX = 4, MODEL_MAX = 4096, COUNT_DEFAULT = 5000 };
+enum { LIVES_MAX = 4, MODEL_MAX = 4096, COUNT_DEFAULT = 5000, COLLECTIONS = 5 };
 
 enum fate { MAYBE, CONFIRMED, REFUSED };
 
@@ -34,6 +37,9 @@ struct sim {
     enum fate fate[MODEL_MAX];
     uint32_t rows[MODEL_MAX], floats[MODEL_MAX];
     size_t count, life_start;
+    uint64_t released[COLLECTIONS]; /* by number % COLLECTIONS, as the fixture makes them */
+    uint64_t closed_seq;            /* the last one that was told in this life */
+    uint64_t begin_seq;             /* of the newest scan */
     const char *wrong;
 };
 
@@ -69,6 +75,74 @@ static void append_one(struct sim *s)
     wal_append(s->lab.wal, &l->op);
 }
 
+static struct uuid collection_of(uint64_t number)
+{
+    struct uuid uuid;
+    for (size_t i = 0; i < 16; i++)
+        uuid.bytes[i] = (uint8_t)(number % COLLECTIONS + i);
+    return uuid;
+}
+
+static bool strong(const struct lab_op *l)
+{
+    return l->op.batch == NULL || l->op.sync == PDB_SYNC_ALWAYS || l->op.sync == PDB_SYNC_BATCH;
+}
+
+/* All up to it is on disk. */
+static uint64_t durable_version(const struct sim *s)
+{
+    uint64_t version = s->life_start;
+    for (size_t i = 0; i < s->lab.op_count; i++) {
+        const struct lab_op *l = s->lab.ops[i];
+        if (l->done && l->rc == 0 && l->op.batch != NULL && strong(l) &&
+            l->op.batch->version > version)
+            version = l->op.batch->version;
+    }
+    return version;
+}
+
+static void release(struct sim *s, uint64_t number, uint64_t version)
+{
+    struct uuid uuid = collection_of(number);
+    uint64_t *released = &s->released[number % COLLECTIONS];
+    wal_release(s->lab.wal, &uuid, version);
+    version = version == UINT64_MAX ? s->count : version;
+    *released = version > *released ? version : *released;
+}
+
+static void release_some(struct sim *s)
+{
+    uint64_t durable = durable_version(s), number = below(s, COLLECTIONS);
+    bool all_done = s->lab.done_count == s->lab.op_count;
+    if (below(s, 3) == 0) {
+        for (uint64_t i = 0; i < COLLECTIONS; i++)
+            release(s, i, all_done && below(s, 2) == 0 ? UINT64_MAX : durable);
+    } else if (durable != 0) {
+        release(s, number, below(s, 2) == 0 ? durable : 1 + below(s, durable));
+    }
+}
+
+static void on_closed(void *arg, uint64_t seq, const char *path)
+{
+    struct lab *lab = arg;
+    struct sim *s = container_of(lab, struct sim, lab);
+    char expected[WAL_PATH_MAX];
+    if (seq <= s->closed_seq || wal_segment_path("wal/0", seq, expected) != 0 ||
+        strcmp(path, expected) != 0)
+        s->wrong = "segments are told out of order";
+    s->closed_seq = seq;
+}
+
+static void truncate_some(struct sim *s)
+{
+    if (below(s, 10) == 0)
+        release_some(s);
+    if (below(s, 20) == 0)
+        wal_roll_now(s->lab.wal);
+    if (below(s, 80) == 0)
+        wal_hold_from(s->lab.wal, below(s, 2) == 0 ? UINT64_MAX : 1 + below(s, 20));
+}
+
 static void set_faults(struct sim *s)
 {
     struct sim_faults faults = {.latency_max_ns = below(s, 3) * 700000};
@@ -80,6 +154,8 @@ static void set_faults(struct sim *s)
         faults.write_error = 0.01;
     if (below(s, 8) == 0)
         faults.bytes_max = (3 + below(s, 6)) << 20;
+    if (below(s, 6) == 0)
+        faults.sync_error = 0.1;
     if (s->hostile)
         faults.misdirected_write = 0.02;
     sim_disk_set_faults(s->lab.disk, &faults);
@@ -90,11 +166,6 @@ static void no_faults(struct sim *s)
     struct sim_faults none = {0};
     sim_disk_set_faults(s->lab.disk, &none);
     sim_disk_fail_at(s->lab.disk, 0, 0);
-}
-
-static bool strong(const struct lab_op *l)
-{
-    return l->op.batch == NULL || l->op.sync == PDB_SYNC_ALWAYS || l->op.sync == PDB_SYNC_BATCH;
 }
 
 /* A refusal takes along what was appended before it was told: else a shard's versions would get a
@@ -153,10 +224,41 @@ static bool same_batch(struct sim *s, struct wal_scan *scan, const struct wal_re
     return same;
 }
 
+/* Nobody needs the record any more. */
+static bool is_released(const struct sim *s, size_t index)
+{
+    return index + 1 <= s->released[(index + 1) % COLLECTIONS];
+}
+
+/* Records before the log's beginning: all were released, or never logged. */
+static bool skip_forgotten(struct sim *s, size_t first)
+{
+    for (size_t i = 0; i < first; i++) {
+        if (s->fate[i] == CONFIRMED && !is_released(s, i))
+            return fail(s, "an acknowledged record is lost at the log's beginning");
+        if (s->fate[i] == MAYBE && !is_released(s, i) && first != s->count)
+            return fail(s, "a hole at the log's beginning");
+        s->fate[i] = REFUSED; /* gone: must never come back */
+    }
+    return true;
+}
+
 /* Compares the records with the model; the model then knows what is there for good. */
 static bool compare(struct sim *s, struct wal_scan *scan, const struct lab_found *found, bool clean)
 {
     size_t next = 0; /* index that the next record may have at the lowest */
+    size_t first = s->count;
+    for (size_t i = found->count; i > 0; i--)
+        if (found->infos[i - 1].type == WAL_RECORD_ROWS && found->infos[i - 1].version != 0 &&
+            found->infos[i - 1].version <= s->count)
+            first = (size_t)found->infos[i - 1].version - 1;
+    if (clean && first == s->count) {
+        for (size_t i = 0; i < s->count; i++)
+            if (s->fate[i] == MAYBE && !is_released(s, i))
+                return fail(s, "a clean stop lost a record, and all others");
+    }
+    if (!skip_forgotten(s, first))
+        return false;
     for (size_t i = 0; i < found->count; i++) {
         const struct wal_record_info *info = &found->infos[i];
         if (info->type != WAL_RECORD_ROWS)
@@ -201,6 +303,7 @@ static int verify(struct sim *s, bool clean)
         return 1;
     }
     bool good = compare(s, scan, &found, clean);
+    s->begin_seq = scan->log_count != 0 ? scan->logs[0].begin.seq : 0;
     wal_scan_close(scan);
     free(found.infos);
     if (!good && s->hostile && strcmp(s->wrong, "a record with other bytes") != 0) {
@@ -216,6 +319,8 @@ static bool open_log(struct sim *s)
     s->lab.options.encoding = below(s, 4) == 0 ? WAL_ENCODING_AVRO : WAL_ENCODING_BINARY;
     s->lab.options.io_mode = below(s, 3) == 0 ? WAL_IO_BUFFERED : WAL_IO_DIRECT;
     s->lab.options.queue_bytes_max = below(s, 3) == 0 ? 8 << 10 : 4 << 20;
+    s->lab.options.closed = on_closed;
+    s->closed_seq = 0;
     for (uint64_t tries = below(s, 3); tries > 0; tries--) {
         sim_disk_fail_at(s->lab.disk, 1 + below(s, 60), EIO);
         int rc = lab_open(&s->lab);
@@ -233,6 +338,7 @@ static void work(struct sim *s)
     for (uint64_t t = 0; t < turns; t++) {
         for (uint64_t n = below(s, 4); n > 0; n--)
             append_one(s);
+        truncate_some(s);
         if (below(s, 30) == 0)
             lab_run_ms(&s->lab, below(s, 250));
         else if (below(s, 3) == 0)
@@ -253,12 +359,16 @@ static int live(struct sim *s)
     if (clean) {
         lab_wait_all(&s->lab);
         clean = !wal_poisoned(s->lab.wal);
+    }
+    if (clean) {
         if (!settle(s))
             return 1;
         no_faults(s);
         lab_stop(&s->lab);
         lab_boot(&s->lab);
     } else {
+        /* Also a poisoned one: after a failed sync the cache shows what the disk may not have, and
+         * only a process that dies with its machine cannot be deceived by it. */
         if (!settle(s))
             return 1;
         lab_crash(&s->lab);
@@ -282,9 +392,12 @@ static const char *run_seed(uint64_t seed, bool verbose)
         s->lab.last_done_version = 0;
         rc = live(s);
         if (verbose)
-            printf("seed %llu life %llu: %zu tried, rc %d %s\n", (unsigned long long)seed,
-                   (unsigned long long)life, s->count, rc, s->lab.trail.text);
+            printf("seed %llu life %llu: %zu tried, begins at %llu, rc %d %s\n",
+                   (unsigned long long)seed, (unsigned long long)life, s->count,
+                   (unsigned long long)s->begin_seq, rc, s->lab.trail.text);
     }
+    if (rc == 0 && !open_log(s)) /* once more: what it leaves must open as well */
+        rc = s->hostile ? -1 : 1;
     const char *wrong = s->hostile && rc < 0 ? NULL : s->wrong;
     if (s->lab.wal != NULL)
         lab_crash(&s->lab);

@@ -18,14 +18,19 @@ static const struct uuid log_uuid = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13,
 static const struct uuid segment_uuid = {
     {0xa0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0xb0}};
 
-static const struct wal_segment_header segment_header = {
-    .format = 1, .block_bytes = 4096, .log = {{1}}, .segment = {{2}}, .seq = 77, .size = 64 << 20};
+static const struct wal_segment_header segment_header = {.format = WAL_FORMAT_VERSION,
+                                                         .block_bytes = 4096,
+                                                         .log = {{1}},
+                                                         .segment = {{2}},
+                                                         .seq = 77,
+                                                         .size = 64 << 20};
 static const struct wal_group_header group_header = {.record_count = 3,
                                                      .group_seq = 9,
                                                      .first_lsn = 100,
                                                      .time_us = 1700000000000000,
                                                      .body_len = 640,
-                                                     .prev_group_crc = 0xdeadbeef};
+                                                     .prev_group_crc = 0xdeadbeef,
+                                                     .begin = {5, 7, 90, 0xfeedf00d}};
 static const struct wal_record_header record_header = {.len = 256,
                                                        .body_len = 100,
                                                        .type = 1,
@@ -63,7 +68,31 @@ static void a_group_header_reads_back_as_written(void **state)
     assert_int_equal(back.time_us, 1700000000000000);
     assert_int_equal(back.body_len, 640);
     assert_int_equal(back.prev_group_crc, 0xdeadbeef);
+    assert_int_equal(back.begin.seq, 5);
+    assert_int_equal(back.begin.group_seq, 7);
+    assert_int_equal(back.begin.lsn, 90);
+    assert_int_equal(back.begin.prev_group_crc, 0xfeedf00d);
     assert_int_equal(back.header_len, WAL_GROUP_HEADER_BYTES);
+}
+
+static void a_beginning_behind_the_group_itself_is_no_header(void **state)
+{
+    (void)state;
+    uint8_t bytes[WAL_GROUP_HEADER_BYTES];
+    static const struct wal_begin begins[] = {
+        {5, 10, 90, 0}, {5, 7, 101, 0}, {5, 0, 90, 0}, {5, 7, 0, 0}};
+    for (size_t i = 0; i < sizeof(begins) / sizeof(begins[0]); i++) {
+        struct wal_group_header header = group_header, back;
+        header.begin = begins[i];
+        wal_group_header_put(&header, &segment_uuid, bytes);
+        assert_int_equal(wal_group_header_get(bytes, sizeof(bytes), &segment_uuid, &back),
+                         WAL_INVALID);
+    }
+    /* itself is the first */
+    struct wal_group_header header = group_header, back;
+    header.begin = (struct wal_begin){5, 9, 100, 0xdeadbeef};
+    wal_group_header_put(&header, &segment_uuid, bytes);
+    assert_int_equal(wal_group_header_get(bytes, sizeof(bytes), &segment_uuid, &back), WAL_VALID);
 }
 
 static void a_record_header_reads_back_as_written(void **state)
@@ -176,10 +205,12 @@ static void a_segment_of_a_later_format_is_refused_as_newer(void **state)
     (void)state;
     uint8_t block[WAL_SEGMENT_HEADER_BYTES];
     struct wal_segment_header header = segment_header, back;
-    header.format = 2;
+    header.format = WAL_FORMAT_VERSION + 1;
     wal_segment_header_put(&header, block);
     assert_int_equal(wal_segment_header_get(block, sizeof(block), &back), WAL_NEWER);
-    header.format = 1;
+    header.format = 1; /* readable for ever */
+    wal_segment_header_put(&header, block);
+    assert_int_equal(wal_segment_header_get(block, sizeof(block), &back), WAL_VALID);
     header.block_bytes = 5000;
     wal_segment_header_put(&header, block);
     assert_int_equal(wal_segment_header_get(block, sizeof(block), &back), WAL_INVALID);
@@ -422,32 +453,35 @@ static void the_published_schema_is_the_one_that_is_written(void **state)
     free(text);
 }
 
-/* A segment of two groups: two batches, then a batch and CLOSE. */
-static size_t make_golden(enum wal_encoding encoding, uint8_t *out)
+/* A segment of two groups: two batches, then a batch and CLOSE. `begin`: of the log; the segment is
+ * its first. */
+static size_t make_golden(enum wal_encoding encoding, const struct wal_begin *begin, uint8_t *out)
 {
     struct wal_avro *avro = wal_avro_new();
-    struct wal_segment_header segment = {.format = 1,
+    struct wal_segment_header segment = {.format = WAL_FORMAT_VERSION,
+                                         .flags = begin->seq != 1 ? WAL_SEGMENT_RECYCLED : 0,
                                          .block_bytes = 4096,
                                          .log = log_uuid,
                                          .segment = segment_uuid,
-                                         .seq = 1,
+                                         .seq = begin->seq,
                                          .size = 1 << 20};
     wal_segment_header_put(&segment, out);
-    uint32_t crc = 0;
-    uint64_t lsn = 1, at = WAL_SEGMENT_HEADER_BYTES;
-    for (uint64_t g = 1; g <= 2; g++) {
+    uint32_t crc = begin->prev_group_crc;
+    uint64_t lsn = begin->lsn, at = WAL_SEGMENT_HEADER_BYTES, number = 1;
+    for (uint64_t g = 0; g < 2; g++) {
         uint64_t len = WAL_GROUP_HEADER_BYTES, first = lsn;
-        for (uint64_t i = 0; i < 2; i++, lsn++) {
+        for (uint64_t i = 0; i < 2; i++, lsn++, number++) {
             struct fixture_batch b;
             struct wal_batch close = {.type = WAL_RECORD_CLOSE};
-            fixture_batch_make(&b, lsn, (uint32_t)lsn, 6);
-            len += fixture_record_put(lsn == 4 ? &close : &b.batch,
-                                      lsn == 4 ? WAL_ENCODING_BINARY : encoding, avro,
+            fixture_batch_make(&b, number, (uint32_t)number, 6);
+            len += fixture_record_put(number == 4 ? &close : &b.batch,
+                                      number == 4 ? WAL_ENCODING_BINARY : encoding, avro,
                                       &segment_uuid, lsn, out + at + len);
             fixture_batch_free(&b);
         }
         struct wal_group_header group = {.record_count = 2,
-                                         .group_seq = g,
+                                         .group_seq = begin->group_seq + g,
+                                         .begin = *begin,
                                          .first_lsn = first,
                                          .time_us = 1700000000000000,
                                          .body_len = len - WAL_GROUP_HEADER_BYTES,
@@ -462,12 +496,14 @@ static size_t make_golden(enum wal_encoding encoding, uint8_t *out)
 static void the_writer_still_makes_the_golden_files(void **state)
 {
     (void)state;
-    static const char *const names[] = {"tests/format/wal/v1_binary.wal",
-                                        "tests/format/wal/v1_avro.wal"};
-    for (int e = 0; e < 2; e++) {
+    static const char *const names[] = {"tests/format/wal/v2_binary.wal",
+                                        "tests/format/wal/v2_avro.wal",
+                                        "tests/format/wal/v2_truncated.wal"};
+    static const struct wal_begin begins[] = {{1, 1, 1, 0}, {1, 1, 1, 0}, {3, 7, 20, 0xc0ffee}};
+    for (int e = 0; e < 3; e++) {
         uint8_t *made = aligned_alloc(64, 1 << 16);
         memset(made, 0, 1 << 16);
-        size_t len = make_golden((enum wal_encoding)e, made), golden_len = 0;
+        size_t len = make_golden((enum wal_encoding)(e % 2), &begins[e], made), golden_len = 0;
         if (getenv("PDB_WRITE_GOLDEN") != NULL) {
             char name[512];
             snprintf(name, sizeof(name), "%s/%s", SOURCE_ROOT, names[e]);
@@ -490,6 +526,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_segment_header_reads_back_as_written),
         cmocka_unit_test(a_group_header_reads_back_as_written),
+        cmocka_unit_test(a_beginning_behind_the_group_itself_is_no_header),
         cmocka_unit_test(a_record_header_reads_back_as_written),
         cmocka_unit_test(every_flipped_bit_of_a_header_is_detected),
         cmocka_unit_test(a_header_is_valid_in_its_place_only),

@@ -375,7 +375,7 @@ static void a_newer_format_is_refused_as_such(void **state)
     uint8_t *bytes = sim_disk_bytes(lab.disk, first_segment, &len);
     struct wal_segment_header header;
     assert_int_equal(wal_segment_header_get(bytes, len, &header), WAL_VALID);
-    header.format = 2;
+    header.format = WAL_FORMAT_VERSION + 1;
     wal_segment_header_put(&header, bytes);
     assert_int_equal(lab_count(&lab, 1, 4, NULL), -2);
     assert_int_equal(lab.trail.code, PDB_FAILED_PRECONDITION);
@@ -661,11 +661,21 @@ static void check_calls_a_torn_tail_no_damage(void **state)
 
 /* ---- golden files ---- */
 
+static void put_file(struct lab *lab, const char *path, const uint8_t *bytes, size_t len)
+{
+    int64_t out = io_wait_open(lab->r->io, path, IO_OPEN_WRITE | IO_OPEN_CREATE);
+    assert_true(out >= 0);
+    assert_int_equal(io_wait_write(lab->r->io, (int)out, bytes, len, 0, 0), (int64_t)len);
+    io_wait_close(lab->r->io, (int)out);
+    assert_int_equal(io_wait_sync_dir(lab->r->io, "wal/0"), 0);
+}
+
 static void the_golden_segments_stay_readable(void **state)
 {
     (void)state;
-    static const char *const names[] = {"v1_binary.wal", "v1_avro.wal"};
-    for (int e = 0; e < 2; e++) {
+    static const char *const names[] = {"v1_binary.wal", "v1_avro.wal", "v2_binary.wal",
+                                        "v2_avro.wal", "v2_truncated.wal"};
+    for (int e = 0; e < 5; e++) {
         struct lab lab;
         char path[512];
         uint8_t bytes[16384];
@@ -677,9 +687,7 @@ static void the_golden_segments_stay_readable(void **state)
         fclose(file);
         assert_int_equal(io_wait_make_dir(lab.r->io, "wal"), 0);
         assert_int_equal(io_wait_make_dir(lab.r->io, "wal/0"), 0);
-        int64_t out = io_wait_open(lab.r->io, first_segment, IO_OPEN_WRITE | IO_OPEN_CREATE);
-        assert_int_equal(io_wait_write(lab.r->io, (int)out, bytes, len, 0, 0), (int64_t)len);
-        io_wait_close(lab.r->io, (int)out);
+        put_file(&lab, e == 4 ? "wal/0/0000000000000003.wal" : first_segment, bytes, len);
         struct lab_found found;
         struct wal_scan *scan;
         assert_int_equal(lab_scan(&lab, &found, &scan), 0);
@@ -691,11 +699,20 @@ static void the_golden_segments_stay_readable(void **state)
             fixture_batch_make(&expected, i + 1, (uint32_t)i + 1, 6);
             assert_int_equal(wal_read_batch(scan, &found.infos[i].place, &arena, &batch, NULL), 0);
             assert_true(fixture_batch_equal(&expected.batch, &batch));
-            assert_int_equal(found.infos[i].encoding, e);
+            assert_int_equal(found.infos[i].encoding, e % 2);
             fixture_batch_free(&expected);
             arena_dispose(&arena);
         }
         assert_int_equal(found.infos[3].type, WAL_RECORD_CLOSE);
+        free(found.infos);
+        wal_scan_close(scan);
+        /* And a log goes on behind it: formats are mixed in one chain then. */
+        assert_int_equal(lab_open(&lab), 0);
+        lab_wait(&lab, lab_append(&lab, PDB_SYNC_ALWAYS, 1, 4));
+        assert_int_equal(lab.failed_count, 0);
+        lab_crash(&lab);
+        assert_int_equal(lab_scan(&lab, &found, &scan), 0);
+        assert_int_equal(found.count, 5);
         free(found.infos);
         wal_scan_close(scan);
         lab_dispose(&lab);
