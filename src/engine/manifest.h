@@ -59,22 +59,20 @@ struct manifest {
     uint32_t request_count;
 };
 
-/* ---- writing: pure, in steps ---- */
+/* ---- writing: pure, in steps (manifest_encode.c) ---- */
 
 /* Ended rows and requests may change between the steps: what happens meanwhile has a version above
  * `version` and comes again from the log. Errors of memory stick in `out` (out->failed). */
 struct manifest_encoder {
     struct buffer *out;
-    struct bytes_sum {
-        size_t upto; /* bytes of `out` that are summed */
-        uint32_t crc;
-    } sum;          /* of the open section's content */
-    size_t section; /* offset of the open section's header; 0: none */
-    uint32_t section_count, entry_count;
-    uint64_t last_version; /* of the ended rows */
-    uint32_t last_row;
+    uint64_t number;        /* of the manifest */
+    size_t section;         /* offset of the open section's header; 0: none */
+    size_t summed;          /* bytes of `out` that `crc` covers */
+    uint32_t crc;           /* of the open section's content */
+    uint32_t section_count; /* closed or open */
+    uint64_t entries;       /* of the open section */
+    uint64_t last_version;  /* of the ended rows of one segment */
     uint32_t next_row;
-    bool failed; /* an argument was out of range */
 };
 
 /* `m`: its scalar fields; `out` is empty. Then all segments in order of number, then for each with
@@ -89,7 +87,7 @@ void manifest_encode_request(struct manifest_encoder *e, const struct manifest_r
 /* 0; PDB_RESOURCE_EXHAUSTED: memory ran out. */
 int manifest_encode_end(struct manifest_encoder *e);
 
-/* ---- reading: pure ---- */
+/* ---- reading: pure (manifest_decode.c) ---- */
 
 /* Everything but the segments' array points into `bytes`, which must outlive *manifest_out.
  * PDB_DATA_LOSS, PDB_FAILED_PRECONDITION (a newer format, or a section that must be understood),
@@ -110,7 +108,7 @@ void manifest_ended_begin(const struct manifest_segment *segment, struct manifes
  * errors left in it: rows rise and are below segment->rows. */
 bool manifest_ended_next(struct manifest_ended *ended, uint32_t *row_out, uint64_t *ended_at_out);
 
-/* ---- on disk ---- */
+/* ---- on disk (manifest.c) ---- */
 
 /* A manifest that was read, with its bytes. */
 struct manifest_file {
@@ -150,7 +148,7 @@ struct manifest_save {
 };
 
 void manifest_save_start(struct manifest_save *save);
-/* The same at start-up, waiting. `oldest` as above. */
+/* The same at start-up, waiting; leaves the older ones to shard_files_clean. 0 or a PDB_ code. */
 int manifest_save_wait(struct io *io, const char *folder, uint64_t number, const void *bytes,
                        size_t len, struct trail *trail);
 

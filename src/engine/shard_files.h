@@ -98,7 +98,7 @@ struct shard_remove {
     struct io *io;
     const char *folder;      /* these three: set by the caller; must outlive it */
     const uint64_t *numbers; /* NULL: all */
-    uint32_t count;
+    uint32_t count;          /* of the numbers, at least 1 */
     void (*done)(struct shard_remove *remove);
     uint32_t removed, failed; /* files */
     /* the operation's */

@@ -1,0 +1,175 @@
+/* shard_remove.c: the beginning of a shard's folder, and giving back its files, on the loop.
+ *
+ * Removing is never made durable: whatever comes back after a loss of power is named by no manifest
+ * or belongs to a dropped collection, and the next start removes it again. Files go one after the
+ * other, because freeing the blocks of a large one keeps the disk busy while searches read it. */
+#include "engine/shard_files.h"
+
+#include "base/assert.h"
+#include "base/container_of.h"
+#include "engine/engine_internal.h"
+#include "engine/failpoint.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/no_libc_heap.h"
+
+/* ---- beginning ---- */
+
+enum { BEGIN_MAKE, BEGIN_SYNC };
+
+static void begin_over(struct shard_begin *begin, int rc)
+{
+    buffer_dispose(&begin->bytes);
+    begin->done(begin, rc, rc < 0 ? &begin->trail : NULL);
+}
+
+static void saved(struct manifest_save *save, int rc, const struct trail *trail)
+{
+    struct shard_begin *begin = container_of(save, struct shard_begin, save);
+    if (rc < 0) {
+        begin->trail = *trail;
+        (void)trail_add(&begin->trail, rc, "%s", begin->folder);
+    }
+    begin_over(begin, rc);
+}
+
+/* The folder is there for good: its first manifest. */
+static void save_first(struct shard_begin *begin)
+{
+    struct manifest m = {.collection = begin->collection,
+                         .shard = begin->shard,
+                         .number = 1,
+                         .next_segment = 1,
+                         .written_at_us = begin->io->ops->realtime_us(begin->io)};
+    struct manifest_encoder encoder;
+    manifest_encode_begin(&encoder, &begin->bytes, &m);
+    int rc = manifest_encode_end(&encoder);
+    if (rc < 0) {
+        (void)trail_add(&begin->trail, rc, "%s: out of memory", begin->folder);
+        begin_over(begin, rc);
+        return;
+    }
+    begin->save = (struct manifest_save){.io = begin->io,
+                                         .folder = begin->folder,
+                                         .number = 1,
+                                         .bytes = begin->bytes.ptr,
+                                         .len = begin->bytes.len,
+                                         .done = saved};
+    manifest_save_start(&begin->save);
+}
+
+static void begin_step_done(struct io_op *op, int64_t result)
+{
+    struct shard_begin *begin = container_of(op, struct shard_begin, op);
+    if (begin->step == BEGIN_MAKE && result == -EEXIST)
+        result = 0;
+    if (result < 0) {
+        int rc = engine_errno_code(result);
+        (void)trail_add_http(&begin->trail, rc, rc == PDB_RESOURCE_EXHAUSTED ? 507 : 0,
+                             "%s: cannot be made: %s", begin->folder, strerror((int)-result));
+        begin_over(begin, rc);
+        return;
+    }
+    if (begin->step == BEGIN_SYNC) {
+        FAILPOINT("folder.durable");
+        save_first(begin);
+        return;
+    }
+    FAILPOINT("folder.made");
+    begin->step = BEGIN_SYNC;
+    begin->io->ops->sync_dir(begin->io, &begin->op, begin->root);
+}
+
+void shard_begin_start(struct shard_begin *begin)
+{
+    shard_files_root(begin->root, begin->data_dir);
+    shard_files_folder(begin->folder, begin->data_dir, &begin->collection);
+    buffer_init_heap(&begin->bytes, NULL, 0);
+    begin->trail = (struct trail){0};
+    begin->op = (struct io_op){.done = begin_step_done};
+    begin->step = BEGIN_MAKE;
+    begin->io->ops->make_dir(begin->io, &begin->op, begin->folder);
+}
+
+/* ---- removing ---- */
+
+static void remove_next(struct shard_remove *remove);
+
+static void keep_ours(void *arg, const char *name)
+{
+    struct shard_remove *remove = arg;
+    uint64_t number;
+    if (shard_files_parse(name, &number) != SHARD_FILE_OTHER)
+        buffer_add(&remove->names, name, strlen(name) + 1);
+}
+
+static void unlinked(struct io_op *op, int64_t result)
+{
+    struct shard_remove *remove = container_of(op, struct shard_remove, op);
+    if (result == 0)
+        remove->removed++;
+    else if (result != -ENOENT)
+        remove->failed++;
+    FAILPOINT("remove.file");
+    remove_next(remove);
+}
+
+static void over(struct shard_remove *remove)
+{
+    buffer_dispose(&remove->names);
+    remove->done(remove);
+}
+
+/* Two files of each number. */
+static void remove_numbered(struct shard_remove *remove)
+{
+    if (remove->next == 2 * (size_t)remove->count) {
+        over(remove);
+        return;
+    }
+    enum shard_file_kind kind = remove->next % 2 == 0 ? SHARD_FILE_INDEX : SHARD_FILE_PARQUET;
+    shard_files_path(remove->path, remove->folder, kind, remove->numbers[remove->next++ / 2]);
+    remove->io->ops->unlink(remove->io, &remove->op, remove->path);
+}
+
+static void remove_listed(struct shard_remove *remove)
+{
+    size_t len = remove->names.len;
+    if (remove->next > len) { /* the folder was the last */
+        over(remove);
+        return;
+    }
+    if (remove->next == len) {
+        remove->next = len + 1;
+        remove->io->ops->unlink(remove->io, &remove->op, remove->folder);
+        return;
+    }
+    const char *name = remove->names.ptr + remove->next;
+    remove->next += strlen(name) + 1;
+    (void)snprintf(remove->path, sizeof(remove->path), "%.4095s/%s", remove->folder, name);
+    remove->io->ops->unlink(remove->io, &remove->op, remove->path);
+}
+
+static void remove_next(struct shard_remove *remove)
+{
+    if (remove->numbers != NULL)
+        remove_numbered(remove);
+    else
+        remove_listed(remove);
+}
+
+void shard_remove_start(struct shard_remove *remove)
+{
+    ASSERT(remove->numbers == NULL || remove->count > 0);
+    remove->removed = remove->failed = 0;
+    remove->next = 0;
+    remove->op = (struct io_op){.done = unlinked};
+    buffer_init_heap(&remove->names, NULL, 0);
+    /* What cannot be listed stays, and the folder with it, for the next start. */
+    if (remove->numbers == NULL)
+        (void)remove->io->ops->list_dir(remove->io, remove->folder, keep_ours, remove);
+    remove_next(remove);
+}
