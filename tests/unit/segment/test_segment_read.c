@@ -18,6 +18,7 @@
 #include <proximadb/error.h>
 
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -634,6 +635,59 @@ static void a_damaged_page_ends_a_search_and_marks_the_segment(void **state)
     }
 }
 
+/* ---- several threads ---- */
+
+struct reader {
+    const struct world *world;
+    struct topk_item items[K_MAX];
+    size_t count;
+};
+
+static void *reader_main(void *arg)
+{
+    struct reader *reader = arg;
+    const struct world *w = reader->world;
+    struct scan_query query = {.field = {fields[0].dimension, fields[0].metric, 19 * 4},
+                               .vector = &w->query};
+    topk_init(&query.topk, reader->items, K_MAX);
+    scan_query_begin(&query);
+    struct segment_search search = {.read = w->read, .query = &query};
+    segment_search_begin(&search);
+    while (!segment_search_step(&search, 50)) {
+    }
+    topk_sort(&query.topk);
+    reader->count = query.topk.count;
+    return NULL;
+}
+
+static void several_threads_read_one_segment(void **state)
+{
+    (void)state;
+    enum { THREADS = 4 };
+    static struct world w;
+    static struct reader readers[THREADS];
+    pthread_t threads[THREADS];
+    start(&w, 50, 1200, 30); /* none of its pages is verified yet */
+    random_vector(&w, 0, &w.query);
+    for (int i = 0; i < THREADS; i++) {
+        readers[i].world = &w;
+        assert_int_equal(pthread_create(&threads[i], NULL, reader_main, &readers[i]), 0);
+    }
+    uint64_t page = 0;
+    while (!segment_verify_step(w.segment, &page, 1000)) {
+    }
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    assert_false(segment_damaged(w.segment));
+    for (int i = 0; i < THREADS; i++) {
+        assert_int_equal(readers[i].count, readers[0].count);
+        for (size_t h = 0; h < readers[0].count; h++)
+            assert_true(readers[i].items[h].key == readers[0].items[h].key);
+    }
+    assert_true(readers[0].count > 100);
+    stop(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -646,6 +700,7 @@ int main(void)
         cmocka_unit_test(answers_do_not_depend_on_the_budget),
         cmocka_unit_test(a_search_of_no_vectors_or_no_results_is_complete_at_once),
         cmocka_unit_test(a_damaged_page_ends_a_search_and_marks_the_segment),
+        cmocka_unit_test(several_threads_read_one_segment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
