@@ -95,7 +95,8 @@ struct segment {
     uint64_t version_min, version_max;
     int64_t expires_min_us; /* INT64_MAX: no row expires */
     uint64_t heap_bytes, vector_bytes;
-    uint32_t page_total; /* of all fields */
+    uint32_t parquet_crc; /* of the whole file, as it was written */
+    uint32_t page_total;  /* of all fields */
     /* enum segment_page_state of each page; then one more: not 0 once a page was found bad. */
     struct segment_page_note *page_states;
 };
@@ -151,10 +152,11 @@ const char *segment_page_vectors(const struct segment *s, uint32_t field, uint32
  * time, costs one load later. Any thread. */
 bool segment_page_good(const struct segment *s, uint32_t field, uint32_t page);
 
+/* ---- segment_rebuild.c ---- */
+
 /* Decompresses the vectors of a field whose pages are not in place, and compares them with the
  * pages' sums. 0, PDB_DATA_LOSS, PDB_RESOURCE_EXHAUSTED. */
-int segment_load_vectors(struct segment *s, uint32_t field, const struct segment_schema *schema,
-                         struct trail *trail);
+int segment_load_vectors(struct segment *s, uint32_t field, struct trail *trail);
 
 /* ---- segment_index.c ---- */
 

@@ -277,7 +277,7 @@ static int load_compressed(struct opening *o)
         const struct segment_field *field = &o->s->fields[f];
         if (field->page_count == 0 || field->pages[0].offset != 0)
             continue;
-        int rc = segment_load_vectors(o->s, f, &o->options->schema, o->trail);
+        int rc = segment_load_vectors(o->s, f, o->trail);
         if (rc < 0)
             return rc;
     }
@@ -303,7 +303,8 @@ static int allocate(struct opening *o)
                           .field_count = field_count,
                           .version_min = o->header.version_min,
                           .version_max = o->header.version_max,
-                          .expires_min_us = o->header.expires_min_us};
+                          .expires_min_us = o->header.expires_min_us,
+                          .parquet_crc = o->header.parquet_crc};
     o->s = s;
     s->fields = heap_calloc(heap, field_count, sizeof(*s->fields));
     o->fields = heap_calloc(heap, field_count, sizeof(*o->fields));

@@ -1,0 +1,329 @@
+/* segment_rebuild.c: what is made from a Parquet file alone: the .index when it is lost, and the
+ * vectors in memory when their pages are compressed.
+ *
+ * Rows give the index everything but the pages of vectors; those are listed once more, column by
+ * column: pages in place are summed where they lie, others as they are decompressed. With the seed
+ * of the lost index the same bytes come out. */
+#include "segment/segment_index_internal.h"
+#include "segment/segment_parquet_internal.h"
+
+#include "base/crc32c.h"
+
+#include <inttypes.h>
+
+#include "base/no_libc_heap.h"
+
+enum { BATCH_BYTES = 1 << 20 };
+
+/* The values of one column of vectors, row group after row group. */
+struct stream {
+    const struct pqfile_reader *reader;
+    uint32_t leaf, row_group;
+    uint32_t value_bytes;
+    size_t row_max;
+    struct pqfile_cursor *cursor;
+    struct pqfile_batch batch;
+    size_t used; /* values of the batch */
+};
+
+static int pqfile_failed(const struct pqfile_error *error, struct trail *trail)
+{
+    return trail_add(trail, segment_pqfile_failed(error, trail), "Parquet file");
+}
+
+static struct stream stream_of(const struct pqfile_reader *reader, uint32_t leaf,
+                               const struct segment_field_entry *entry)
+{
+    bool bits = entry->metric == PDB_METRIC_HAMMING;
+    size_t rows = BATCH_BYTES / entry->bytes;
+    return (struct stream){.reader = reader,
+                           .leaf = leaf,
+                           .value_bytes = bits ? entry->bytes : (uint32_t)sizeof(float),
+                           .row_max = rows > 0 ? rows : 1};
+}
+
+static void stream_close(struct stream *s)
+{
+    pqfile_cursor_close(s->cursor);
+    s->cursor = NULL;
+}
+
+/* The next values, up to `value_max`; *bytes_out 0 at the end of the row group. */
+static int stream_next(struct stream *s, size_t value_max, const void **values_out,
+                       size_t *bytes_out, struct trail *trail)
+{
+    struct pqfile_error error = {0};
+    if (s->cursor == NULL &&
+        pqfile_cursor_open(s->reader, s->row_group, s->leaf, &s->cursor, &error) < 0)
+        return pqfile_failed(&error, trail);
+    while (s->used == s->batch.value_count) {
+        s->used = 0;
+        if (pqfile_cursor_read(s->cursor, s->row_max, &s->batch, &error) < 0)
+            return pqfile_failed(&error, trail);
+        if (s->batch.row_count == 0) {
+            *bytes_out = 0;
+            return 0;
+        }
+    }
+    size_t count = s->batch.value_count - s->used;
+    count = count < value_max ? count : value_max;
+    *values_out = (const char *)s->batch.values + s->used * s->value_bytes;
+    *bytes_out = count * s->value_bytes;
+    s->used += count;
+    return 0;
+}
+
+static void stream_next_group(struct stream *s)
+{
+    stream_close(s);
+    s->batch = (struct pqfile_batch){0};
+    s->used = 0;
+    s->row_group++;
+}
+
+/* ---- pages ---- */
+
+struct rebuild {
+    const struct segment_open_options *options;
+    struct segment_rows rows;
+    struct segment_index_builder index;
+    struct buffer last_id; /* of the row before */
+    uint64_t last_version;
+    struct trail *trail;
+};
+
+static int bad_file(struct rebuild *b, const char *what)
+{
+    return trail_add(b->trail, PDB_DATA_LOSS, "Parquet file: %s", what);
+}
+
+/* The sum of the next `bytes` of the stream. */
+static int sum_stream(struct rebuild *b, struct stream *s, size_t bytes, uint32_t *crc_out)
+{
+    uint32_t crc = 0;
+    while (bytes > 0) {
+        const void *values = NULL;
+        size_t got = 0;
+        int rc = stream_next(s, bytes / s->value_bytes, &values, &got, b->trail);
+        if (rc < 0)
+            return rc;
+        if (got == 0)
+            return bad_file(b, "a page of vectors ends early");
+        crc = crc32c(crc, values, got);
+        bytes -= got;
+    }
+    *crc_out = crc;
+    return 0;
+}
+
+static int add_page(struct rebuild *b, uint32_t f, const struct pqfile_page *page,
+                    struct stream *stream)
+{
+    const struct segment_field_entry *entry = &b->index.fields[f].entry;
+    const struct segment_bytes *parquet = &b->options->parquet;
+    uint32_t per_vector = entry->metric == PDB_METRIC_HAMMING ? 1 : entry->dimension;
+    uint32_t count = page->value_count / per_vector, crc = 0;
+    uint64_t bytes = (uint64_t)count * entry->bytes;
+    if (page->value_count % per_vector != 0 ||
+        (entry->page_count > 0 && (entry->in_place != 0) != page->in_place))
+        return bad_file(b, "a page of vectors");
+    if (count == 0)
+        return 0;
+    if (page->in_place) {
+        if (page->values_offset == 0 || page->values_offset > parquet->len ||
+            bytes > parquet->len - page->values_offset)
+            return bad_file(b, "a page of vectors is beyond the file");
+        crc = crc32c(0, parquet->ptr + page->values_offset, bytes);
+    } else {
+        int rc = sum_stream(b, stream, bytes, &crc);
+        if (rc < 0)
+            return rc;
+    }
+    if (segment_index_add_page(&b->index, f, page->in_place ? page->values_offset : 0, count, crc) <
+        0)
+        return trail_add(b->trail, PDB_RESOURCE_EXHAUSTED, "memory for an index");
+    return 0;
+}
+
+static int add_group_pages(struct rebuild *b, uint32_t f, struct stream *stream)
+{
+    struct pqfile_error error = {0};
+    struct pqfile_pages *pages = NULL;
+    struct pqfile_page page;
+    if (pqfile_pages_open(b->rows.reader, stream->row_group, stream->leaf, &pages, &error) < 0)
+        return pqfile_failed(&error, b->trail);
+    int rc = 0;
+    while (rc == 0) {
+        if (pqfile_pages_next(pages, &page, &error) < 0)
+            rc = pqfile_failed(&error, b->trail);
+        else if (page.level_count == 0)
+            break;
+        else
+            rc = add_page(b, f, &page, stream);
+    }
+    pqfile_pages_close(pages);
+    return rc;
+}
+
+static int add_pages(struct rebuild *b, uint32_t f)
+{
+    const struct segment_field_entry *entry = &b->index.fields[f].entry;
+    struct stream stream = stream_of(b->rows.reader, b->rows.layout.metadata_leaf + 1 + f, entry);
+    uint32_t group_count = pqfile_metadata(b->rows.reader)->row_group_count;
+    int rc = 0;
+    while (rc == 0 && stream.row_group < group_count) {
+        rc = add_group_pages(b, f, &stream);
+        stream_next_group(&stream);
+    }
+    stream_close(&stream);
+    if (rc < 0)
+        return rc;
+    uint64_t count = 0;
+    if (entry->page_count > 0) {
+        struct segment_page last;
+        const struct buffer *pages = &b->index.fields[f].pages;
+        memcpy(&last, pages->ptr + pages->len - sizeof(last), sizeof(last));
+        count = (uint64_t)last.first + last.count;
+    }
+    return count == entry->vector_count ? 0 : bad_file(b, "pages and rows disagree on vectors");
+}
+
+/* ---- rows ---- */
+
+static int check_schema(struct rebuild *b)
+{
+    const struct segment_schema *wanted = &b->options->schema, *found = &b->rows.schema;
+    if (!uuid_equal(&wanted->collection, &found->collection) || wanted->number != found->number)
+        return bad_file(b, "of another segment");
+    bool same = wanted->field_count == found->field_count;
+    for (uint32_t f = 0; same && f < wanted->field_count; f++)
+        same = text_equal(wanted->fields[f].name, found->fields[f].name) &&
+               wanted->fields[f].dimension == found->fields[f].dimension &&
+               wanted->fields[f].metric == found->fields[f].metric;
+    if (!same)
+        return bad_file(b, "its fields differ from the collection's");
+    uint64_t total = segment_rows_total(&b->rows);
+    return total > 0 && total <= SEGMENT_ROWS_MAX ? 0 : bad_file(b, "number of rows");
+}
+
+static int add_row(struct rebuild *b, const struct pdb_row *row)
+{
+    struct pdb_text last = {b->last_id.ptr, b->last_id.len};
+    int order = text_compare(last, row->id);
+    if (order > 0 || (order == 0 && row->version >= b->last_version))
+        return trail_add(b->trail, PDB_DATA_LOSS, "Parquet file: row %" PRIu64 " is out of order",
+                         b->rows.row - 1);
+    if (segment_index_add(&b->index, row) < 0)
+        return trail_add(b->trail, PDB_RESOURCE_EXHAUSTED, "memory for an index");
+    b->last_id.len = 0;
+    buffer_add_text(&b->last_id, row->id);
+    b->last_version = row->version;
+    return b->last_id.failed ? trail_add(b->trail, PDB_RESOURCE_EXHAUSTED, "memory for an id") : 0;
+}
+
+static int rebuild_steps(struct rebuild *b, uint64_t hash_seed, struct buffer *index_out)
+{
+    const struct segment_bytes *parquet = &b->options->parquet;
+    struct segment_index_source source = {.parquet_bytes = parquet->len, .hash_seed = hash_seed};
+    struct pdb_row row;
+    int rc = segment_rows_open(&b->rows, b->options->heap, parquet, b->trail);
+    if (rc == 0)
+        rc = check_schema(b);
+    if (rc < 0)
+        return rc;
+    if (segment_index_init(&b->index, b->options->heap, &b->options->schema) < 0)
+        return trail_add(b->trail, PDB_RESOURCE_EXHAUSTED, "memory for an index");
+    while ((rc = segment_rows_next(&b->rows, &row, b->trail)) > 0)
+        if ((rc = add_row(b, &row)) < 0)
+            return rc;
+    for (uint32_t f = 0; rc == 0 && f < b->index.field_count; f++)
+        rc = add_pages(b, f);
+    if (rc < 0)
+        return rc;
+    if (b->index.row_count == 0 ||
+        !segment_footer_crc(parquet->ptr, parquet->len, &source.footer_crc, NULL))
+        return bad_file(b, "no rows, or no footer");
+    source.parquet_crc = crc32c(0, parquet->ptr, parquet->len);
+    rc = segment_index_write(&b->index, &source, index_out);
+    return rc == 0 ? 0 : trail_add(b->trail, rc, "memory for an index");
+}
+
+int segment_index_rebuild(const struct segment_open_options *options, uint64_t hash_seed,
+                          struct buffer *index_out, struct trail *trail)
+{
+    struct rebuild b = {.options = options, .trail = trail};
+    buffer_init_heap(&b.last_id, options->heap, 0);
+    int rc = rebuild_steps(&b, hash_seed, index_out);
+    segment_index_dispose(&b.index);
+    segment_rows_close(&b.rows);
+    buffer_dispose(&b.last_id);
+    return rc == 0 ? 0 : trail_add(trail, rc, "segment %" PRIu64, options->schema.number);
+}
+
+/* ---- compressed vectors ---- */
+
+static int copy_vectors(struct segment_field *field, struct stream *stream, uint32_t group_count,
+                        struct trail *trail)
+{
+    size_t total = (size_t)field->vector_count * field->bytes, done = 0;
+    while (stream->row_group < group_count) {
+        const void *values = NULL;
+        size_t bytes = 0;
+        int rc = stream_next(stream, SIZE_MAX, &values, &bytes, trail);
+        if (rc < 0)
+            return rc;
+        if (bytes > total - done)
+            return trail_add(trail, PDB_DATA_LOSS, "Parquet file: too many vectors");
+        if (bytes == 0) {
+            stream_next_group(stream);
+            continue;
+        }
+        memcpy(field->heap_vectors + done, values, bytes);
+        done += bytes;
+    }
+    return done == total ? 0 : trail_add(trail, PDB_DATA_LOSS, "Parquet file: too few vectors");
+}
+
+static int load_from(struct segment *s, uint32_t f, const struct pqfile_reader *reader,
+                     struct trail *trail)
+{
+    struct segment_field *field = &s->fields[f];
+    const struct pqfile_metadata *metadata = pqfile_metadata(reader);
+    struct segment_field_entry entry = {.metric = (uint32_t)field->metric, .bytes = field->bytes};
+    /* Vectors are the last columns. */
+    uint32_t leaf = metadata->column_count - s->field_count + f;
+    enum pqfile_type type =
+        field->metric == PDB_METRIC_HAMMING ? PQFILE_FIXED_LEN_BYTE_ARRAY : PQFILE_FLOAT;
+    if (metadata->column_count < s->field_count ||
+        metadata->nodes[metadata->columns[leaf]].type != type ||
+        (type == PQFILE_FIXED_LEN_BYTE_ARRAY &&
+         metadata->nodes[metadata->columns[leaf]].type_length != field->bytes))
+        return trail_add(trail, PDB_DATA_LOSS, "Parquet file: no column of such vectors");
+    struct stream stream = stream_of(reader, leaf, &entry);
+    int rc = copy_vectors(field, &stream, metadata->row_group_count, trail);
+    stream_close(&stream);
+    for (uint32_t p = 0; rc == 0 && p < field->page_count; p++)
+        if (!segment_page_good(s, f, p))
+            rc = trail_add(trail, PDB_DATA_LOSS,
+                           "Parquet file: vectors differ from the index's checksum");
+    return rc;
+}
+
+int segment_load_vectors(struct segment *s, uint32_t field, struct trail *trail)
+{
+    struct segment_field *f = &s->fields[field];
+    struct pqfile_error error = {0};
+    struct pqfile_reader *reader = NULL;
+    struct pqfile_source source = {.size = s->parquet.len, .memory = s->parquet.ptr};
+    struct pqfile_reader_options options = {.allocator = segment_allocator(s->heap)};
+    size_t bytes = (size_t)f->vector_count * f->bytes;
+    f->heap_vectors = heap_alloc_aligned(s->heap, SEGMENT_ALIGNMENT, bytes);
+    if (f->heap_vectors == NULL)
+        return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "memory for %zu bytes of vectors", bytes);
+    s->heap_bytes += bytes;
+    if (pqfile_open(&source, &options, &reader, &error) < 0)
+        return pqfile_failed(&error, trail);
+    int rc = load_from(s, field, reader, trail);
+    pqfile_close(reader);
+    return rc;
+}
