@@ -25,11 +25,6 @@ bool pq_codec_is_writable(enum pqfile_codec codec)
            codec == PQFILE_LZ4_RAW;
 }
 
-uint32_t pq_crc32(uint32_t crc, const void *data, size_t len)
-{
-    return len == 0 ? crc : (uint32_t)crc32_z(crc, data, len);
-}
-
 /* ---- compress ---- */
 
 static int compress_snappy(const void *data, size_t len, struct pq_buffer *out)
