@@ -24,6 +24,7 @@ enum {
     BLOCK_MAX = 1 << 24, /* what is read; nobody writes over a few thousand */
     MINIBLOCK_BYTES_MAX = PIECE * 8,
     VARINT_BYTES_MAX = 10,
+    WIDTH_MAX = 64, /* bits */
 };
 
 _Static_assert(BLOCK / MINIBLOCKS == PIECE, "the encoder packs a miniblock as one piece");
@@ -179,14 +180,13 @@ static int next_block(struct stream *s)
 }
 
 /* Where the next piece's deltas lie and how wide they are. Advances. */
-static int next_piece(struct stream *s, unsigned width_max, const uint8_t **data_out,
-                      unsigned *width_out)
+static int next_piece(struct stream *s, const uint8_t **data_out, unsigned *width_out)
 {
     if (s->miniblock == s->miniblocks && next_block(s) < 0)
         return PQFILE_CORRUPT;
     unsigned width = s->widths[s->miniblock];
     size_t bytes = (size_t)width * PIECE / 8;
-    if (width > width_max || (size_t)(s->end - s->at) < bytes)
+    if (width > WIDTH_MAX || (size_t)(s->end - s->at) < bytes)
         return PQFILE_CORRUPT;
     *data_out = s->at;
     *width_out = width;
@@ -205,7 +205,7 @@ static int stream_finish(struct stream *s)
     while (s->piece != 0) {
         const uint8_t *data;
         unsigned width;
-        if (next_piece(s, 64, &data, &width) < 0)
+        if (next_piece(s, &data, &width) < 0)
             return PQFILE_CORRUPT;
     }
     return PQFILE_OK;
@@ -224,7 +224,7 @@ static int next_values(struct stream *s, uint64_t out[PIECE], size_t *count_out)
     }
     size_t count = s->left < PIECE ? s->left : PIECE;
     assert(count != 0);
-    if (next_piece(s, 64, &data, &width) < 0)
+    if (next_piece(s, &data, &width) < 0)
         return PQFILE_CORRUPT;
     pq_unpack_u64(data, s->end, PIECE / 8, width, out);
     uint64_t last = s->last;
@@ -236,15 +236,23 @@ static int next_values(struct stream *s, uint64_t out[PIECE], size_t *count_out)
     return PQFILE_OK;
 }
 
-/* The same in 32 bits, half the work. */
+/* The same in 32 bits, half the work. Some writers take 32-bit differences in 64 bits, which may
+ * need more than 32; modulo 2^32 they come to the same. */
 static int next_values_u32(struct stream *s, uint32_t out[PIECE], size_t *count_out)
 {
     const uint8_t *data;
     unsigned width;
     size_t count = s->left < PIECE ? s->left : PIECE;
-    if (next_piece(s, 32, &data, &width) < 0)
+    if (next_piece(s, &data, &width) < 0)
         return PQFILE_CORRUPT;
-    pq_unpack_u32(data, s->end, PIECE / 8, width, out);
+    if (width <= 32) {
+        pq_unpack_u32(data, s->end, PIECE / 8, width, out);
+    } else {
+        uint64_t wide[PIECE];
+        pq_unpack_u64(data, s->end, PIECE / 8, width, wide);
+        for (size_t i = 0; i < PIECE; i++)
+            out[i] = (uint32_t)wide[i];
+    }
     uint32_t last = (uint32_t)s->last, smallest = (uint32_t)s->smallest;
     for (size_t i = 0; i < count; i++)
         out[i] = last += smallest + out[i];

@@ -16,6 +16,12 @@ static void fail(struct pq_thrift_reader *r)
     r->at = r->end;
 }
 
+static void fail_short(struct pq_thrift_reader *r)
+{
+    r->is_short = r->is_short || !r->failed;
+    fail(r);
+}
+
 static size_t left(const struct pq_thrift_reader *r)
 {
     return (size_t)(r->end - r->at);
@@ -24,7 +30,7 @@ static size_t left(const struct pq_thrift_reader *r)
 static uint8_t read_byte(struct pq_thrift_reader *r)
 {
     if (r->at == r->end) {
-        fail(r);
+        fail_short(r);
         return 0;
     }
     return *r->at++;
@@ -91,7 +97,7 @@ bool pq_thrift_next(struct pq_thrift_reader *r, struct pq_thrift_field *field_ou
 static void skip_bytes(struct pq_thrift_reader *r, uint64_t count)
 {
     if (count > left(r))
-        fail(r);
+        fail_short(r);
     else
         r->at += count;
 }
@@ -103,9 +109,10 @@ static uint32_t read_list_head(struct pq_thrift_reader *r, uint8_t *element_type
     if (count > LIST_SHORT_MAX)
         count = read_varint(r);
     uint8_t type = head & 0x0f;
-    if (count > left(r) || count > INT32_MAX || type > PQ_THRIFT_UUID ||
-        (type == PQ_THRIFT_STOP && count != 0))
+    if (count > INT32_MAX || type > PQ_THRIFT_UUID || (type == PQ_THRIFT_STOP && count != 0))
         fail(r);
+    else if (count > left(r))
+        fail_short(r);
     *element_type_out = type;
     return r->failed ? 0 : (uint32_t)count;
 }
@@ -127,7 +134,7 @@ static void skip_map(struct pq_thrift_reader *r, unsigned depth)
         return;
     uint8_t types = read_byte(r);
     if (count > left(r))
-        fail(r);
+        fail_short(r);
     for (uint64_t i = 0; i < count && !r->failed; i++) {
         skip_value(r, types >> 4, true, depth + 1);
         skip_value(r, types & 0x0f, true, depth + 1);

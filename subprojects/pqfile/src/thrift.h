@@ -57,7 +57,8 @@ struct pq_thrift_reader {
     const uint8_t *at;
     const uint8_t *end;
     bool failed;
-    uint32_t depth;                           /* open structs */
+    bool is_short;  /* failed because bytes were missing: more of them might help */
+    uint32_t depth; /* open structs */
     int16_t last_id[PQ_THRIFT_DEPTH_MAX + 1]; /* per open struct: the field before */
 };
 

@@ -316,7 +316,7 @@ static void delta_heads_that_lie_are_refused(void **state)
         {0x40, 4, 8, 14},                   /* miniblocks of 16 */
         {0x80, 1, 4, 9, 14},                /* another count than the page's */
         {0x80, 0x80, 0x80, 0x10, 4, 8, 14}, /* a block too large */
-        {0x80, 1, 4, 8, 14, 3, 33},         /* wider than the type */
+        {0x80, 1, 4, 8, 14, 3, 65},         /* wider than the type */
     };
     int32_t out[8];
     size_t used = 0;
