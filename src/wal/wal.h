@@ -145,7 +145,7 @@ void wal_scan_close(struct wal_scan *scan);
 struct wal_scan_stats {
     uint64_t logs, segments, groups, records, bytes, torn_bytes;
     uint64_t leftovers; /* files before the first live segment: a truncation was not finished */
-    bool clean;         /* every log that holds records ends with a CLOSE record */
+    bool clean;         /* every log that was ever written to ends with a CLOSE record */
 };
 void wal_scan_stats(const struct wal_scan *scan, struct wal_scan_stats *stats_out);
 

@@ -20,6 +20,10 @@
  * was queued behind it along, because these writes may carry later versions of the same shard, and
  * a version that is missing in the log is damage (rule W13).
  *
+ * The first group of a life is written at once and its records are answered when it is durable,
+ * whatever their mode (rule W24). Until then the log may still end with the CLOSE of the life before,
+ * and a start that finds it so takes every version that was told for one that is in the log.
+ *
  * Limits. The queue holds pointers, no copies: it is bounded by the bytes that it would encode to.
  * What finds it full waits at its sender's memory for a second at most. */
 #include "base/assert.h"
@@ -228,10 +232,16 @@ static bool begin_record(struct wal *w, struct wal_append_op *op)
     return true;
 }
 
+/* The log shows that this life has written. */
+static bool begun(const struct wal *w)
+{
+    return w->durable_group_seq >= w->life_group_seq;
+}
+
 /* When the group that carries it must be closed. */
 static void set_due(struct wal *w, const struct wal_append_op *op)
 {
-    if (op->sync == PDB_SYNC_ALWAYS)
+    if (op->sync == PDB_SYNC_ALWAYS || (!begun(w) && op->sync != PDB_SYNC_BATCH))
         wal_group_due(w, 0);
     else if (op->sync == PDB_SYNC_BATCH)
         wal_group_due(w, w->r->now_ns + w->options.batch_window_us * 1000);
@@ -262,7 +272,7 @@ static void finish_record(struct wal *w, struct wal_append_op *op)
     op->lsn = wal_group_add(w, &header);
     wal_ledger_note(&w->ledger, w->filling->segment->live, &batch->collection, batch->version);
     op->priv.group_seq = w->filling->group_seq;
-    op->priv.settled = op->sync == PDB_SYNC_PERIODIC || op->sync == PDB_SYNC_NEVER;
+    op->priv.settled = (op->sync == PDB_SYNC_PERIODIC || op->sync == PDB_SYNC_NEVER) && begun(w);
     list_push_back(&w->order, &op->link);
     set_due(w, op);
     admit_waiting(w);

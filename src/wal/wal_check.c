@@ -78,10 +78,14 @@ static int check_log(struct check *check, uint32_t log)
         return trail_add(check->trail, rc, "check %s", check->scan->logs[log].path);
     if (rc < 0)
         report_damage(check, check->scan, &trail);
-    else if (check->scan->stats.torn_bytes != torn)
+    if (rc == 0 && check->scan->logs[log].first != 0)
+        report_line(check, "info", check->scan->logs[log].path, NULL,
+                    "files before the log's beginning: an unfinished truncation; a start removes "
+                    "them");
+    if (rc == 0 && check->scan->stats.torn_bytes != torn)
         report_line(check, "info", check->scan->logs[log].path, NULL,
                     "torn tail of an unclean stop; a start cuts it");
-    else if (!check->scan->logs[log].clean)
+    else if (rc == 0 && !check->scan->logs[log].clean)
         report_line(check, "info", check->scan->logs[log].path, NULL,
                     "no CLOSE record: the last stop was not clean");
     return 0;

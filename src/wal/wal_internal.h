@@ -78,7 +78,7 @@ struct wal_scan_log {
     struct uuid uuid;
     struct wal_begin begin; /* as the newest group says */
     struct wal_scan_point end;
-    bool clean; /* nothing behind a CLOSE record, or no record at all */
+    bool clean; /* its last group ends with a CLOSE record, or it has no group */
 };
 
 struct wal_scan {
@@ -292,6 +292,7 @@ struct wal {
     unsigned resubmits;
 
     uint64_t next_group_seq, next_lsn, durable_group_seq, durable_lsn;
+    uint64_t life_group_seq; /* the first group since the opening */
     uint32_t prev_group_crc;
     bool idle_due; /* data was written since the last empty group */
     int poison;    /* 0, or the negative errno that did it */

@@ -5,7 +5,8 @@
  *
  * A clean stop (rule W17) writes what weak modes have answered but not yet written, and a CLOSE
  * record behind it: the next start then knows that nothing is missing, and that the last group
- * before it was whole. */
+ * before it was whole. Whatever is written behind a CLOSE, and be it a group without records, says
+ * that somebody was at work again. */
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "wal/wal_internal.h"

@@ -209,6 +209,7 @@ static void take_over(struct wal *w, const struct wal_scan_log *log)
     w->next_group_seq = log->end.group_seq;
     w->next_lsn = log->end.lsn;
     w->prev_group_crc = log->end.prev_group_crc;
+    w->life_group_seq = log->end.group_seq;
     w->durable_group_seq = log->end.group_seq - 1;
     w->durable_lsn = log->end.lsn - 1;
 }

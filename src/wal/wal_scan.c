@@ -704,7 +704,7 @@ int wal_scan_log(struct wal_scan *scan, uint32_t log, const struct wal_scan_opti
         rc = look_behind_in(&walk, i);
     if (rc != 0)
         return rc;
-    l->clean = (walk.last_is_close || l->end.lsn == 1) && scan->stats.torn_bytes == torn;
+    l->clean = (walk.last_is_close || walk.begin_seq == 0) && scan->stats.torn_bytes == torn;
     scan->stats.clean = scan->stats.clean && l->clean;
     scan->stats.segments += l->segment_count - l->first;
     scan->stats.leftovers += l->first;

@@ -75,14 +75,6 @@ static void append_one(struct sim *s)
     wal_append(s->lab.wal, &l->op);
 }
 
-static struct uuid collection_of(uint64_t number)
-{
-    struct uuid uuid;
-    for (size_t i = 0; i < 16; i++)
-        uuid.bytes[i] = (uint8_t)(number % COLLECTIONS + i);
-    return uuid;
-}
-
 static bool strong(const struct lab_op *l)
 {
     return l->op.batch == NULL || l->op.sync == PDB_SYNC_ALWAYS || l->op.sync == PDB_SYNC_BATCH;
@@ -103,7 +95,7 @@ static uint64_t durable_version(const struct sim *s)
 
 static void release(struct sim *s, uint64_t number, uint64_t version)
 {
-    struct uuid uuid = collection_of(number);
+    struct uuid uuid = lab_collection(number);
     uint64_t *released = &s->released[number % COLLECTIONS];
     wal_release(s->lab.wal, &uuid, version);
     version = version == UINT64_MAX ? s->count : version;

@@ -69,6 +69,15 @@ static inline int lab_open(struct lab *lab)
     return wal_open(lab->r, &lab->options, &lab->wal, &lab->trail);
 }
 
+/* That of the batches whose number leaves the same rest by 5. */
+static inline struct uuid lab_collection(uint64_t number)
+{
+    struct uuid uuid;
+    for (size_t i = 0; i < 16; i++)
+        uuid.bytes[i] = (uint8_t)(number % 5 + i);
+    return uuid;
+}
+
 /* One turn; time moves on when there was nothing to do. */
 static inline void lab_turn(struct lab *lab)
 {
