@@ -1,4 +1,4 @@
-/* Which segments of a shard to merge next. Pure. See compaction.c for the rule and what it costs. */
+/* Which segments of a shard to merge next. Pure. compaction.c has the rule and what it costs. */
 #ifndef ENGINE_COMPACTION_H
 #define ENGINE_COMPACTION_H
 

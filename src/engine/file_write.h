@@ -1,6 +1,6 @@
-/* Writes one new file from its beginning to its end, without ever showing half of it under its name:
- * appended to <name>.tmp, synced, renamed, the folder synced. On the owner's loop; every call but
- * the first starts one step, whose `done` runs from the loop, never from inside the call.
+/* Writes one new file from beginning to end, without ever showing half of it under its name:
+ * appended to <name>.tmp, synced, renamed, the folder synced. On the owner's loop; every call
+ * starts one step, whose `done` runs from the loop, never from inside the call.
  *
  *     begin -> append* -> commit
  *                   \---> abandon (also instead of, or after a failed, commit)
@@ -37,6 +37,7 @@ struct file_write {
     struct io *io;
     file_write_done *done;
     const struct file_write_points *points;
+    void *arg;         /* the caller's; set after begin */
     uint64_t bytes;    /* appended so far */
     uint64_t unsynced; /* since the last sync */
     /* Set after begin by callers that write much: a sync whenever so many bytes wait for one, so
@@ -63,8 +64,8 @@ void file_write_append(struct file_write *w, const void *bytes, size_t len, file
 /* flags of enum file_write_flags. An error with `naming` set: it is unknown whether a restart would
  * find the file. */
 void file_write_commit(struct file_write *w, unsigned flags, file_write_done *done);
-/* Closes and removes the file, under whichever name it has; legal at any time between two steps. Not
- * durably: a restart may find it, and clean it away. done gets 0 always. */
+/* Closes and removes the file, under whichever name it has; legal at any time between two steps.
+ * Not durably: a restart may find it, and clean it away. done gets 0 always. */
 void file_write_abandon(struct file_write *w, file_write_done *done);
 
 #endif

@@ -1,7 +1,7 @@
 /* The manifest of a shard: the atomic list of its live segments, with all that lived only in the
  * part of the log that the segments replace: which of their rows have ended, the live retry keys,
- * the version counter. One checksummed file collections/<uuid>/MANIFEST-<n>, replaced by a higher n.
- * Format: docs/formats/manifest.md.
+ * the version counter. One checksummed file collections/<uuid>/MANIFEST-<n>, replaced by a higher
+ * n. Format: docs/formats/manifest.md.
  *
  * The highest-numbered manifest is the one that counts. It appeared by rename after its sync, so
  * one that does not validate is damage, never unfinished work. Lower ones are leftovers. */

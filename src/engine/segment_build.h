@@ -3,8 +3,8 @@
  * the job before made; then both files are named and mapped, and the segment is opened by a last
  * job.
  *
- *     job: rows -> bytes      job: index        -             job: map, open
- *     loop:      write  ...   write, sync, rename    write, rename, sync of the folder     done
+ *     job: rows -> bytes   job: index                                              job: map, open
+ *     loop: write the bytes before ...  sync, rename   write, rename, sync folder          done
  *
  * Memory: what the writer holds (a row group and the index's arrays) and two buffers, all in a heap
  * of the build's own, which the worker and the owner never touch at the same time. */
@@ -19,9 +19,7 @@
 #include "reactor/reactor.h"
 #include "segment/segment.h"
 
-enum { SEGMENT_BUILD_STEP_BYTES = 8 << 20 };
-
-/* ---- a segment with its files ---- */
+/* ---- a segment with its files (segment_file.c) ---- */
 
 /* Owns all that it points to. Its heap counts the segment's memory beside the mapped files and
  * belongs to whoever owns the whole: made on a worker, used and freed on the owner's core. */
@@ -31,6 +29,7 @@ struct segment_file {
     struct file_map parquet, index;
     struct segment_stats stats;
     uint32_t parquet_crc32c; /* of the whole file */
+    bool index_in_memory;    /* it was made again, and could not be written */
 };
 
 /* NULL is legal. On the thread whose heap it was made from, when no core reads it any more. */
@@ -56,6 +55,12 @@ int segment_load(struct io *io, struct heap *heap, const struct segment_file_opt
                  const struct manifest_segment *entry, struct segment_file **file_out,
                  struct trail *trail);
 
+/* Maps both files and opens the segment; `file` is zeroed. Any thread; blocks as file_map_open
+ * does. PDB_DATA_LOSS with *index_bad_out: only the index is missing or bad. After an error nothing
+ * is left open. */
+int segment_file_open(struct io *io, const struct segment_file_options *options,
+                      struct segment_file *file, bool *index_bad_out, struct trail *trail);
+
 /* ---- rate limit ---- */
 
 /* Bytes per second of several builds of one core together; a zeroed one has no limit. */
@@ -66,7 +71,11 @@ struct segment_rate {
 /* Takes `bytes` now; returns the nanoseconds to wait before writing them. */
 uint64_t segment_rate_take(struct segment_rate *rate, uint64_t now_ns, uint64_t bytes);
 
-/* ---- building ---- */
+/* ---- building (segment_build.c) ---- */
+
+enum { SEGMENT_BUILD_STEP_BYTES = 8 << 20, SEGMENT_BUILD_STEP_ROWS = 1 << 15 };
+
+enum segment_build_kind { SEGMENT_BUILD_FLUSH, SEGMENT_BUILD_COMPACT };
 
 struct segment_source {
     /* The next row in the order that segment_writer_add wants: 1 and *row_out, 0 at the end, or a
@@ -83,11 +92,10 @@ struct segment_build_options {
     unsigned worker;   /* of which core */
     struct segment_file_options file;
     struct segment_source source;
-    uint64_t row_group_bytes;  /* 0: the writer's default */
-    struct segment_rate *rate; /* may be NULL */
-    size_t heap_bytes_max;     /* of the build; 0: no limit */
-    /* What stands in the failpoints' names: "flush" or "compact"; static. */
-    const char *kind;
+    uint64_t row_group_bytes;     /* 0: the writer's default */
+    struct segment_rate *rate;    /* may be NULL */
+    size_t heap_bytes_max;        /* of the build; 0: no limit */
+    enum segment_build_kind kind; /* what its failpoints are called */
     /* rc 0: *file is the caller's; NULL if the source had no row, and then no file was made. Else
      * nothing is left of it but what could not be removed. PDB_CANCELLED after cancel, also when it
      * was too late to stop anything. The build frees itself after `done`; the source is not used

@@ -63,17 +63,17 @@ enum shard_files_known { SHARD_FILES_LIVE, SHARD_FILES_DROPPED, SHARD_FILES_UNKN
 
 /* Removes the folders of collections that `known` calls dropped, and warns of those it does not
  * know: a catalog that does not know a folder may be an older one put back, so what the folder
- * holds may be all there is. Other names in collections/ are left alone. Whole folders only if every
- * file in them is ours. */
+ * holds may be all there is. Other names in collections/ are left alone. A whole folder goes only
+ * if every file in it is ours. */
 int shard_files_sweep(struct io *io, const char *data_dir,
                       enum shard_files_known (*known)(void *arg, const struct uuid *collection),
                       void *arg, struct shard_files_cleaned *cleaned, struct trail *trail);
 
 /* ---- later: on the loop ---- */
 
-/* Begins a shard's folder: makes it, makes its name durable, saves MANIFEST-1 (empty). Harmless when
- * a part of it is there; not to be used once a manifest was loaded or saved. The caller's memory
- * until `done`. */
+/* Begins a shard's folder: makes it, makes its name durable, saves MANIFEST-1 (empty). Harmless
+ * when a part of it is there; not to be used once a manifest was loaded or saved. The caller's
+ * memory until `done`. */
 struct shard_begin {
     struct io *io;
     const char *data_dir; /* these three: set by the caller; must outlive it */

@@ -121,14 +121,14 @@ int file_map_populate(const struct file_map *map, size_t offset, size_t len)
     return rc;
 }
 
+/* Out of the page cache first, which works on mapped pages only; then out of our tables, which
+ * always works. */
 void file_map_drop(const struct file_map *map, size_t offset, size_t len)
 {
     void *ptr;
     size_t size;
     if (!pages_of(map, offset, len, &ptr, &size))
         return;
-        /* Out of the page cache first, which works on mapped pages only; then out of our tables, which
-     * always works. */
 #ifdef MADV_PAGEOUT
     (void)madvise(ptr, size, MADV_PAGEOUT);
 #endif

@@ -44,9 +44,9 @@ uint64_t sim_disk_op_count(const struct sim_disk *disk);
 /* An io of one (simulated) core on the disk. Several may share a disk on one thread. 0 or
  * -ENOMEM. */
 int sim_io_create(struct sim_disk *disk, struct io **io_out);
-/* Reads a whole file at once, with the disk's read faults, as a mapped file is read: no operation is
- * started and no time goes by, but it counts as an I/O. A heap block of no heap (heap_free(NULL,
- * ...)). 0 or a negative errno; -EIO on a dead io. */
+/* Reads a whole file at once, with the disk's read faults, as a mapped file is read: no operation
+ * is started and no time goes by, but it counts as an I/O. A heap block of no heap
+ * (heap_free(NULL, ...)). 0 or a negative errno; -EIO on a dead io. */
 int sim_read_file(struct io *io, const char *path, void **bytes_out, size_t *len_out);
 /* Moves virtual time on to the next completion or by `ns`, whichever comes first. */
 void sim_advance(struct sim_disk *disk, uint64_t ns);
