@@ -227,6 +227,7 @@ static bool next_block(struct segment_search *search, uint32_t batch_rows, uint3
     uint32_t in_page = ordinal - field->pages[page].first;
     uint32_t count = batch_rows - in_page % batch_rows, left = field->pages[page].count - in_page;
     count = count < left ? count : left;
+    ASSERT(count > 0);
     *owner_out = (struct owner){.read = &search->read, .first = search->next_row};
     if (field->present != NULL) {
         rows_with_vectors(field, search->next_row, count, rows);

@@ -272,28 +272,31 @@ static void search_equals_brute_force_for_every_metric_filter_and_k(void **state
     }
 }
 
+static void expect_same_for_any_budget(struct world *w, const struct filter *filter)
+{
+    static struct topk_item first[K_MAX];
+    search(w, 50, filter, SIZE_MAX);
+    size_t count = w->scan.topk.count;
+    memcpy(first, w->items, sizeof(first));
+    for (size_t budget = 1; budget < 200; budget *= 3) {
+        search(w, 50, filter, budget);
+        assert_int_equal(w->scan.topk.count, count);
+        for (size_t i = 0; i < count; i++) { /* by field: padding has no value */
+            assert_true(first[i].distance == w->items[i].distance);
+            assert_true(first[i].key == w->items[i].key);
+        }
+    }
+}
+
 static void answers_do_not_depend_on_the_budget(void **state)
 {
     (void)state;
     static struct world w;
-    static struct topk_item first[K_MAX];
     for (size_t metric = 0; metric < 5; metric++) {
         start(&w, metrics[metric], false);
-        const struct filter *filters[] = {NULL, group_filter(&w.arena, 60),
-                                          group_filter(&w.arena, 2)};
-        for (size_t f = 0; f < 3; f++) {
-            search(&w, 50, filters[f], SIZE_MAX);
-            size_t count = w.scan.topk.count;
-            memcpy(first, w.items, sizeof(first));
-            for (size_t budget = 1; budget < 200; budget *= 3) {
-                search(&w, 50, filters[f], budget);
-                assert_int_equal(w.scan.topk.count, count);
-                for (size_t i = 0; i < count; i++) { /* by field: padding has no value */
-                    assert_true(first[i].distance == w.items[i].distance);
-                    assert_true(first[i].key == w.items[i].key);
-                }
-            }
-        }
+        expect_same_for_any_budget(&w, NULL);
+        expect_same_for_any_budget(&w, group_filter(&w.arena, 60));
+        expect_same_for_any_budget(&w, group_filter(&w.arena, 2));
         stop(&w);
     }
 }

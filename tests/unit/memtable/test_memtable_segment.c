@@ -332,8 +332,9 @@ static int order_results(const void *a, const void *b)
     return text_compare(x->id, y->id);
 }
 
-static void sort_results(struct scan_query *query, struct result *results,
-                         struct memtable_snapshot *s, const struct world *w)
+/* `s` NULL: of the segment. */
+static void sort_results(const struct world *w, struct memtable_snapshot *s,
+                         const struct scan_query *query, struct result *results)
 {
     for (size_t i = 0; i < query->topk.count; i++) {
         struct topk_item item = query->topk.items[i];
@@ -378,8 +379,8 @@ static void expect_equal_searches(struct world *w, struct memtable_snapshot *s,
     }
     assert_false(segment_damaged(w->segment));
     assert_int_equal(a.topk.count, b.topk.count);
-    sort_results(&a, expected, s, NULL);
-    sort_results(&b, found, NULL, w);
+    sort_results(w, s, &a, expected);
+    sort_results(w, NULL, &b, found);
     size_t same = a.topk.count;
     if (same == K_MAX) { /* of those that tie with the worst, either may have been kept */
         while (same > 0 && expected[same - 1].score == expected[K_MAX - 1].score)

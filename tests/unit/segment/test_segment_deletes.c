@@ -187,6 +187,31 @@ static void the_lower_of_two_marks_stays(void **state)
 }
 
 /* A failed reservation leaves everything as it was, and the earlier room. */
+static void reserve_and_mark(struct world *w)
+{
+    w->heap.fail_at = rng_below(&w->rng, 3) == 0 ? w->heap.allocation_count + 1 : 0;
+    uint32_t more = (uint32_t)rng_below(&w->rng, 30);
+    int rc = segment_deletes_reserve(w->d, more);
+    assert_true(rc == 0 || (rc == PDB_RESOURCE_EXHAUSTED && w->heap.fail_at != 0));
+    if (rc == 0)
+        w->reserved = more;
+    while (w->reserved > 0)
+        mark(w, (uint32_t)rng_below(&w->rng, ROWS_MAX), ++w->version);
+}
+
+static void expect_failing_copies(const struct world *w)
+{
+    for (uint64_t n = 1; n <= 4; n++) {
+        struct heap heap = {.fail_at = n};
+        struct segment_deletes *copy = segment_deletes_copy(w->d, &heap);
+        assert_true(n > 2 || copy == NULL);
+        if (copy != NULL)
+            expect_all(w, copy);
+        segment_deletes_free(copy);
+        assert_int_equal(heap.bytes_used, 0);
+    }
+}
+
 static void every_failing_allocation_leaves_sound_marks(void **state)
 {
     (void)state;
@@ -200,32 +225,17 @@ static void every_failing_allocation_leaves_sound_marks(void **state)
     }
     for (uint64_t seed = 200; seed < 210; seed++) {
         start(&w, seed, ROWS_MAX);
-        uint32_t room = 0;
-        for (uint32_t i = 0; i < 400; i++) {
-            w.heap.fail_at = rng_below(&w.rng, 3) == 0 ? w.heap.allocation_count + 1 : 0;
-            uint32_t more = (uint32_t)rng_below(&w.rng, 30);
-            int rc = segment_deletes_reserve(w.d, more);
-            assert_true(rc == 0 || (rc == PDB_RESOURCE_EXHAUSTED && w.heap.fail_at != 0));
-            room = rc == 0 ? more : room;
-            for (; room > 0; room--)
-                mark(&w, (uint32_t)rng_below(&w.rng, ROWS_MAX), ++w.version);
-            if (i % 50 == 49) {
-                w.forgotten = w.version - 20;
-                while (segment_deletes_forget(w.d, w.forgotten, 100)) {
-                }
-                expect_all(&w, w.d);
+        for (uint32_t i = 1; i <= 400; i++) {
+            reserve_and_mark(&w);
+            if (i % 50 != 0)
+                continue;
+            w.forgotten = w.version - 20;
+            while (segment_deletes_forget(w.d, w.forgotten, 100)) {
             }
+            expect_all(&w, w.d);
         }
         w.heap.fail_at = 0;
-        for (uint64_t n = 1; n <= 4; n++) {
-            struct heap heap = {.fail_at = n};
-            struct segment_deletes *copy = segment_deletes_copy(w.d, &heap);
-            assert_true(n > 2 || copy == NULL);
-            if (copy != NULL)
-                expect_all(&w, copy);
-            segment_deletes_free(copy);
-            assert_int_equal(heap.bytes_used, 0);
-        }
+        expect_failing_copies(&w);
         stop(&w);
     }
 }
