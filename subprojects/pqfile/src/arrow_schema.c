@@ -3,9 +3,9 @@
  *     ff ff ff ff | length (4) | flatbuffer Message, padded to 8
  *
  * Message, Schema, Field and the types are tables of Arrow's format/Message.fbs and Schema.fbs; the
- * slots below are their fields' positions. A LIST's repeated group in the middle is Parquet's alone:
- * Arrow's list has the element as its child. A repeated field outside of any LIST is a list of
- * itself. Fields are walked by recursion, as deep as schema.c allows. */
+ * slots below are their fields' positions. A LIST's repeated group in the middle is Parquet's
+ * alone: Arrow's list has the element as its child. A repeated field outside of any LIST is a list
+ * of itself. Fields are walked by recursion, as deep as schema.c allows. */
 #include "arrow_schema.h"
 
 #include <assert.h>

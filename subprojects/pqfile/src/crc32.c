@@ -2,9 +2,9 @@
  *
  * Vectors are written and read with nothing but this per byte, so it has to keep up with memory:
  * zlib's tables do about 1.5 GB/s, folding with carry-less multiplication over ten times that. Four
- * 128-bit lanes are folded 64 bytes at a time into one of 128 bits that has the same remainder; what
- * is left is short and goes through zlib. The constants are x^n mod P, reflected, shifted by one:
- * n = 4*128+32, 4*128-32 for four lanes and 128+32, 128-32 for one. Source: Gopal et al.,
+ * 128-bit lanes are folded 64 bytes at a time into one of 128 bits that has the same remainder;
+ * what is left is short and goes through zlib. The constants are x^n mod P, reflected, shifted by
+ * one: n = 4*128+32, 4*128-32 for four lanes and 128+32, 128-32 for one. Source: Gopal et al.,
  * "Fast CRC Computation for Generic Polynomials Using PCLMULQDQ", Intel 2009. */
 #include "codec.h"
 

@@ -1,5 +1,5 @@
-/* schema.c: see schema.h. Fields come depth first with numbers of children; one walk with a stack of
- * open groups gives every node its parent, its levels and its end. */
+/* schema.c: see schema.h. Fields come depth first with numbers of children; one walk with a stack
+ * of open groups gives every node its parent, its levels and its end. */
 #include "schema.h"
 
 #include <assert.h>

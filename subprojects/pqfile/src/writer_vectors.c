@@ -22,7 +22,8 @@ static bool is_present(const uint8_t *present, size_t row)
 
 /* ---- optional values ---- */
 
-/* Copies the values of present rows together, notes all rows' levels; returns how many there are. */
+/* Copies the values of present rows together, notes all rows' levels; returns how many there
+ * are. */
 static size_t gather(struct pqfile_writer *w, const uint8_t *values, const uint8_t *present,
                      size_t first, size_t rows, uint8_t *definition)
 {

@@ -321,81 +321,87 @@ static void fill_options(struct pqfile_column_options *options, const struct var
         options[FLOATS].value_alignment = options[NUMBERS].value_alignment = variant->alignment;
 }
 
+static const struct pqfile_field sample_fields[] = {
+    {.name = "id", .type = PQFILE_BYTE_ARRAY, .logical.kind = PQFILE_LOGICAL_STRING},
+    {.name = "flag", .repetition = PQFILE_OPTIONAL, .type = PQFILE_BOOLEAN},
+    {.name = "small", .type = PQFILE_INT32, .field_id = 7},
+    {.name = "big", .repetition = PQFILE_OPTIONAL, .type = PQFILE_INT64},
+    {.name = "u64", .type = PQFILE_INT64, .logical = {.kind = PQFILE_LOGICAL_INTEGER, .bits = 64}},
+    {.name = "time",
+     .repetition = PQFILE_OPTIONAL,
+     .type = PQFILE_INT64,
+     .logical = {.kind = PQFILE_LOGICAL_TIMESTAMP, .unit = PQFILE_MICROS, .utc = true}},
+    {.name = "f32", .repetition = PQFILE_OPTIONAL, .type = PQFILE_FLOAT},
+    {.name = "f64", .type = PQFILE_DOUBLE},
+    {.name = "word",
+     .repetition = PQFILE_OPTIONAL,
+     .type = PQFILE_BYTE_ARRAY,
+     .logical.kind = PQFILE_LOGICAL_STRING},
+    {.name = "blob", .repetition = PQFILE_OPTIONAL, .type = PQFILE_BYTE_ARRAY},
+    {.name = "code", .type = PQFILE_FIXED_LEN_BYTE_ARRAY, .type_length = 6},
+    {.name = "vector",
+     .repetition = PQFILE_OPTIONAL,
+     .child_count = 1,
+     .list_size = VECTOR_SIZE,
+     .logical.kind = PQFILE_LOGICAL_LIST},
+    {.name = "list", .repetition = PQFILE_REPEATED, .child_count = 1},
+    {.name = "element", .type = PQFILE_FLOAT},
+    {.name = "tags",
+     .repetition = PQFILE_OPTIONAL,
+     .child_count = 1,
+     .logical.kind = PQFILE_LOGICAL_LIST},
+    {.name = "list", .repetition = PQFILE_REPEATED, .child_count = 1},
+    {.name = "element",
+     .repetition = PQFILE_OPTIONAL,
+     .type = PQFILE_BYTE_ARRAY,
+     .logical.kind = PQFILE_LOGICAL_STRING},
+    {.name = "place", .repetition = PQFILE_OPTIONAL, .child_count = 2},
+    {.name = "x", .repetition = PQFILE_OPTIONAL, .type = PQFILE_INT32},
+    {.name = "y", .type = PQFILE_DOUBLE},
+    {.name = "matrix",
+     .repetition = PQFILE_OPTIONAL,
+     .child_count = 1,
+     .logical.kind = PQFILE_LOGICAL_LIST},
+    {.name = "list", .repetition = PQFILE_REPEATED, .child_count = 1},
+    {.name = "element", .child_count = 1, .logical.kind = PQFILE_LOGICAL_LIST},
+    {.name = "list", .repetition = PQFILE_REPEATED, .child_count = 1},
+    {.name = "element", .type = PQFILE_INT32},
+    {.name = "short",
+     .child_count = 1,
+     .list_size = SHORT_SIZE,
+     .logical.kind = PQFILE_LOGICAL_LIST},
+    {.name = "list", .repetition = PQFILE_REPEATED, .child_count = 1},
+    {.name = "element", .type = PQFILE_DOUBLE},
+};
+
+enum { FIELD_COUNT = sizeof sample_fields / sizeof sample_fields[0] };
+
+static void choose_options(struct pqfile_field *fields, const struct pqfile_column_options *o)
+{
+    for (size_t i = 0; i < FIELD_COUNT; i++) {
+        enum pqfile_type type = fields[i].type;
+        int which = i == 0 ? BLOOMED : TEXTS;
+        if (type == PQFILE_BOOLEAN)
+            which = BOOLEANS;
+        else if (type == PQFILE_INT32 || type == PQFILE_INT64)
+            which = NUMBERS;
+        else if (type == PQFILE_FLOAT || type == PQFILE_DOUBLE)
+            which = FLOATS;
+        fields[i].options = fields[i].child_count > 0 ? NULL : &o[which];
+    }
+}
+
 static void write_sample(FILE *file, const struct pqfile_column_options *o)
 {
-    struct pqfile_field fields[] = {
-        {.name = "id", .type = PQFILE_BYTE_ARRAY, .logical.kind = PQFILE_LOGICAL_STRING},
-        {.name = "flag", .repetition = PQFILE_OPTIONAL, .type = PQFILE_BOOLEAN},
-        {.name = "small", .type = PQFILE_INT32, .field_id = 7},
-        {.name = "big", .repetition = PQFILE_OPTIONAL, .type = PQFILE_INT64},
-        {.name = "u64",
-         .type = PQFILE_INT64,
-         .logical = {.kind = PQFILE_LOGICAL_INTEGER, .bits = 64}},
-        {.name = "time",
-         .repetition = PQFILE_OPTIONAL,
-         .type = PQFILE_INT64,
-         .logical = {.kind = PQFILE_LOGICAL_TIMESTAMP, .unit = PQFILE_MICROS, .utc = true}},
-        {.name = "f32", .repetition = PQFILE_OPTIONAL, .type = PQFILE_FLOAT},
-        {.name = "f64", .type = PQFILE_DOUBLE},
-        {.name = "word",
-         .repetition = PQFILE_OPTIONAL,
-         .type = PQFILE_BYTE_ARRAY,
-         .logical.kind = PQFILE_LOGICAL_STRING},
-        {.name = "blob", .repetition = PQFILE_OPTIONAL, .type = PQFILE_BYTE_ARRAY},
-        {.name = "code", .type = PQFILE_FIXED_LEN_BYTE_ARRAY, .type_length = 6},
-        {.name = "vector",
-         .repetition = PQFILE_OPTIONAL,
-         .child_count = 1,
-         .list_size = VECTOR_SIZE,
-         .logical.kind = PQFILE_LOGICAL_LIST},
-        {.name = "list", .repetition = PQFILE_REPEATED, .child_count = 1},
-        {.name = "element", .type = PQFILE_FLOAT},
-        {.name = "tags",
-         .repetition = PQFILE_OPTIONAL,
-         .child_count = 1,
-         .logical.kind = PQFILE_LOGICAL_LIST},
-        {.name = "list", .repetition = PQFILE_REPEATED, .child_count = 1},
-        {.name = "element",
-         .repetition = PQFILE_OPTIONAL,
-         .type = PQFILE_BYTE_ARRAY,
-         .logical.kind = PQFILE_LOGICAL_STRING},
-        {.name = "place", .repetition = PQFILE_OPTIONAL, .child_count = 2},
-        {.name = "x", .repetition = PQFILE_OPTIONAL, .type = PQFILE_INT32},
-        {.name = "y", .type = PQFILE_DOUBLE},
-        {.name = "matrix",
-         .repetition = PQFILE_OPTIONAL,
-         .child_count = 1,
-         .logical.kind = PQFILE_LOGICAL_LIST},
-        {.name = "list", .repetition = PQFILE_REPEATED, .child_count = 1},
-        {.name = "element", .child_count = 1, .logical.kind = PQFILE_LOGICAL_LIST},
-        {.name = "list", .repetition = PQFILE_REPEATED, .child_count = 1},
-        {.name = "element", .type = PQFILE_INT32},
-        {.name = "short",
-         .child_count = 1,
-         .list_size = SHORT_SIZE,
-         .logical.kind = PQFILE_LOGICAL_LIST},
-        {.name = "list", .repetition = PQFILE_REPEATED, .child_count = 1},
-        {.name = "element", .type = PQFILE_DOUBLE},
-    };
     static const uint8_t key[] = "sample", value[] = "yes";
     struct pqfile_key_value pair = {.key = {key, 6}, .value = {value, 3}, .has_value = true};
     struct pqfile_writer_options options = {.key_values = &pair, .key_value_count = 1};
     struct pqfile_sink sink = {write_file, file};
     struct pqfile_error error;
-    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
-        if (fields[i].child_count > 0)
-            continue;
-        bool number = fields[i].type == PQFILE_INT32 || fields[i].type == PQFILE_INT64;
-        bool floating = fields[i].type == PQFILE_FLOAT || fields[i].type == PQFILE_DOUBLE;
-        fields[i].options = fields[i].type == PQFILE_BOOLEAN ? &o[BOOLEANS]
-                            : number                         ? &o[NUMBERS]
-                            : floating                       ? &o[FLOATS]
-                            : i == 0                         ? &o[BLOOMED]
-                                                             : &o[TEXTS];
-    }
-    check(pqfile_writer_open(fields, sizeof fields / sizeof fields[0], &options, &sink, &writer,
-                             &error),
-          &error);
+    struct pqfile_field fields[FIELD_COUNT];
+    memcpy(fields, sample_fields, sizeof fields);
+    choose_options(fields, o);
+    check(pqfile_writer_open(fields, FIELD_COUNT, &options, &sink, &writer, &error), &error);
     write_group(0, GROUP_ROWS);
     write_group(GROUP_ROWS, ROW_COUNT);
     check(pqfile_writer_finish(writer, NULL, &error), &error);

@@ -1,12 +1,12 @@
 """The rows that pq_make.c writes, for comparison with what other readers make of its files."""
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 ROW_COUNT = 5000
 VECTOR_SIZE = 20
 SHORT_SIZE = 3
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def time_of(i: int) -> datetime | None:
