@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PYTHON_FOLDERS = ("http", "grpc", "abuse", "crash", "bench", "tidy", "lib", "issues")
+PYTHON_FOLDERS = ("http", "grpc", "abuse", "crash", "bench", "tidy", "lib", "store", "issues")
 PYTHON_SOURCES = ("tests", "src", "clients", "perf", "bench", "deploy")
 
 # What threads share, and what is built on it; the only tests worth a TSan build.
@@ -110,6 +110,7 @@ def run_pytest(build: Path, paths: list[str]) -> Tally:
         [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *folders],
         PROXIMADB_BINARY=str(build / "proximadb"),
         PDB_BENCH_BINARY=str(build / "pdb-bench"),
+        STORE_TOOL_BINARY=str(build / "tests" / "store" / "store_tool"),
         **SANITIZER_ENV,
     )
     tally = Tally()

@@ -41,7 +41,7 @@ struct store_options {
     uint32_t retry_first_ms; /* pause before the second attempt, doubled each time (100) */
     uint32_t retry_max_ms;   /* longest pause (10000) */
     uint32_t connect_ms;     /* limit for connecting (10000) */
-    uint32_t stall_ms; /* an attempt that moves no byte in so many (whole seconds) failed (30000) */
+    uint32_t stall_ms;       /* an attempt in which no byte moves for so long has failed (30000) */
     uint64_t part_bytes;     /* larger objects are uploaded in parts of this size (64 MiB) */
     size_t memory_bytes_max; /* mem://: all objects together (0: no limit) */
     const char *(*environment)(const char *name); /* where credentials are looked up (getenv) */

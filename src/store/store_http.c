@@ -30,7 +30,7 @@
 enum {
     POOL_MAX = 8,
     ERROR_BODY_MAX = 16 * 1024,
-    PATIENT_STALL_S = 300,
+    PATIENT_STALL_MS = 300000,
     UPLOAD_BUFFER_BYTES = 256 * 1024,
 };
 
@@ -140,7 +140,10 @@ struct attempt {
     struct arena arena;
     struct buffer error_body;
     uint64_t sent;
-    int stopped;     /* the error with which we ended it */
+    int stopped;       /* the error with which we ended it */
+    curl_off_t moved;  /* bytes in both directions, when we were asked last */
+    uint64_t moved_ns; /* when that grew last */
+    bool stalled;
     const char *why; /* static; what the trail says of it */
 };
 
@@ -230,20 +233,31 @@ static int on_seek(void *arg, curl_off_t offset, int origin)
     return CURL_SEEKFUNC_OK;
 }
 
+/* libcurl's own limit for slow transfers averages over seconds; this one counts silence. */
+static void check_stall(struct attempt *a, curl_off_t moved)
+{
+    uint64_t now_ns = clock_monotonic_ns();
+    uint64_t limit_ms = a->request->patient ? PATIENT_STALL_MS : a->store->options.stall_ms;
+    if (moved != a->moved || a->moved_ns == 0) {
+        a->moved = moved;
+        a->moved_ns = now_ns;
+    }
+    a->stalled = now_ns - a->moved_ns >= limit_ms * 1000000;
+}
+
 static int on_progress(void *arg, curl_off_t down_all, curl_off_t down, curl_off_t up_all,
                        curl_off_t up)
 {
     struct attempt *a = arg;
     (void)down_all;
-    (void)down;
     (void)up_all;
-    (void)up;
     if (a->stopped == 0) {
         int rc = store_call_check(a->call);
         if (rc != 0)
             (void)end_with(a, rc, NULL);
     }
-    return a->stopped != 0;
+    check_stall(a, down + up);
+    return a->stopped != 0 || a->stalled;
 }
 
 /* The last look at an address, whatever name it came from. */
@@ -323,7 +337,6 @@ static CURLcode set_rules(struct attempt *a)
 {
     const struct store *s = a->store;
     CURLcode code = CURLE_OK;
-    uint32_t stall_s = s->options.stall_ms / 1000 + (s->options.stall_ms % 1000 != 0);
     SET(CURLOPT_NOSIGNAL, 1L);
     SET(CURLOPT_PROTOCOLS_STR, s->url.http ? "http" : "https");
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
@@ -335,8 +348,6 @@ static CURLcode set_rules(struct attempt *a)
     if (s->url.ca_file[0] != '\0')
         SET(CURLOPT_CAINFO, s->url.ca_file);
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)s->options.connect_ms);
-    SET(CURLOPT_LOW_SPEED_LIMIT, 1L);
-    SET(CURLOPT_LOW_SPEED_TIME, a->request->patient ? (long)PATIENT_STALL_S : (long)stall_s);
     SET(CURLOPT_PATH_AS_IS, 1L);
     SET(CURLOPT_USERAGENT, "proximadb/" PDB_VERSION);
     SET(CURLOPT_OPENSOCKETFUNCTION, on_socket);
@@ -420,7 +431,7 @@ static enum store_outcome outcome_of(struct attempt *a, CURLcode code)
         read_error_body(a);
         return STORE_ANSWERED;
     }
-    a->why = curl_easy_strerror(code);
+    a->why = a->stalled ? "no byte moved for too long" : curl_easy_strerror(code);
     if (code == CURLE_OUT_OF_MEMORY) {
         a->stopped = PDB_RESOURCE_EXHAUSTED;
         return STORE_STOPPED;

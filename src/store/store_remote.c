@@ -464,16 +464,21 @@ static int get_into(struct store *store, const struct store_call *call,
     struct trail local = {0};
     struct store_call inner = *call;
     struct arena arena;
-    int rc = PDB_DATA_LOSS;
+    int rc = 0;
     if (wanted->len == 0)
         return get_nothing(store, call, wanted, info_out);
     inner.trail = &local;
     store_arena_init(store, &arena);
-    for (unsigned round = 0; round < GET_ROUNDS && rc == PDB_DATA_LOSS; round++) {
+    bool again = true;
+    for (unsigned round = 0; round < GET_ROUNDS && again; round++) {
         trail_reset(&local);
         sink->len = 0;
         sink->crc32c = 0;
         rc = get_round(store, &inner, wanted, &arena, sink, &answer);
+        bool changed = rc == PDB_FAILED_PRECONDITION && answer.status == 412;
+        if (changed)
+            rc = trail_add(&local, PDB_UNAVAILABLE, "the object changes while it is read");
+        again = changed || rc == PDB_DATA_LOSS;
     }
     arena_dispose(&arena);
     bool past_end = rc == PDB_OUT_OF_RANGE && answer.status == 416;

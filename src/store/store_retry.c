@@ -121,11 +121,12 @@ static int give_up(const struct store *store, const struct store_call *call,
                      store->options.attempts_max, tail);
 }
 
-/* A refusal that may come from our own earlier attempt. 1: settled. */
+/* A refusal that may come from our own earlier attempt, or from a condition. 1: settled. */
 static int settle_refusal(struct store_request *request, const struct store_answer *a)
 {
-    bool over_content =
-        a->status == 409 || a->status == 412 || (a->status == 404 && request->patient);
+    bool no_object = a->status == 404 && strcmp(a->error_code, "NoSuchKey") == 0;
+    bool no_upload = a->status == 404 && request->patient;
+    bool over_content = a->status == 409 || a->status == 412 || no_object || no_upload;
     return over_content && request->again != NULL ? request->again(request->arg, request, true) : 0;
 }
 
