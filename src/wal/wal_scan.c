@@ -599,7 +599,7 @@ static int newest_in(struct walk *walk, uint32_t segment, struct wal_group_heade
                      bool *found_out)
 {
     struct wal_scan_point at = {.segment = segment, .offset = WAL_SEGMENT_HEADER_BYTES}, next;
-    struct wal_group_header group, before;
+    struct wal_group_header group, before = {0};
     bool have_before = false, found = false;
     int rc = peek_group(walk, &at, false, &group, found_out);
     if (rc < 0 || !*found_out)

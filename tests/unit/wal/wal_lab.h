@@ -72,7 +72,7 @@ static inline int lab_open(struct lab *lab)
 /* That of the batches whose number leaves the same rest by 5. */
 static inline struct uuid lab_collection(uint64_t number)
 {
-    struct uuid uuid;
+    struct uuid uuid = {{0}};
     for (size_t i = 0; i < 16; i++)
         uuid.bytes[i] = (uint8_t)(number % 5 + i);
     return uuid;
