@@ -49,7 +49,9 @@ static uint64_t take_varint(struct bytes_reader *r)
 
 void manifest_ended_begin(const struct manifest_segment *segment, struct manifest_ended *ended_out)
 {
-    *ended_out = (struct manifest_ended){.r = bytes_reader_of(segment->ended, segment->ended_len)};
+    *ended_out = (struct manifest_ended){0};
+    if (segment->ended != NULL)
+        ended_out->r = bytes_reader_of(segment->ended, segment->ended_len);
 }
 
 bool manifest_ended_next(struct manifest_ended *ended, uint32_t *row_out, uint64_t *ended_at_out)
