@@ -108,10 +108,17 @@ struct pdb_stats {
 };
 PDB_API void pdb_stats_start(struct pdb_stats *s);
 
-/* Offline check of a data directory (takes its lock): one JSON line per finding. 0 clean,
- * PDB_DATA_LOSS damage. */
-PDB_API int pdb_check(const char *data_dir, const char *const *wal_dirs, size_t wal_dir_count,
-                      void (*report)(void *arg, const char *line), void *arg,
-                      struct pdb_error *error);
+struct pdb_check_options {
+    const char *data_dir;
+    const char *const *wal_dirs; /* NULL: "<data_dir>/wal" */
+    size_t wal_dir_count;
+    /* Makes bad indexes again and removes files that nothing names; damage is only told. */
+    bool repair;
+    void (*report)(void *arg, const char *line); /* each finding: a line of JSON */
+    void *arg;
+};
+/* Offline check of a data directory (takes its lock). 0: clean. PDB_DATA_LOSS: damage.
+ * PDB_FAILED_PRECONDITION: nothing is lost, but a repair has something to do. */
+PDB_API int pdb_check(const struct pdb_check_options *options, struct pdb_error *error);
 
 #endif

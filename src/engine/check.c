@@ -1,9 +1,9 @@
-/* check.c: reads a closed data directory without changing it: the catalog, then every log, then
- * whether the two agree. One JSON line per finding. */
+/* check.c: reads a closed data directory: the catalog, every log, whether the two agree, and every
+ * shard's segments. One JSON line per finding. Only a repair changes anything, and only what can be
+ * made again or is not needed. */
 #include "base/buffer.h"
 #include "base/json.h"
-#include "engine/catalog.h"
-#include "engine/engine_internal.h"
+#include "engine/check_internal.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -11,25 +11,25 @@
 
 #include "base/no_libc_heap.h"
 
-struct check {
-    void (*report)(void *arg, const char *line);
-    void *arg;
-    struct arena arena;
-    struct catalog_image image;
-    uint64_t findings;
-    struct uuid last_unknown;
-};
+void check_tell(struct check *check, enum check_severity severity, const char *kind,
+                const char *text)
+{
+    static const char *const names[] = {"damage", "derived", "mended"};
+    struct buffer line;
+    arena_reset(&check->lines);
+    buffer_init_arena(&line, &check->lines, 0);
+    buffer_format(&line, "{\"severity\":\"%s\",\"kind\":\"%s\",\"text\":", names[severity], kind);
+    json_write_string(&line, (struct pdb_text){text, strlen(text)});
+    buffer_add(&line, "}", 2); /* with its NUL */
+    check->findings += severity == CHECK_DAMAGE;
+    check->derived += severity == CHECK_DERIVED;
+    if (!line.failed)
+        check->report(check->arg, line.ptr);
+}
 
 static void tell(struct check *check, const char *kind, const char *text)
 {
-    struct buffer line;
-    buffer_init_arena(&line, &check->arena, 0);
-    buffer_format(&line, "{\"severity\":\"damage\",\"kind\":\"%s\",\"text\":", kind);
-    json_write_string(&line, (struct pdb_text){text, strlen(text)});
-    buffer_add(&line, "}", 2); /* with its NUL */
-    check->findings++;
-    if (!line.failed)
-        check->report(check->arg, line.ptr);
+    check_tell(check, CHECK_DAMAGE, kind, text);
 }
 
 /* The log counts its damage itself; what else it tells, such as a torn tail, is none. */
@@ -39,7 +39,7 @@ static void pass_line(void *arg, const char *line)
     check->report(check->arg, line);
 }
 
-static bool is_known(const struct check *check, const struct uuid *uuid)
+bool check_knows(const struct check *check, const struct uuid *uuid)
 {
     for (uint32_t i = 0; i < check->image.count; i++)
         if (uuid_equal(&check->image.entries[i]->uuid, uuid))
@@ -54,7 +54,7 @@ static int visit_record(void *arg, const struct wal_record_info *info)
 {
     struct check *check = arg;
     if (info->type == WAL_RECORD_CLOSE || uuid_equal(&info->collection, &check->last_unknown) ||
-        is_known(check, &info->collection))
+        check_knows(check, &info->collection))
         return 0;
     char uuid[UUID_TEXT_LEN + 1], text[128];
     uuid_format(&info->collection, uuid);
@@ -97,12 +97,28 @@ static int check_all(struct check *check, struct io *io, const char *data_dir,
              rc == PDB_NOT_FOUND ? "there is no catalog: not a data directory" : trail.text);
     int log_rc =
         check_logs(check, io, dir_count != 0 ? dirs : default_dirs, dir_count != 0 ? dir_count : 1);
+    if (rc == 0)
+        check_shards(check);
     catalog_image_dispose(&check->image);
     return rc < 0 ? rc : log_rc;
 }
 
-int pdb_check(const char *data_dir, const char *const *wal_dirs, size_t wal_dir_count,
-              void (*report)(void *arg, const char *line), void *arg, struct pdb_error *error)
+/* What the findings come to. */
+static int conclude(const struct check *check, int rc, struct trail *trail)
+{
+    if (rc == 0 && check->findings != 0)
+        rc = PDB_DATA_LOSS;
+    if (rc == 0 && check->derived != 0)
+        return trail_add(trail, PDB_FAILED_PRECONDITION,
+                         "nothing is lost, but something is to be mended, see above");
+    if (rc < 0)
+        (void)trail_add(trail, rc, "%s",
+                        rc == PDB_DATA_LOSS ? "damage was found, see above"
+                                            : "the check could not be finished, see above");
+    return rc;
+}
+
+int pdb_check(const struct pdb_check_options *options, struct pdb_error *error)
 {
     struct trail trail = {0};
     struct pdb_error ignored;
@@ -112,24 +128,26 @@ int pdb_check(const char *data_dir, const char *const *wal_dirs, size_t wal_dir_
     if (error == NULL)
         error = &ignored;
     *error = (struct pdb_error){0};
-    int rc = access(data_dir, F_OK) == 0
-                 ? lock_take(data_dir, &lock_file, &trail)
-                 : trail_add(&trail, PDB_NOT_FOUND, "data directory '%s' does not exist", data_dir);
+    int rc = access(options->data_dir, F_OK) == 0
+                 ? lock_take(options->data_dir, &lock_file, &trail)
+                 : trail_add(&trail, PDB_NOT_FOUND, "data directory '%s' does not exist",
+                             options->data_dir);
     if (rc == 0 && io_create(IO_ENGINE_AUTO, &io, &reason) < 0) {
         rc = trail_add(&trail, PDB_UNAVAILABLE, "no I/O engine: %s",
                        reason != NULL ? reason : "unknown");
         lock_release(lock_file);
     }
     if (rc == 0) {
-        struct check check = {.report = report, .arg = arg};
+        struct check check = {.report = options->report,
+                              .arg = options->arg,
+                              .io = io,
+                              .data_dir = options->data_dir,
+                              .repair = options->repair};
         arena_init(&check.arena, 0);
-        rc = check_all(&check, io, data_dir, wal_dirs, wal_dir_count);
-        if (rc == 0 && check.findings != 0)
-            rc = PDB_DATA_LOSS;
-        if (rc < 0)
-            (void)trail_add(&trail, rc, "%s",
-                            rc == PDB_DATA_LOSS ? "damage was found, see above"
-                                                : "the check could not be finished, see above");
+        arena_init(&check.lines, 0);
+        rc = check_all(&check, io, options->data_dir, options->wal_dirs, options->wal_dir_count);
+        rc = conclude(&check, rc, &trail);
+        arena_dispose(&check.lines);
         arena_dispose(&check.arena);
         io->ops->destroy(io);
         lock_release(lock_file);

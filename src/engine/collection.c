@@ -9,7 +9,7 @@
 #include "base/text.h"
 #include "engine/call.h"
 #include "engine/catalog.h"
-#include "engine/shard.h"
+#include "engine/part.h"
 #include "engine/validate.h"
 
 #include <string.h>
@@ -42,11 +42,15 @@ static int fill_info(struct pdb_call *call, const struct catalog_entry *entry,
 /* The live part, on the owner. */
 static void fill_live(const struct shard *shard, struct pdb_collection_info *info)
 {
-    struct memtable_stats stats;
-    memtable_stats(shard->memtable, &stats);
+    struct parts_stats stats;
+    parts_stats(shard, &stats);
     info->record_count = stats.rows_live;
-    info->memtable_rows = stats.rows_live;
-    info->memory_bytes = stats.bytes;
+    info->memtable_rows = stats.memtable_rows;
+    info->memory_bytes = stats.memory_bytes;
+    info->segment_count = stats.segments;
+    info->segment_rows = stats.segment_rows;
+    info->segment_bytes = stats.segment_bytes;
+    info->tombstones = stats.tombstones;
     info->version = shard->version_visible;
 }
 
@@ -228,8 +232,8 @@ struct update_work {
     struct write_op barrier;
     struct shard_guard guard;
     struct filter_column *columns;
-    struct memtable_snapshot *snapshot;
-    struct memtable_cursor cursor;
+    struct shard_view view;
+    struct view_cursor cursor;
     bool guarded;
 };
 
@@ -259,7 +263,7 @@ static int visit_row(void *arg, uint64_t key)
     struct update_work *work = call_state(call)->work;
     struct pdb_row row;
     struct trail trail = {0};
-    memtable_snapshot_row(work->snapshot, key, &row, NULL);
+    (void)view_row(&work->view, key, &row, NULL);
     int rc =
         filter_check_columns(row.metadata, work->guard.columns, work->guard.column_count, &trail);
     if (rc < 0)
@@ -274,14 +278,14 @@ static void check_rows_step(struct pdb_call *call)
     struct update_work *work = s->work;
     bool complete = false;
     while (!complete && call->error.code == 0 && !shard_gone(s->shard, call)) {
-        complete = memtable_scan_step(work->snapshot, &work->cursor, NULL, 256, visit_row, call);
+        complete = view_scan_step(&work->view, &work->cursor, NULL, 256, visit_row, call);
         complete = complete || call->error.code != 0;
         if (!complete && reactor_slice_over(s->here->r)) {
             call_again(call);
             return;
         }
     }
-    memtable_snapshot_release(work->snapshot);
+    view_close(&work->view);
     if (call->error.code != 0)
         update_finish(call);
     else
@@ -295,9 +299,7 @@ static void guard_stands(struct write_op *op)
     struct pdb_call *call = op->call;
     struct call_state *s = call_state(call);
     struct update_work *work = s->work;
-    if (memtable_snapshot(s->shard->memtable, s->shard->version_visible, s->now_us,
-                          &work->snapshot) < 0) {
-        (void)call_no_memory(call);
+    if (view_open(call, &work->view) < 0) {
         update_finish(call);
         return;
     }

@@ -6,9 +6,10 @@
  * behind in a phase may be read by all in the next, and a simulated database goes through the same
  * code with the opener turning the reactors.
  *
- *     open    catalog (core 0) -> adopt -> scan logs -> load -> open logs -> list them (core 0)
- *             -> serve (the host's core_start)
- *     close   stop (core_stop) -> drain calls -> flush mail to core 0 -> close logs -> free
+ *     open    catalog (core 0) -> adopt -> scan logs -> segments -> load -> open logs
+ *             -> list them (core 0) -> serve (the host's core_start)
+ *     close   stop (core_stop) -> drain calls -> end flushes and merges -> flush mail to core 0
+ *             -> close logs -> free
  *
  * An error in a phase stops the opening: the phases of closing run for what is there. */
 #include "base/assert.h"
@@ -17,7 +18,8 @@
 #include "base/uuid.h"
 #include "engine/call.h"
 #include "engine/catalog.h"
-#include "engine/shard.h"
+#include "engine/old_logs.h"
+#include "engine/upkeep.h"
 #include "os/sim.h"
 
 #include <errno.h>
@@ -155,6 +157,8 @@ static void phase_catalog(struct engine_core *core)
         rc = log_list_check(core->db, core->r->io, &trail);
     if (rc == 0)
         rc = make_wal_dirs(core, &trail);
+    if (rc == 0)
+        rc = wal_sweep(core->r->io, core->db->wal_dirs, core->db->wal_dir_count, &trail);
     arena_dispose(&arena);
     core->db->opened_at_ns = core->r->now_ns; /* a reactor's clock is its own thread's to read */
     engine_phase_done(core, rc, &trail);
@@ -180,6 +184,10 @@ static void phase_list_logs(struct engine_core *core)
 {
     struct trail trail = {0};
     int rc = log_list_add(core->db, core->r->io, &trail);
+    if (rc == 0)
+        rc = old_logs_open(core, &trail);
+    if (rc == 0)
+        recover_release_dropped(core);
     engine_phase_done(core, rc, &trail);
 }
 
@@ -189,6 +197,9 @@ static void phase_serve(struct engine_core *core)
     struct pdb_error error = {0};
     struct trail trail = {0};
     recover_dispose(core);
+    core->compaction_rate.bytes_per_s = db->options.compaction_rate_bytes_per_s;
+    upkeep_release_all(core);
+    upkeep_warm_start(core);
     expire_start(core);
     memory_note_change(core);
     int rc = 0;
@@ -244,11 +255,13 @@ static void phase_close(struct engine_core *core)
 {
     recover_dispose(core);
     timer_cancel(core->r, &core->sweep_timer);
+    task_cancel(&core->sweep_task);
     timer_cancel(core->r, &core->stall_timer);
     timer_cancel(core->r, &core->memory.timer);
     if (core->wal != NULL)
         wal_close(core->wal);
     core->wal = NULL;
+    old_logs_close(core);
     list_each_safe(link, following, &core->shard_list)
         shard_free(container_of(link, struct shard, link));
     map_dispose(&core->shards);
@@ -427,6 +440,8 @@ static int start_core(struct reactor *r, void *arg)
     r->user[REACTOR_SLOT_ENGINE] = core;
     list_init(&core->awaiting_catalog);
     list_init(&core->stalled);
+    list_init(&core->upkeep_ops);
+    list_init(&core->old_logs);
     shard_table_init(core);
     return 0;
 }
@@ -485,6 +500,7 @@ static void tear_down(struct pdb *db)
     if (db->group != NULL) {
         (void)run_phase(db, db->core_count, phase_stop);
         (void)run_phase(db, db->core_count, phase_drain);
+        (void)run_phase(db, db->core_count, upkeep_quiet);
         (void)run_phase(db, db->core_count, phase_flush);
         (void)run_phase(db, db->core_count, phase_close);
         (void)run_phase(db, 1, phase_free_catalog);
@@ -500,6 +516,7 @@ static int open_phases(struct pdb *db)
     if ((rc = run_phase(db, 1, phase_catalog)) < 0 ||
         (rc = run_phase(db, db->core_count, phase_adopt)) < 0 ||
         (rc = run_phase(db, db->core_count, recover_scan)) < 0 ||
+        (rc = run_phase(db, db->core_count, recover_segments)) < 0 ||
         (rc = run_phase(db, db->core_count, recover_load)) < 0 ||
         (rc = run_phase(db, db->core_count, recover_open_log)) < 0 ||
         (rc = run_phase(db, 1, phase_list_logs)) < 0)
@@ -565,6 +582,7 @@ void engine_abandon_sim(struct pdb *db, void (*drop_log)(struct wal *w))
         struct engine_core *core = &db->cores[i];
         recover_dispose(core);
         drop_log(core->wal);
+        upkeep_abandon(core);
         list_each_safe(link, following, &core->shard_list)
             shard_free(container_of(link, struct shard, link));
         map_dispose(&core->shards);

@@ -7,7 +7,9 @@
 #include "base/hash.h"
 #include "base/map.h"
 #include "base/trail.h"
+#include "base/uuid.h"
 #include "engine/memory.h"
+#include "engine/segment_build.h"
 #include "metrics/metrics.h"
 #include "reactor/reactor.h"
 #include "wal/wal.h"
@@ -19,7 +21,15 @@ struct catalog_master;
 struct catalog_snapshot;
 struct engine_core;
 struct recovery;
+struct warming;
 struct sim_disk;
+
+struct flush_note { /* to the owner of a shard that holds the oldest segment of a log, and back */
+    struct mail mail;
+    struct engine_core *home;
+    struct uuid uuid;
+    bool under_way;
+};
 
 struct engine_core {
     struct pdb *db;
@@ -31,8 +41,20 @@ struct engine_core {
     struct map shards;                /* uuid -> struct shard * */
     struct list shard_list;
     struct list awaiting_catalog; /* calls that know a newer catalog than this core */
-    struct list stalled;          /* shards whose next write waits for room in the log */
+    /* what shards do for themselves: upkeep.c */
+    unsigned upkeep_active;   /* that has to end before the core may close */
+    bool quieting;            /* a phase waits for that */
+    unsigned flushes, merges; /* under way */
+    uint64_t segment_bytes;   /* of segments that are to stay in memory */
+    struct segment_rate compaction_rate;
+    struct flush_note flush_note;
+    struct list upkeep_ops; /* on their way: blocks of the heap that begin with their link */
+    struct warming *warming;
+    struct list old_logs; /* core 0 only: old_logs.c */
+    struct list stalled;  /* shards whose next write waits for room in the log */
     struct timer stall_timer, sweep_timer;
+    struct task sweep_task;
+    uint32_t sweep_left;    /* shards that this sweep has not seen */
     struct mail flush_mail; /* to core 0 and back: all earlier mail to it has then arrived */
     struct memory_view memory;
     uint64_t calls_active; /* started here and not done */
@@ -50,6 +72,7 @@ struct engine_core {
     struct metrics
         *metrics; /* this core's; in its heap, and known to the layers by REACTOR_SLOT_METRICS */
     uint64_t rows_recovered;
+    uint64_t segments_named, segments_loaded; /* at the start */
 };
 
 struct pdb {
@@ -65,7 +88,10 @@ struct pdb {
     const char **wal_dirs;
     size_t wal_dir_count;
     const char **core_log_dirs; /* of each core's log */
-    struct sim_disk *sim;       /* tests: the caller's thread turns the reactors */
+    const char **log_list;      /* the lines of catalog/LOGS; core 0's */
+    size_t log_list_count;
+    bool log_list_broken; /* not all lines are kept: no new list can be made of them */
+    struct sim_disk *sim; /* tests: the caller's thread turns the reactors */
     uint64_t opened_at_ns;
     /* Start-up and shutdown only: the opener's thread waits here for the cores. */
     pthread_mutex_t phase_lock;
@@ -97,10 +123,13 @@ void engine_pump(struct pdb *db);
 int engine_errno_code(int64_t result);
 
 /* recover.c: the phases of start-up that bring the data back; each runs on every core. */
-void recover_scan(struct engine_core *core); /* this core's share of the logs */
-void recover_load(struct engine_core *core); /* the records of its shards, wherever they lie */
+void recover_scan(struct engine_core *core);     /* this core's share of the logs */
+void recover_segments(struct engine_core *core); /* of its shards, as their manifests say */
+void recover_load(struct engine_core *core);     /* the records of its shards, wherever they lie */
 void recover_open_log(
     struct engine_core *core); /* its own log goes on; versions jump after an unclean stop */
+/* Collections that were dropped: the logs of this core need not keep their records. */
+void recover_release_dropped(struct engine_core *core);
 void recover_dispose(struct engine_core *core);
 /* On the opener's thread, when all are through: what was found, into the facts and the log. */
 void recover_facts(struct pdb *db, uint64_t started_ns);
@@ -113,8 +142,13 @@ void engine_progress(struct engine_core *core, const char *phase, uint64_t done,
 /* log_list.c: refuses a start that would not read every log there ever was. 0; PDB_DATA_LOSS: one
  * is missing; PDB_FAILED_PRECONDITION: one lies outside options.wal_dirs. Waits for its I/O. */
 int log_list_check(const struct pdb *db, struct io *io, struct trail *trail);
-/* Adds the logs of this start, durably, before any write is taken. */
-int log_list_add(const struct pdb *db, struct io *io, struct trail *trail);
+/* Adds the logs of this start, durably, before any write is taken, and keeps the list for the next
+ * two. */
+int log_list_add(struct pdb *db, struct io *io, struct trail *trail);
+/* The file's bytes without the log in `dir`; out->failed tells. */
+void log_list_encode(const struct pdb *db, const char *dir, struct buffer *out);
+/* It is durable that the log in `dir` is not needed. */
+void log_list_forget(struct pdb *db, const char *dir);
 
 /* lock.c: makes the directory (not its parents) and takes its LOCK, trying 5 x 50 ms. */
 int lock_take(const char *data_dir, int *file_out, struct trail *trail);

@@ -6,7 +6,7 @@
  * a clock that was wrong for a while has hidden rows but destroyed none. Dead rows of updates and
  * deletes are looked for after writes too, at most every 50 ms a shard. */
 #include "engine/engine_internal.h"
-#include "engine/shard.h"
+#include "engine/upkeep.h"
 
 #include "base/no_libc_heap.h"
 
@@ -51,15 +51,35 @@ void shard_collect_later(struct shard *shard)
         collect_queue(shard);
 }
 
+/* The list goes round, so that a step may end anywhere and shards may come and go between two. */
+static void sweep_run(struct task *task)
+{
+    struct engine_core *core = container_of(task, struct engine_core, sweep_task);
+    while (core->sweep_left > 0 && !list_empty(&core->shard_list)) {
+        struct shard *shard = container_of(list_pop_front(&core->shard_list), struct shard, link);
+        list_push_back(&core->shard_list, &shard->link);
+        core->sweep_left--;
+        if (shard->expiring || has_many_dead(shard))
+            collect_queue(shard);
+        upkeep_sweep(shard);
+        if (reactor_slice_over(core->r)) {
+            task_queue(core->r, task);
+            return;
+        }
+    }
+    upkeep_sweep_core(core);
+    expire_start(core);
+}
+
 static void sweep(struct timer *timer)
 {
     struct engine_core *core = container_of(timer, struct engine_core, sweep_timer);
-    list_each (link, &core->shard_list) {
-        struct shard *shard = container_of(link, struct shard, link);
-        if (shard->expiring || has_many_dead(shard))
-            collect_queue(shard);
-    }
-    expire_start(core);
+    core->sweep_left = 0;
+    list_each (link, &core->shard_list)
+        core->sweep_left++;
+    core->sweep_task.run = sweep_run;
+    core->sweep_task.name = "sweep";
+    task_queue(core->r, &core->sweep_task);
 }
 
 void expire_start(struct engine_core *core)

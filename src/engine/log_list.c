@@ -151,8 +151,20 @@ static void add_line(struct buffer *out, const char *line)
     buffer_add(out, "\n", 1);
 }
 
+static void keep_line(struct pdb *db, const char *line)
+{
+    struct pdb_text copy = arena_copy_text(&db->texts, line, strlen(line));
+    const char **list = arena_grow(&db->texts, db->log_list, db->log_list_count * sizeof(*list),
+                                   (db->log_list_count + 1) * sizeof(*list));
+    db->log_list_broken = db->log_list_broken || copy.ptr == NULL || list == NULL;
+    if (db->log_list_broken)
+        return;
+    db->log_list = list;
+    db->log_list[db->log_list_count++] = copy.ptr;
+}
+
 /* The lines there are and those of this start that are not among them. */
-static bool join(const struct pdb *db, struct list_text *text, struct buffer *out)
+static bool join(struct pdb *db, struct list_text *text, struct buffer *out)
 {
     bool known[REACTOR_MAX], all = true;
     for (unsigned i = 0; i < db->core_count; i++)
@@ -161,23 +173,31 @@ static bool join(const struct pdb *db, struct list_text *text, struct buffer *ou
     buffer_add(out, head, HEAD_LEN);
     while ((line = next_line(text)) != NULL) {
         add_line(out, line);
+        keep_line(db, line);
         for (unsigned i = 0; i < db->core_count; i++)
             known[i] = known[i] || strcmp(line, listed_name(db, db->core_log_dirs[i])) == 0;
     }
     for (unsigned i = 0; i < db->core_count; i++) {
         all = all && known[i];
-        if (!known[i])
-            add_line(out, listed_name(db, db->core_log_dirs[i]));
+        if (known[i])
+            continue;
+        add_line(out, listed_name(db, db->core_log_dirs[i]));
+        keep_line(db, listed_name(db, db->core_log_dirs[i]));
     }
     return all;
+}
+
+static void add_tail(struct buffer *out)
+{
+    if (!out->failed)
+        buffer_format(out, "%s%08" PRIx32 "\n", tail, crc32c(0, out->ptr, out->len));
 }
 
 static int replace_list(const struct pdb *db, struct io *io, struct buffer *out,
                         struct trail *trail)
 {
-    char dir[PATH_BYTES], sum[32];
-    int len = snprintf(sum, sizeof(sum), "%s%08" PRIx32 "\n", tail, crc32c(0, out->ptr, out->len));
-    buffer_add(out, sum, (size_t)len);
+    char dir[PATH_BYTES];
+    add_tail(out);
     if (out->failed)
         return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "catalog/LOGS: out of memory");
     (void)snprintf(dir, sizeof(dir), "%.4000s/catalog", db->options.data_dir);
@@ -188,7 +208,7 @@ static int replace_list(const struct pdb *db, struct io *io, struct buffer *out,
                      strerror(-rc));
 }
 
-int log_list_add(const struct pdb *db, struct io *io, struct trail *trail)
+int log_list_add(struct pdb *db, struct io *io, struct trail *trail)
 {
     struct list_text text;
     struct arena arena;
@@ -206,4 +226,27 @@ int log_list_add(const struct pdb *db, struct io *io, struct trail *trail)
     arena_dispose(&arena);
     heap_free(NULL, text.bytes);
     return rc;
+}
+
+/* ---- forgetting ---- */
+
+void log_list_encode(const struct pdb *db, const char *dir, struct buffer *out)
+{
+    const char *name = listed_name(db, dir);
+    out->failed = out->failed || db->log_list_broken;
+    buffer_add(out, head, HEAD_LEN);
+    for (size_t i = 0; i < db->log_list_count; i++)
+        if (strcmp(db->log_list[i], name) != 0)
+            add_line(out, db->log_list[i]);
+    add_tail(out);
+}
+
+void log_list_forget(struct pdb *db, const char *dir)
+{
+    const char *name = listed_name(db, dir);
+    size_t kept = 0;
+    for (size_t i = 0; i < db->log_list_count; i++)
+        if (strcmp(db->log_list[i], name) != 0)
+            db->log_list[kept++] = db->log_list[i];
+    db->log_list_count = kept;
 }

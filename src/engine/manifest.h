@@ -73,6 +73,11 @@ struct manifest_encoder {
     uint64_t entries;       /* of the open section */
     uint64_t last_version;  /* of the ended rows of one segment */
     uint32_t next_row;
+    /* Ends above it are left out: they come from the log, and may be lost with it where the sync
+     * mode is weak. Set by begin to the highest there is. */
+    uint64_t ended_by;
+    uint64_t scanning; /* the segment whose ended rows are looked at, up to row `scanned` */
+    uint32_t scanned;
 };
 
 /* `m`: its scalar fields; `out` is empty. Then all segments in order of number, then for each with

@@ -110,7 +110,7 @@ void manifest_encode_begin(struct manifest_encoder *e, struct buffer *out, const
 {
     ASSERT(out->len == 0 && m->number > 0);
     ASSERT(m->version <= MANIFEST_VERSION_MAX && m->oldest_version <= MANIFEST_VERSION_MAX);
-    *e = (struct manifest_encoder){.out = out, .number = m->number};
+    *e = (struct manifest_encoder){.out = out, .number = m->number, .ended_by = UINT64_MAX};
     add_zeros(out, MANIFEST_HEADER_BYTES);
     if (out->failed)
         return;
@@ -166,27 +166,34 @@ static void add_ended(struct manifest_encoder *e, uint32_t row, uint64_t ended_a
 bool manifest_encode_ended(struct manifest_encoder *e, uint64_t segment_number,
                            const struct segment_deletes *deletes, size_t budget)
 {
-    if (!is_open(e, MANIFEST_SECTION_ENDED, segment_number)) {
-        if (segment_deletes_count(deletes) == 0)
-            return false;
-        open_section(e, MANIFEST_SECTION_ENDED, segment_number);
-        e->next_row = 0;
-        e->last_version = 0;
-    }
-    uint32_t at = e->next_row, row;
+    if (e->scanning != segment_number)
+        e->scanned = 0;
+    e->scanning = segment_number;
+    uint32_t row;
     uint64_t ended_at;
     bool more = true;
     for (size_t i = 0; i < budget && !e->out->failed; i++) {
-        more = segment_deletes_next(deletes, &at, &row, &ended_at);
+        more = segment_deletes_next(deletes, &e->scanned, &row, &ended_at);
         if (!more)
             break;
+        if (ended_at > e->ended_by)
+            continue;
+        if (!is_open(e, MANIFEST_SECTION_ENDED, segment_number)) {
+            open_section(e, MANIFEST_SECTION_ENDED, segment_number);
+            e->next_row = 0;
+            e->last_version = 0;
+        }
         add_ended(e, row, ended_at);
     }
-    if (!more)
+    if (more && !e->out->failed) {
+        if (is_open(e, MANIFEST_SECTION_ENDED, segment_number))
+            sum_up(e);
+        return true;
+    }
+    if (is_open(e, MANIFEST_SECTION_ENDED, segment_number))
         close_section(e);
-    else
-        sum_up(e);
-    return more && !e->out->failed;
+    e->scanning = 0;
+    return false;
 }
 
 void manifest_encode_request(struct manifest_encoder *e, const struct manifest_request *request)

@@ -30,10 +30,15 @@ static void note_arrives(struct reactor *here, struct mail *mail)
     mail_post(here, from, mail);
 }
 
+static uint64_t used_here(const struct engine_core *core)
+{
+    return core->r->heap.bytes_used + core->segment_bytes;
+}
+
 static void tell_all(struct engine_core *core)
 {
     struct memory_view *view = &core->memory;
-    uint64_t bytes = core->r->heap.bytes_used;
+    uint64_t bytes = used_here(core);
     view->told = bytes;
     for (unsigned to = 0; to < core->db->core_count; to++) {
         struct memory_note *note = &view->notes[to];
@@ -48,7 +53,7 @@ static void tell_all(struct engine_core *core)
 
 static uint64_t moved(const struct engine_core *core)
 {
-    uint64_t bytes = core->r->heap.bytes_used, told = core->memory.told;
+    uint64_t bytes = used_here(core), told = core->memory.told;
     return bytes > told ? bytes - told : told - bytes;
 }
 
@@ -79,7 +84,7 @@ void memory_note_change(struct engine_core *core)
 
 uint64_t memory_used(const struct engine_core *core)
 {
-    uint64_t sum = core->r->heap.bytes_used;
+    uint64_t sum = used_here(core);
     for (unsigned i = 0; i < core->db->core_count; i++)
         if (i != core->id)
             sum += core->memory.others[i];

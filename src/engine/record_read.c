@@ -5,9 +5,10 @@
 #include "base/utf8.h"
 #include "engine/call.h"
 #include "engine/catalog.h"
-#include "engine/shard.h"
+#include "engine/part.h"
 #include "engine/validate.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -84,18 +85,29 @@ struct get_work {
     struct shard_read read;
     struct pdb_row *rows;
     uint32_t next;
+    const void *vectors[PDB_FIELD_MAX];
 };
 
+/* False: it has ended with an error. */
 static bool get_row(struct pdb_get *g, struct get_work *work)
 {
     struct call_state *s = call_state(&g->call);
     struct pdb_text id = g->ids[work->next];
     struct pdb_row row, *out = &work->rows[work->next];
-    if (memtable_get(s->shard->memtable, id, work->read.version, &row, NULL) &&
-        !shard_row_expired(&row, s->now_us))
-        return shard_copy_row(g->call.arena, s->shard, &row, g->include, out);
-    *out = (struct pdb_row){.id = id};
-    return true;
+    switch (shard_get_row(s->shard, id, work->read.version, s->now_us, &row, work->vectors)) {
+    case VIEW_MISSING:
+        *out = (struct pdb_row){.id = id};
+        return true;
+    case VIEW_DAMAGED:
+        parts_tell_damage(s->shard, &g->call);
+        return false;
+    case VIEW_FOUND:
+        break;
+    }
+    if (shard_copy_row(g->call.arena, s->shard, &row, g->include, out))
+        return true;
+    (void)call_no_memory(&g->call);
+    return false;
 }
 
 static void get_step(struct pdb_call *call)
@@ -104,10 +116,8 @@ static void get_step(struct pdb_call *call)
     struct pdb_get *g = container_of(call, struct pdb_get, call);
     struct get_work *work = s->work;
     while (work->next < g->id_count && !call_stopped(call) && !shard_gone(s->shard, call)) {
-        if (!get_row(g, work)) {
-            (void)call_no_memory(call);
+        if (!get_row(g, work))
             break;
-        }
         if (++work->next % 16 == 0 && work->next < g->id_count && reactor_slice_over(s->here->r)) {
             call_again(call);
             return;
@@ -119,11 +129,35 @@ static void get_step(struct pdb_call *call)
     call_return(call);
 }
 
+static int check_as_of(struct pdb_call *call, uint64_t as_of)
+{
+    const struct shard *shard = call_state(call)->shard;
+    uint64_t oldest = shard_oldest_version(shard);
+    if (as_of > shard->version_visible)
+        return call_fail(call, PDB_OUT_OF_RANGE,
+                         "as_of: the collection's newest version is %" PRIu64 ", found %" PRIu64,
+                         shard->version_visible, as_of);
+    if (as_of < oldest)
+        return call_fail(call, PDB_OUT_OF_RANGE,
+                         "as_of: the oldest version that is still kept is %" PRIu64
+                         ", found %" PRIu64 "; see version_retention",
+                         oldest, as_of);
+    return 0;
+}
+
 static void get_at_shard(struct pdb_call *call)
 {
     struct call_state *s = call_state(call);
     struct get_work *work = s->work;
-    shard_read_begin(s->shard, &work->read);
+    const struct pdb_get *g = container_of(call, struct pdb_get, call);
+    if (!g->has_as_of) {
+        shard_read_begin(s->shard, &work->read);
+    } else if (check_as_of(call, g->as_of) < 0) {
+        call_return(call);
+        return;
+    } else {
+        shard_read_begin_at(s->shard, &work->read, g->as_of);
+    }
     call_run(call, get_step);
 }
 
@@ -161,8 +195,8 @@ void pdb_get_start(struct pdb_get *g)
 
 struct count_work {
     struct filter *filter;
-    struct memtable_snapshot *snapshot;
-    struct memtable_cursor cursor;
+    struct shard_view view;
+    struct view_cursor cursor;
     uint64_t count;
 };
 
@@ -179,14 +213,14 @@ static void count_step(struct pdb_call *call)
     struct count_work *work = s->work;
     bool complete = false;
     while (!complete && !call_stopped(call) && !shard_gone(s->shard, call)) {
-        complete = memtable_scan_step(work->snapshot, &work->cursor, work->filter, SCAN_ROWS,
-                                      visit_count, work);
+        complete =
+            view_scan_step(&work->view, &work->cursor, work->filter, SCAN_ROWS, visit_count, work);
         if (!complete && reactor_slice_over(s->here->r)) {
             call_again(call);
             return;
         }
     }
-    memtable_snapshot_release(work->snapshot);
+    view_close(&work->view);
     container_of(call, struct pdb_count, call)->count_out = work->count;
     call_return(call);
 }
@@ -195,9 +229,8 @@ static void count_at_shard(struct pdb_call *call)
 {
     struct call_state *s = call_state(call);
     struct count_work *work = s->work;
-    if (memtable_snapshot(s->shard->memtable, s->shard->version_visible, s->now_us,
-                          &work->snapshot) < 0)
-        refuse(call, PDB_RESOURCE_EXHAUSTED);
+    if (view_open(call, &work->view) < 0)
+        call_return(call);
     else
         call_run(call, count_step);
 }
@@ -225,7 +258,8 @@ void pdb_count_start(struct pdb_count *c)
  * restart. */
 struct scroll_work {
     struct filter *filter;
-    struct memtable_scroll scroll;
+    struct shard_view view;
+    struct view_scroll scroll;
     struct pdb_row *rows;
     uint32_t copied;
     bool scanned;
@@ -269,7 +303,7 @@ static int encode_cursor(struct pdb_scroll *c, struct pdb_text last_id)
 static void scroll_over(struct pdb_scroll *c, struct scroll_work *work)
 {
     struct pdb_call *call = &c->call;
-    memtable_snapshot_release(work->scroll.snapshot);
+    view_close(&work->view);
     if (call->error.code == 0 && work->scroll.count > c->limit &&
         encode_cursor(c, work->rows[c->limit - 1].id) < 0)
         (void)call_no_memory(call);
@@ -280,16 +314,21 @@ static void scroll_over(struct pdb_scroll *c, struct scroll_work *work)
     call_return(call);
 }
 
-/* False: out of memory. */
+/* False: it has ended with an error. */
 static bool copy_next(struct pdb_scroll *c, struct scroll_work *work)
 {
     struct pdb_row row;
     bool vectors = (c->include & PDB_INCLUDE_VECTORS) != 0;
-    memtable_snapshot_row(work->scroll.snapshot, work->scroll.keys[work->copied], &row,
-                          vectors ? work->vectors : NULL);
-    if (!shard_copy_row(c->call.arena, call_state(&c->call)->shard, &row, c->include,
-                        &work->rows[work->copied]))
+    if (!view_row(&work->view, work->scroll.keys[work->copied], &row,
+                  vectors ? work->vectors : NULL)) {
+        (void)view_check(&work->view, &c->call);
         return false;
+    }
+    if (!shard_copy_row(c->call.arena, call_state(&c->call)->shard, &row, c->include,
+                        &work->rows[work->copied])) {
+        (void)call_no_memory(&c->call);
+        return false;
+    }
     work->copied++;
     return true;
 }
@@ -301,11 +340,10 @@ static void scroll_step(struct pdb_call *call)
     struct scroll_work *work = s->work;
     while (!call_stopped(call) && !shard_gone(s->shard, call)) {
         if (!work->scanned) {
-            work->scanned = memtable_scroll_step(&work->scroll, SCAN_ROWS);
+            work->scanned = view_scroll_step(&work->scroll, SCAN_ROWS);
         } else if (work->copied == c->limit || work->copied == work->scroll.count) {
             break;
         } else if (!copy_next(c, work)) {
-            (void)call_no_memory(call);
             break;
         }
         if (reactor_slice_over(s->here->r)) {
@@ -320,11 +358,16 @@ static void scroll_at_shard(struct pdb_call *call)
 {
     struct call_state *s = call_state(call);
     struct scroll_work *work = s->work;
-    if (memtable_snapshot(s->shard->memtable, s->shard->version_visible, s->now_us,
-                          &work->scroll.snapshot) < 0)
+    if (view_open(call, &work->view) < 0) {
+        call_return(call);
+        return;
+    }
+    if (view_scroll_begin(&work->scroll, &work->view, call->arena) < 0) {
+        view_close(&work->view);
         refuse(call, PDB_RESOURCE_EXHAUSTED);
-    else
-        call_run(call, scroll_step);
+        return;
+    }
+    call_run(call, scroll_step);
 }
 
 static int scroll_check(struct pdb_scroll *c, struct scroll_work *work)
@@ -341,11 +384,10 @@ static int scroll_check(struct pdb_scroll *c, struct scroll_work *work)
         return rc;
     work->scroll.filter = work->filter;
     work->scroll.limit = (size_t)c->limit + 1; /* one more tells whether there is a next page */
-    work->scroll.keys = arena_array(call->arena, uint64_t, work->scroll.limit);
     work->rows = arena_array(call->arena, struct pdb_row, c->limit);
     c->fields_out = shard_copy_fields(call->arena, call_state(call)->entry);
     c->field_count_out = call_state(call)->entry->config.field_count;
-    if (work->scroll.keys == NULL || work->rows == NULL || c->fields_out == NULL)
+    if (work->rows == NULL || c->fields_out == NULL)
         return call_no_memory(call);
     return 0;
 }

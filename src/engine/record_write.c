@@ -4,7 +4,7 @@
 #include "base/text.h"
 #include "engine/call.h"
 #include "engine/catalog.h"
-#include "engine/shard.h"
+#include "engine/part.h"
 #include "engine/validate.h"
 
 #include <stdio.h>
@@ -178,8 +178,8 @@ void pdb_write_start(struct pdb_write *w)
 struct delete_work {
     struct write_op op;
     struct filter *filter;
-    struct memtable_snapshot *snapshot;
-    struct memtable_cursor cursor;
+    struct shard_view view;
+    struct view_cursor cursor;
     struct pdb_text *ids;
     size_t id_count, id_capacity;
     struct pdb_call *call;
@@ -228,7 +228,7 @@ static int visit_match(void *arg, uint64_t key)
         work->ids = ids;
         work->id_capacity = capacity;
     }
-    memtable_snapshot_row(work->snapshot, key, &row, NULL);
+    (void)view_row(&work->view, key, &row, NULL);
     struct pdb_text id = arena_copy_text(arena, row.id.ptr, row.id.len);
     work->failed = id.ptr == NULL;
     work->ids[work->id_count] = id;
@@ -238,8 +238,7 @@ static int visit_match(void *arg, uint64_t key)
 
 static void scan_over(struct pdb_call *call, struct delete_work *work)
 {
-    memtable_snapshot_release(work->snapshot);
-    work->snapshot = NULL;
+    view_close(&work->view);
     if (work->failed)
         (void)call_no_memory(call);
     if (work->id_count > UINT32_MAX)
@@ -261,8 +260,7 @@ static void scan_step(struct pdb_call *call)
     struct delete_work *work = s->work;
     bool complete = false;
     while (!complete && !work->failed && !call_stopped(call) && !shard_gone(s->shard, call)) {
-        complete =
-            memtable_scan_step(work->snapshot, &work->cursor, work->filter, 256, visit_match, work);
+        complete = view_scan_step(&work->view, &work->cursor, work->filter, 256, visit_match, work);
         if (!complete && reactor_slice_over(s->here->r)) {
             call_again(call);
             return;
@@ -281,9 +279,7 @@ static void delete_at_shard(struct pdb_call *call)
         return;
     }
     work->op.scanned_version = s->shard->version_visible;
-    if (memtable_snapshot(s->shard->memtable, s->shard->version_visible, s->now_us,
-                          &work->snapshot) < 0) {
-        (void)call_no_memory(call);
+    if (view_open(call, &work->view) < 0) {
         call_return(call);
         return;
     }

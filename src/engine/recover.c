@@ -20,7 +20,8 @@
 #include "base/log.h"
 #include "engine/catalog.h"
 #include "engine/engine_internal.h"
-#include "engine/shard.h"
+#include "engine/old_logs.h"
+#include "engine/upkeep.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -210,10 +211,11 @@ static int put_rows(struct shard *shard, const struct wal_batch *batch, struct t
         text_bytes += batch->rows[i].id.len + batch->rows[i].metadata.len;
     }
     if (memtable_prepare(shard->memtable, row_count, text_bytes) < 0 ||
-        restore_request(shard, batch) < 0)
+        parts_reserve_ends(shard, batch->row_count) < 0 || restore_request(shard, batch) < 0)
         return no_memory(trail);
     for (uint32_t i = 0; i < batch->row_count; i++) {
         memtable_commit(shard->memtable, &batch->rows[i]);
+        parts_end_older(shard, batch->rows[i].id, batch->rows[i].version);
         shard->expiring = shard->expiring || batch->rows[i].expires_at_us != 0;
     }
     shard->core->rows_recovered += batch->row_count;
@@ -238,6 +240,8 @@ static int load_record(struct engine_core *core, const struct found *item, struc
                          "the log has records of collection %s, which the catalog does not know",
                          text);
     }
+    if (item->version <= upkeep_flushed_version(shard))
+        return 0; /* its rows are in segments */
     int rc = check_version(shard, item, trail);
     if (rc < 0)
         return rc;
@@ -251,6 +255,7 @@ static int load_record(struct engine_core *core, const struct found *item, struc
         arena_reset(&recovery->arena);
     }
     shard->version_queued = shard->version_visible = item->version;
+    upkeep_after_commit(shard);
     recovery->records++;
     return 0;
 }
@@ -339,6 +344,46 @@ static void log_is_poisoned(void *arg, int error)
               core->id, strerror(error < 0 ? -error : error));
 }
 
+/* Collections that were dropped, in the log of this core. */
+struct dropped_list {
+    struct engine_core *core;
+    struct uuid *uuids;
+    size_t count, capacity;
+    bool failed;
+};
+
+static void visit_logged(void *arg, const struct uuid *uuid, uint64_t version)
+{
+    struct dropped_list *list = arg;
+    struct arena *arena = &list->core->recovery->arena;
+    (void)version;
+    if (!catalog_is_dropped(list->core->db->cores[0].master, uuid) || list->failed)
+        return;
+    if (list->count == list->capacity) {
+        size_t capacity = list->capacity == 0 ? 64 : list->capacity * 2;
+        struct uuid *uuids = arena_grow(arena, list->uuids, list->capacity * sizeof(*uuids),
+                                        capacity * sizeof(*uuids));
+        list->failed = uuids == NULL;
+        if (list->failed)
+            return;
+        list->uuids = uuids;
+        list->capacity = capacity;
+    }
+    list->uuids[list->count++] = *uuid;
+}
+
+/* Without memory they are given up by a later start. */
+void recover_release_dropped(struct engine_core *core)
+{
+    struct dropped_list list = {.core = core};
+    wal_collections(core->wal, visit_logged, &list);
+    old_logs_each_collection(core, visit_logged, &list);
+    for (size_t i = 0; i < list.count; i++) {
+        wal_release(core->wal, &list.uuids[i], UINT64_MAX);
+        old_logs_release(core, &list.uuids[i], UINT64_MAX);
+    }
+}
+
 static int open_log(struct engine_core *core, struct trail *trail)
 {
     const struct pdb_options *o = &core->db->options;
@@ -370,6 +415,7 @@ void recover_open_log(struct engine_core *core)
         struct wal_stats stats;
         wal_stats(core->wal, &stats);
         core->log_begun = stats.segments_live != 0;
+        recover_release_dropped(core);
     }
     if (rc == 0 && !was_clean(core->db) && make_jumps(core) < 0)
         rc = no_memory(&trail);

@@ -3,7 +3,7 @@
  * The catalog decides: a snapshot makes, keeps or drops shards. A dropped shard is out of the table
  * at once (new calls get NOT_FOUND) but stays until its last call has left, because writes of it
  * may still be in the log's hands and readers in the middle of a scan. */
-#include "engine/shard.h"
+#include "engine/upkeep.h"
 
 #include "base/assert.h"
 #include "base/bytes.h"
@@ -44,19 +44,18 @@ void shard_table_init(struct engine_core *core)
 
 static int make_memtable(struct shard *shard, const struct catalog_entry *entry)
 {
-    struct scan_field fields[PDB_FIELD_MAX];
     for (uint32_t i = 0; i < entry->config.field_count; i++) {
         const struct pdb_field *field = &entry->config.fields[i];
-        fields[i] = (struct scan_field){field->dimension, field->metric, entry->field_bytes[i]};
+        shard->fields[i] =
+            (struct scan_field){field->dimension, field->metric, entry->field_bytes[i]};
         shard->field_bytes[i] = entry->field_bytes[i];
     }
-    struct memtable_options options = {
-        .heap = &shard->core->r->heap,
-        .hash_key = shard->core->db->hash_key,
-        .fields = fields,
-        .field_count = entry->config.field_count,
-    };
-    return memtable_new(&options, &shard->memtable);
+    shard->active = part_of_memtable(shard);
+    if (shard->active == NULL)
+        return PDB_RESOURCE_EXHAUSTED;
+    shard->memtable = shard->active->memtable;
+    list_push_back(&shard->parts, &shard->active->link);
+    return 0;
 }
 
 static bool pending_equal(const void *owner, uint64_t value, const void *key, size_t key_len)
@@ -84,12 +83,16 @@ int shard_open(struct engine_core *core, const struct catalog_entry *entry,
     list_init(&shard->again);
     list_init(&shard->guards);
     list_init(&shard->reads);
+    list_init(&shard->parts);
     list_init(&shard->searches);
     list_init(&shard->searches_waiting);
     map_init(&shard->pending, heap, pending_equal, NULL);
     dedup_init(&shard->dedup, heap);
     shard->field_bytes = heap_calloc(heap, entry->config.field_count, sizeof(uint32_t));
-    if (shard->field_bytes == NULL || make_memtable(shard, entry) < 0 ||
+    shard->fields = heap_calloc(heap, entry->config.field_count, sizeof(struct scan_field));
+    shard->vectors_out = heap_calloc(heap, entry->config.field_count, sizeof(void *));
+    if (shard->field_bytes == NULL || shard->fields == NULL || shard->vectors_out == NULL ||
+        make_memtable(shard, entry) < 0 || upkeep_new(shard) < 0 ||
         map_reserve(&core->shards, 1) < 0) {
         shard_free(shard);
         return PDB_RESOURCE_EXHAUSTED;
@@ -112,8 +115,12 @@ void shard_free(struct shard *shard)
     list_remove(&shard->link);
     dedup_dispose(&shard->dedup);
     map_dispose(&shard->pending);
-    memtable_free(shard->memtable);
+    upkeep_free(shard);
+    while (!list_empty(&shard->parts))
+        part_remove(container_of(shard->parts.anchor.next, struct shard_part, link));
     heap_free(heap, shard->field_bytes);
+    heap_free(heap, shard->fields);
+    heap_free(heap, (void *)shard->vectors_out);
     heap_free(heap, shard->search_times);
     heap_free(heap, shard);
 }
@@ -126,8 +133,9 @@ static void drop(struct engine_core *core, struct shard *shard)
                      NULL);
     list_remove(&shard->link);
     shard->entry = NULL;
-    if (shard->users == 0)
-        shard_free(shard);
+    shard->users++;
+    upkeep_drop(shard);
+    shard_leave(shard);
 }
 
 void shard_follow_catalog(struct engine_core *core, const struct catalog_snapshot *snapshot)
@@ -157,8 +165,10 @@ void shard_follow_catalog(struct engine_core *core, const struct catalog_snapsho
 void shard_leave(struct shard *shard)
 {
     ASSERT(shard->users > 0);
-    if (--shard->users == 0 && shard->entry == NULL)
-        shard_free(shard);
+    if (--shard->users != 0 || shard->entry != NULL)
+        return;
+    upkeep_forget_collection(shard->core, &shard->uuid);
+    shard_free(shard);
 }
 
 bool shard_gone(const struct shard *shard, struct pdb_call *call)
@@ -172,11 +182,20 @@ bool shard_gone(const struct shard *shard, struct pdb_call *call)
 
 /* ---- readers ---- */
 
+/* The list is in order of versions. */
+void shard_read_begin_at(struct shard *shard, struct shard_read *read, uint64_t version)
+{
+    struct list_link *before = shard->reads.anchor.prev;
+    read->version = version;
+    while (before != &shard->reads.anchor &&
+           container_of(before, struct shard_read, link)->version > version)
+        before = before->prev;
+    list_insert_before(before->next, &read->link);
+}
+
 void shard_read_begin(struct shard *shard, struct shard_read *read)
 {
-    read->version = shard->version_visible;
-    list_push_back(&shard->reads,
-                   &read->link); /* the visible version never falls: the list is in order */
+    shard_read_begin_at(shard, read, shard->version_visible);
 }
 
 void shard_read_end(struct shard_read *read)
@@ -186,7 +205,9 @@ void shard_read_end(struct shard_read *read)
 
 uint64_t shard_oldest_version(const struct shard *shard)
 {
+    uint64_t oldest = upkeep_retained_version(shard);
     if (list_empty(&shard->reads))
-        return shard->version_visible;
-    return container_of(shard->reads.anchor.next, struct shard_read, link)->version;
+        return oldest;
+    uint64_t read = container_of(shard->reads.anchor.next, struct shard_read, link)->version;
+    return read < oldest ? read : oldest;
 }

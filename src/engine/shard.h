@@ -34,6 +34,9 @@ struct shard_guard {
     uint32_t column_count;
 };
 
+struct shard_part;
+struct upkeep;
+
 struct shard_read { /* someone reads rows of this version in several steps */
     struct list_link link;
     uint64_t version;
@@ -45,10 +48,14 @@ struct shard {
     struct uuid uuid;
     char uuid_text[UUID_TEXT_LEN + 1];
     const struct catalog_entry
-        *entry; /* of the core's newest catalog; NULL once the collection is dropped */
-    struct memtable *memtable;
+        *entry;        /* of the core's newest catalog; NULL once the collection is dropped */
+    struct list parts; /* where its rows lie: part.h */
+    struct shard_part *active;
+    struct memtable *memtable; /* of the active part */
     uint32_t field_count;
     uint32_t *field_bytes;
+    struct scan_field *fields;
+    const void **vectors_out; /* of the row that parts_newest_row found */
     uint64_t row_bytes;       /* of the vectors of a full row */
     uint64_t version_queued;  /* given to the newest write in flight */
     uint64_t version_visible; /* what readers see; <= version_queued */
@@ -61,13 +68,18 @@ struct shard {
     /* answers that rested on a write the log refused: back to the queue's front */
     struct list again;
     struct map pending; /* id -> struct pdb_row of a write in flight, the newest */
-    uint64_t pending_rows, pending_text;
+    uint64_t pending_rows, pending_text, pending_ends;
     struct task prepare_task, commit_task, collect_task;
     struct list_link stall_link; /* core->stalled: waits for room in the log */
     struct list guards, reads;
     struct dedup dedup;
-    uint64_t users;           /* calls here */
+    uint64_t users; /* calls here, and upkeep under way */
+    /* Damaged at the start: nothing is written or flushed until they are back. */
+    uint32_t lost_segments;
+    uint64_t lost_first;      /* its number */
+    bool committing;          /* the newest rows of the memtable are not visible yet */
     bool expiring;            /* some row has an expiry */
+    struct upkeep *upkeep;    /* sealing, flushing, merging: upkeep.h */
     uint64_t collect_next_ns; /* not before */
     struct list searches,
         searches_waiting; /* scanning together, and waiting for their turn (shard_search.c) */
@@ -92,6 +104,8 @@ void shard_free(struct shard *shard);
 /* True when the collection was dropped meanwhile; the error is told. */
 bool shard_gone(const struct shard *shard, struct pdb_call *call);
 void shard_read_begin(struct shard *shard, struct shard_read *read);
+/* The same at an older version, which must still be readable: shard_oldest_version. */
+void shard_read_begin_at(struct shard *shard, struct shard_read *read, uint64_t version);
 void shard_read_end(struct shard_read *read);
 /* No reader needs rows that ended at or before this. */
 uint64_t shard_oldest_version(const struct shard *shard);

@@ -13,7 +13,7 @@
 #include "base/text.h"
 #include "engine/call.h"
 #include "engine/catalog.h"
-#include "engine/shard.h"
+#include "engine/part.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -30,7 +30,7 @@ bool shard_newest_row(struct shard *shard, struct pdb_text id, int64_t now_us,
     uint64_t value, hash = hash_bytes(&shard->core->db->hash_key, id.ptr, id.len);
     if (map_find(&shard->pending, hash, id.ptr, id.len, &value))
         *row_out = *(const struct pdb_row *)(uintptr_t)value;
-    else if (!memtable_get(shard->memtable, id, UINT64_MAX - 1, row_out, NULL))
+    else if (!parts_newest_row(shard, id, row_out))
         return false;
     return !row_out->deleted && !shard_row_expired(row_out, now_us);
 }
@@ -179,11 +179,14 @@ static int merge_vectors(struct write_op *op, uint32_t i, const struct pdb_row *
     const void **vectors = arena_calloc(arena, shard->field_count, sizeof(void *));
     if (vectors == NULL)
         return call_no_memory(op->call);
+    if (old->vectors == NULL && shard->field_count != 0) {
+        parts_tell_damage(shard, op->call);
+        return PDB_DATA_LOSS;
+    }
     for (uint32_t f = 0; f < shard->field_count; f++) {
         if (op->input[i].vectors[f] != NULL) {
             vectors[f] = op->input[i].vectors[f];
-        } else if (old->vectors != NULL && old->vectors[f] != NULL &&
-                   !is_unset(op, &op->records[i], f)) {
+        } else if (old->vectors[f] != NULL && !is_unset(op, &op->records[i], f)) {
             void *copy = arena_alloc_aligned(arena, shard->field_bytes[f], 64);
             if (copy == NULL)
                 return call_no_memory(op->call);
@@ -284,6 +287,10 @@ static bool is_refused(struct write_op *op)
     struct trail trail = {0};
     if (call_stopped(op->call) || shard_gone(op->shard, op->call))
         return true;
+    if (op->shard->lost_segments != 0) {
+        parts_tell_damage(op->shard, op->call);
+        return true;
+    }
     if (wal_poisoned(core->wal)) {
         (void)call_fail(
             op->call, PDB_UNAVAILABLE,
@@ -334,9 +341,10 @@ static int make_room(struct write_op *op)
     struct shard *shard = op->shard;
     if (map_reserve(&shard->pending, op->row_count) < 0)
         return PDB_RESOURCE_EXHAUSTED;
-    int rc = 0;
-    if (op->kind !=
-        WRITE_OP_DELETE) /* deletes take no room, and must not ask for any at the limit */
+    int rc = parts_reserve_ends(shard, shard->pending_ends + op->row_count);
+    if (rc == 0 &&
+        op->kind !=
+            WRITE_OP_DELETE) /* deletes take no room, and must not ask for any at the limit */
         rc = memtable_prepare(shard->memtable, shard->pending_rows + op->row_count,
                               shard->pending_text + op->text_bytes);
     if (rc < 0)

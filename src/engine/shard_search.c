@@ -14,7 +14,7 @@
 #include "base/text.h"
 #include "engine/call.h"
 #include "engine/catalog.h"
-#include "engine/shard.h"
+#include "engine/part.h"
 #include "engine/validate.h"
 
 #include <stdio.h>
@@ -32,8 +32,7 @@ enum {
 };
 
 struct query_work {
-    struct memtable_search search;
-    struct scan_query scan;
+    struct view_search search;
     struct filter *filter;
     uint32_t field;
     const void *values; /* as a row holds them; NULL: of a stored record */
@@ -41,7 +40,7 @@ struct query_work {
 };
 
 struct search_work {
-    struct memtable_snapshot *snapshot;
+    struct shard_view view;
     struct query_work *queries;
     struct pdb_hits *results;
     uint32_t next;  /* query whose turn it is */
@@ -149,34 +148,40 @@ static bool copy_hit(struct pdb_search *s, struct search_work *work)
     struct pdb_hits *result = &work->results[work->next];
     struct shard *shard = call_state(&s->call)->shard;
     unsigned include = s->queries[work->next].include;
-    struct topk_item item = query->scan.topk.items[work->hit];
+    struct topk_item item = query->search.query.topk.items[work->hit];
     struct pdb_hit *hit = (struct pdb_hit *)(uintptr_t)&result->hits[work->hit];
     struct pdb_row row;
-    memtable_snapshot_row(work->snapshot, item.key, &row,
-                          (include & PDB_INCLUDE_VECTORS) != 0 ? work->vectors : NULL);
-    if (!shard_copy_row(s->call.arena, shard, &row, include, &hit->row))
+    if (!view_row(&work->view, item.key, &row,
+                  (include & PDB_INCLUDE_VECTORS) != 0 ? work->vectors : NULL))
+        return view_check(&work->view, &s->call) == 0;
+    if (!shard_copy_row(s->call.arena, shard, &row, include, &hit->row)) {
+        (void)call_no_memory(&s->call);
         return false;
+    }
     hit->score = scan_score(s->fields_out[query->field].metric, item.distance);
     work->hit++;
     result->count = work->hit;
     return true;
 }
 
-/* One hit, or on to the next query. False: out of memory. */
+/* One hit, or on to the next query. False: it has ended with an error. */
 static bool copy_next(struct pdb_search *s, struct search_work *work)
 {
     struct query_work *query = &work->queries[work->next];
     struct pdb_hits *result = &work->results[work->next];
+    struct topk *topk = &query->search.query.topk;
     if (work->hit == 0) {
-        topk_sort(&query->scan.topk);
-        struct pdb_hit *hits = arena_array(s->call.arena, struct pdb_hit, query->scan.topk.count);
-        if (hits == NULL)
+        topk_sort(topk);
+        struct pdb_hit *hits = arena_array(s->call.arena, struct pdb_hit, topk->count);
+        if (hits == NULL) {
+            (void)call_no_memory(&s->call);
             return false;
+        }
         result->hits = hits;
     }
-    if (work->hit < query->scan.topk.count && !copy_hit(s, work))
+    if (work->hit < topk->count && !copy_hit(s, work))
         return false;
-    if (work->hit == query->scan.topk.count) {
+    if (work->hit == topk->count) {
         work->next++;
         work->hit = 0;
     }
@@ -190,7 +195,7 @@ static bool scan_next(struct pdb_search *s, struct search_work *work)
 {
     struct query_work *query = &work->queries[work->next];
     if (!query->complete)
-        query->complete = memtable_search_step(&query->search, work->stretch);
+        query->complete = view_search_step(&query->search, work->stretch);
     if (++work->next < s->query_count)
         return false;
     work->next = 0;
@@ -207,11 +212,11 @@ static void count_search(struct pdb_search *s, const struct search_work *work)
     uint64_t now_ns = state->here->r->now_ns;
     struct shard *shard = state->shard;
     for (uint32_t i = 0; i < s->query_count; i++) {
-        const struct scan_query *scan = &work->queries[i].scan;
-        histogram_record_count(&m->histograms[METRICS_SEARCH_VISITED_IN], scan->rows_seen);
-        if (scan->filter != NULL && scan->rows_seen != 0)
+        const struct scan_query *query = &work->queries[i].search.query;
+        histogram_record_count(&m->histograms[METRICS_SEARCH_VISITED_IN], query->rows_seen);
+        if (query->filter != NULL && query->rows_seen != 0)
             histogram_record_ratio(&m->histograms[METRICS_SEARCH_SELECTIVITY_IN],
-                                   (double)scan->rows_scored / (double)scan->rows_seen);
+                                   (double)query->rows_scored / (double)query->rows_seen);
     }
     metrics_time(m, METRICS_SEARCH_STAGE_IN + METRICS_SEARCH_STAGE_FETCH, now_ns - work->stage_ns);
     if (shard->search_times == NULL)
@@ -222,7 +227,9 @@ static void count_search(struct pdb_search *s, const struct search_work *work)
 
 static void search_over(struct pdb_search *s, struct search_work *work)
 {
-    memtable_snapshot_release(work->snapshot);
+    if (s->call.error.code == 0)
+        (void)view_check(&work->view, &s->call); /* a damaged part may hold better rows */
+    view_close(&work->view);
     if (s->call.error.code == 0) {
         count_search(s, work);
         s->results_out = work->results;
@@ -249,7 +256,6 @@ static void search_step(struct pdb_call *call)
         } else if (work->next == s->query_count) {
             break;
         } else if (!copy_next(s, work)) {
-            (void)call_no_memory(call);
             break;
         }
         if (reactor_slice_over(state->here->r)) {
@@ -262,16 +268,22 @@ static void search_step(struct pdb_call *call)
 
 /* ---- the shard: beginning ---- */
 
-static int take_stored_vector(struct pdb_search *s, uint32_t i, struct query_work *work)
+static int take_stored_vector(struct pdb_search *s, uint32_t i, struct search_work *all)
 {
+    struct query_work *work = &all->queries[i];
     struct call_state *state = call_state(&s->call);
     struct shard *shard = state->shard;
     const struct pdb_query *query = &s->queries[i];
     struct pdb_row row;
     char path[96];
     query_path(s, i, "id", path);
-    if (!memtable_get(shard->memtable, query->id, shard->version_visible, &row, NULL) ||
-        shard_row_expired(&row, state->now_us))
+    enum view_found found =
+        shard_get_row(shard, query->id, shard->version_visible, state->now_us, &row, all->vectors);
+    if (found == VIEW_DAMAGED) {
+        parts_tell_damage(shard, &s->call);
+        return PDB_DATA_LOSS;
+    }
+    if (found == VIEW_MISSING)
         return call_fail(&s->call, PDB_NOT_FOUND, "%s: record '%.*s' does not exist", path,
                          CALL_TEXT(query->id));
     if (row.vectors[work->field] == NULL)
@@ -290,19 +302,16 @@ static int begin_query(struct pdb_search *s, uint32_t i, struct search_work *all
 {
     struct query_work *work = &all->queries[i];
     const struct pdb_query *query = &s->queries[i];
-    int rc = query->id.len != 0 ? take_stored_vector(s, i, work) : 0;
+    int rc = query->id.len != 0 ? take_stored_vector(s, i, all) : 0;
     if (rc < 0)
         return rc;
-    uint64_t rows = memtable_snapshot_rows(all->snapshot);
+    uint64_t rows = view_rows(&all->view);
     size_t k = query->k < rows ? query->k : (size_t)rows;
     struct topk_item *items = arena_array(s->call.arena, struct topk_item, k + 1);
     if (items == NULL)
         return call_no_memory(&s->call);
-    const struct shard *shard = call_state(&s->call)->shard;
-    const struct pdb_field *field = &s->fields_out[work->field];
-    struct scan_query *scan = &work->scan;
-    scan->field =
-        (struct scan_field){field->dimension, field->metric, shard->field_bytes[work->field]};
+    struct scan_query *scan = &work->search.query;
+    scan->field = call_state(&s->call)->shard->fields[work->field];
     scan->field_index = work->field;
     scan->vector = work->values;
     scan->filter = work->filter;
@@ -310,9 +319,7 @@ static int begin_query(struct pdb_search *s, uint32_t i, struct search_work *all
     scan->score_limit = query->min_score;
     scan->exclude_id = query->id;
     topk_init(&scan->topk, items, k);
-    scan_query_begin(scan);
-    work->search = (struct memtable_search){.snapshot = all->snapshot, .query = scan};
-    memtable_search_begin(&work->search);
+    view_search_begin(&work->search, &all->view);
     work->complete = k == 0;
     return 0;
 }
@@ -336,11 +343,7 @@ static bool search_begin(struct pdb_search *s)
     struct pdb_call *call = &s->call;
     struct call_state *state = call_state(call);
     struct search_work *work = state->work;
-    struct shard *shard = state->shard;
-    int rc =
-        memtable_snapshot(shard->memtable, shard->version_visible, state->now_us, &work->snapshot);
-    if (rc < 0)
-        (void)call_no_memory(call);
+    int rc = view_open(call, &work->view);
     for (uint32_t i = 0; rc == 0 && i < s->query_count; i++)
         rc = begin_query(s, i, work);
     if (rc < 0) {

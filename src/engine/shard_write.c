@@ -10,7 +10,7 @@
 #include "engine/call.h"
 #include "engine/catalog.h"
 #include "engine/failpoint.h"
-#include "engine/shard.h"
+#include "engine/upkeep.h"
 
 #include <string.h>
 
@@ -112,9 +112,10 @@ static void drop_pending(struct write_op *op)
     }
 }
 
-/* A row that is in the memtable now, or never will be: deletes have nothing reserved. */
+/* A row that is in the memtable now, or never will be: deletes need no room in it. */
 static void unreserve(struct shard *shard, const struct pdb_row *row)
 {
+    shard->pending_ends--;
     if (row->deleted)
         return;
     shard->pending_rows--;
@@ -129,6 +130,7 @@ static bool commit_rows(struct write_op *op)
     while (op->next < op->row_count) {
         const struct pdb_row *row = &op->rows[op->next++];
         memtable_commit(shard->memtable, row);
+        parts_end_older(shard, row->id, row->version);
         unreserve(shard, row);
         shard->expiring = shard->expiring || row->expires_at_us != 0;
         if (op->next % 8 == 0 && op->next < op->row_count && reactor_slice_over(r))
@@ -142,6 +144,7 @@ static void finish_logged(struct write_op *op)
     struct shard *shard = op->shard;
     drop_pending(op);
     shard->version_visible = op->version;
+    shard->committing = false;
     op->count_answer = op->kind == WRITE_OP_DELETE ? op->row_count : op->input_count;
     if (op->dedup != NULL)
         dedup_finish(&shard->dedup, op->dedup, op->version, op->row_count,
@@ -150,6 +153,7 @@ static void finish_logged(struct write_op *op)
                  shard->core->r->now_ns - op->stage_ns);
     memory_note_change(shard->core);
     shard_collect_later(shard);
+    upkeep_after_commit(shard);
     write_op_answer(op);
 }
 
@@ -205,6 +209,7 @@ static void commit_run(struct task *task)
         struct write_op *op = container_of(shard->flight.anchor.next, struct write_op, link);
         if (op->stage == WRITE_STAGE_LOGGING)
             break;
+        shard->committing = op->stage == WRITE_STAGE_LOGGED;
         if ((op->stage == WRITE_STAGE_LOGGED && !commit_rows(op)) || reactor_slice_over(r)) {
             task_queue(r, &shard->commit_task);
             break;
@@ -296,6 +301,7 @@ void write_op_launch(struct write_op *op, bool to_log)
         (void)map_put(&shard->pending, id_hash(shard, row->id), row->id.ptr, row->id.len,
                       (uint64_t)(uintptr_t)row, NULL);
     }
+    shard->pending_ends += op->row_count;
     if (op->kind != WRITE_OP_DELETE) {
         shard->pending_rows += op->row_count;
         shard->pending_text += op->text_bytes;

@@ -8,7 +8,7 @@
 #include "engine/call.h"
 #include "engine/catalog.h"
 #include "engine/failpoint.h"
-#include "engine/shard.h"
+#include "engine/part.h"
 #include "os/process.h"
 
 #include <inttypes.h>
@@ -58,6 +58,8 @@ static void set_wal(struct metrics *m, const struct wal *w)
     metrics_set(m, METRICS_WAL_SEGMENTS_AT + METRICS_SEGMENT_LIVE, s.segments_live);
     metrics_set(m, METRICS_WAL_SEGMENTS_AT + METRICS_SEGMENT_READY, s.segments_ready);
     metrics_set(m, METRICS_WAL_DURABLE_LSN_AT, s.durable_lsn);
+    metrics_set(m, METRICS_WAL_TRUNCATED_LSN_AT, s.truncated_lsn);
+    metrics_set(m, METRICS_WAL_LIVE_BYTES_AT, s.live_bytes);
     metrics_set(m, METRICS_WAL_ERRORS_AT + METRICS_ERRNO_OTHER, s.errors);
     metrics_set(m, METRICS_WAL_POISONED_AT, wal_poisoned(w));
 }
@@ -73,18 +75,33 @@ static void copy_metrics(const struct engine_core *core, struct metrics *m)
     set_wal(m, core->wal);
 }
 
+static void count_segments(struct metrics *m, const struct shard *shard,
+                           const struct parts_stats *p)
+{
+    unsigned state = shard->entry->config.vector_storage == PDB_VECTORS_MEMORY
+                         ? METRICS_STATE_MEMORY
+                         : METRICS_STATE_DISK;
+    metrics_add(m, METRICS_SEGMENTS_AT + state, p->segments - p->damaged);
+    metrics_add(m, METRICS_SEGMENTS_AT + METRICS_STATE_QUARANTINED,
+                p->damaged + shard->lost_segments);
+    metrics_add(m, METRICS_SEGMENT_ROWS_AT, p->segment_rows);
+    metrics_add(m, METRICS_SEGMENT_BYTES_AT, p->segment_bytes);
+    metrics_add(m, METRICS_TOMBSTONES_AT, p->tombstones);
+}
+
 static void add_shard(struct stats_work *work, uint32_t index, const struct shard *shard,
                       struct pdb_stats *stats)
 {
-    struct memtable_stats m;
-    memtable_stats(shard->memtable, &m);
-    stats->records_out += m.rows_live;
+    struct parts_stats p;
+    parts_stats(shard, &p);
+    stats->records_out += p.rows_live;
     if (work->collections == NULL)
         return;
     uint32_t slot = index < METRICS_COLLECTIONS_MAX ? index : (uint32_t)METRICS_COLLECTIONS_MAX;
     struct metrics_collection *c = &work->collections[slot];
-    c->rows += m.rows_live;
-    c->bytes += m.bytes;
+    c->rows += p.rows_live;
+    c->bytes += p.memory_bytes;
+    count_segments(work->cores[shard->core->id], shard, &p);
     if (shard->search_times != NULL)
         histogram_merge(&c->search[METRICS_PLAN_FLAT], shard->search_times);
 }

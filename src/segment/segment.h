@@ -142,6 +142,8 @@ uint64_t segment_deletes_ended_at(const struct segment_deletes *d, uint32_t row)
  * that the rows ended. Budgeted by entries; true while there is more to do. */
 bool segment_deletes_forget(struct segment_deletes *d, uint64_t oldest_version, size_t budget);
 uint64_t segment_deletes_count(const struct segment_deletes *d);
+/* Of these, the ones whose version is remembered. */
+uint64_t segment_deletes_remembered(const struct segment_deletes *d);
 /* In order of row: from *row on, the next row that ended; false at the end. *row is then behind
  * it. */
 bool segment_deletes_next(const struct segment_deletes *d, uint32_t *row, uint32_t *row_out,

@@ -277,6 +277,11 @@ uint64_t segment_deletes_count(const struct segment_deletes *d)
     return d->ended_count;
 }
 
+uint64_t segment_deletes_remembered(const struct segment_deletes *d)
+{
+    return d->now.count + d->old.count;
+}
+
 bool segment_deletes_next(const struct segment_deletes *d, uint32_t *row, uint32_t *row_out,
                           uint64_t *ended_at_out)
 {

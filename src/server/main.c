@@ -7,7 +7,7 @@
 
 static const char usage[] = "usage: proximadb serve [--config FILE] [--data-dir DIR] [--listen "
                             "ADDR:PORT]... [--cores N] [--print-config]\n"
-                            "       proximadb check --data-dir DIR [--wal-dir DIR]...\n"
+                            "       proximadb check --data-dir DIR [--wal-dir DIR]... [--repair]\n"
                             "       proximadb version\n";
 
 static void print_finding(void *arg, const char *line)
@@ -16,14 +16,17 @@ static void print_finding(void *arg, const char *line)
     puts(line);
 }
 
-/* 0 clean, 2 damage, 1 the check itself could not be made. */
+/* 0 clean, 2 damage, 1 something derived is to be mended or the check could not be made. */
 static int check(int argc, const char *const *argv)
 {
     enum { WAL_DIRS_MAX = 64 };
     const char *data_dir = NULL, *wal_dirs[WAL_DIRS_MAX];
     size_t wal_dir_count = 0;
+    bool repair = false;
     for (int i = 0; i < argc; i++) {
-        if (strcmp(argv[i], "--data-dir") == 0 && i + 1 < argc) {
+        if (strcmp(argv[i], "--repair") == 0) {
+            repair = true;
+        } else if (strcmp(argv[i], "--data-dir") == 0 && i + 1 < argc) {
             data_dir = argv[++i];
         } else if (strcmp(argv[i], "--wal-dir") == 0 && i + 1 < argc &&
                    wal_dir_count < WAL_DIRS_MAX) {
@@ -38,8 +41,12 @@ static int check(int argc, const char *const *argv)
         return EXIT_USAGE;
     }
     struct pdb_error error = {0};
-    int rc = pdb_check(data_dir, wal_dir_count != 0 ? wal_dirs : NULL, wal_dir_count, print_finding,
-                       NULL, &error);
+    struct pdb_check_options options = {.data_dir = data_dir,
+                                        .wal_dirs = wal_dir_count != 0 ? wal_dirs : NULL,
+                                        .wal_dir_count = wal_dir_count,
+                                        .repair = repair,
+                                        .report = print_finding};
+    int rc = pdb_check(&options, &error);
     if (rc == 0)
         return 0;
     fprintf(stderr, "proximadb check: %s\n", error.text);

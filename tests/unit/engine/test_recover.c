@@ -247,6 +247,12 @@ static void count_line(void *arg, const char *line)
     (*(unsigned *)arg)++;
 }
 
+static int check_dir(const char *dir, unsigned *findings, struct pdb_error *error)
+{
+    struct pdb_check_options options = {.data_dir = dir, .report = count_line, .arg = findings};
+    return pdb_check(&options, error);
+}
+
 static void every_flipped_bit_of_a_catalog_is_noticed(void **state)
 {
     (void)state;
@@ -266,12 +272,12 @@ static void every_flipped_bit_of_a_catalog_is_noticed(void **state)
     for (off_t at = 0; at < size; at++) {
         unsigned findings = 0;
         flip_byte(fx.dir, "catalog/2.catalog", at);
-        assert_true(pdb_check(fx.dir, NULL, 0, count_line, &findings, &error) < 0);
+        assert_true(check_dir(fx.dir, &findings, &error) < 0);
         assert_true(findings > 0);
         flip_byte(fx.dir, "catalog/2.catalog", at);
     }
     unsigned findings = 0;
-    assert_int_equal(pdb_check(fx.dir, NULL, 0, count_line, &findings, &error), 0);
+    assert_int_equal(check_dir(fx.dir, &findings, &error), 0);
     assert_int_equal(findings, 0);
     flip_byte(fx.dir, "catalog/2.catalog", 70);
     struct pdb *db;
@@ -306,7 +312,7 @@ static void records_of_an_unknown_collection_refuse_the_start(void **state)
     assert_int_equal(pdb_open(&fx.options, &db, &error), PDB_DATA_LOSS);
     assert_non_null(strstr(error.text, "which the catalog does not know"));
     unsigned findings = 0;
-    assert_true(pdb_check(fx.dir, NULL, 0, count_line, &findings, &error) < 0);
+    assert_true(check_dir(fx.dir, &findings, &error) < 0);
     assert_int_equal(findings, 1);
     pdb_arena_free(fx.arena);
     remove_tree(fx.dir);

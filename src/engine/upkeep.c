@@ -1,0 +1,527 @@
+/* upkeep.c: when a shard seals, flushes and merges, and what a core does for all of its shards.
+ *
+ * A memtable is sealed when it has many rows or bytes, when its oldest row gets old, when memory is
+ * short, or when it holds the oldest segment of a log that has got too large. Sealed ones are
+ * flushed in order, one at a time; merges are picked by compaction.h, one at a time too, so that a
+ * flush never waits for a merge. A core builds few segments at once: each holds a row group.
+ *
+ * as_of: with version_retention every version of the last so many seconds stays readable. Which
+ * version was the newest at which time is sampled by the sweep; a start begins with one sample, so
+ * it may keep versions for longer, never for less. */
+#include "engine/upkeep.h"
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "engine/call.h"
+#include "engine/catalog.h"
+#include "engine/compaction.h"
+#include "engine/failpoint.h"
+#include "engine/old_logs.h"
+#include "engine/upkeep_internal.h"
+
+#include <string.h>
+
+#include "base/no_libc_heap.h"
+
+enum {
+    BUILDS_MAX = 4,      /* of a core at once */
+    MERGES_MAX = 2,      /* of these */
+    SEALED_MAX = 4,      /* of a shard, waiting */
+    EXPIRY_ROWS = 16384, /* looked at in one sweep */
+    FORGET_ENTRIES = 16384,
+    QUIET_S = 5,
+    IDLE_BYTES_PER_S = 32 << 20,
+};
+
+static uint64_t seconds_ns(uint64_t seconds)
+{
+    return seconds * 1000000000u;
+}
+
+static struct shard_part *part_at(struct list_link *link)
+{
+    return container_of(link, struct shard_part, link);
+}
+
+/* ---- life ---- */
+
+int upkeep_new(struct shard *shard)
+{
+    struct upkeep *u = heap_calloc(&shard->core->r->heap, 1, sizeof(*u));
+    shard->upkeep = u;
+    if (u == NULL)
+        return PDB_RESOURCE_EXHAUSTED;
+    u->shard = shard;
+    u->next_segment = 1;
+    u->manifest_number = u->manifest_given = 1; /* the folder is begun with MANIFEST-1 */
+    u->changed_ns = shard->core->r->now_ns;
+    list_init(&u->ready);
+    return 0;
+}
+
+void upkeep_free(struct shard *shard)
+{
+    struct heap *heap = &shard->core->r->heap;
+    struct upkeep *u = shard->upkeep;
+    if (u == NULL)
+        return;
+    task_cancel(&u->publish_task);
+    list_remove(&u->waiting_link);
+    if (u->flush != NULL)
+        change_drop(u->flush);
+    if (u->merge != NULL)
+        change_drop(u->merge);
+    heap_free(heap, u->retained);
+    heap_free(heap, u);
+    shard->upkeep = NULL;
+}
+
+void upkeep_restore(struct shard *shard, const struct manifest *m)
+{
+    struct upkeep *u = shard->upkeep;
+    u->folder_begun = true;
+    u->flushed_version = m->version;
+    u->manifest_number = u->manifest_given = m->number;
+    u->next_segment = m->next_segment;
+    u->retained_floor = m->oldest_version;
+}
+
+uint64_t upkeep_flushed_version(const struct shard *shard)
+{
+    return shard->upkeep->flushed_version;
+}
+
+/* ---- a core's places ---- */
+
+void upkeep_enter(struct engine_core *core)
+{
+    core->upkeep_active++;
+}
+
+void upkeep_leave(struct engine_core *core)
+{
+    ASSERT(core->upkeep_active > 0);
+    if (--core->upkeep_active == 0 && core->quieting) {
+        core->quieting = false;
+        engine_phase_done(core, 0, NULL);
+    }
+}
+
+/* ---- sealing ---- */
+
+static bool may_seal(const struct shard *shard)
+{
+    uint32_t sealed = 0, parts = 0;
+    list_each (link, &shard->parts) {
+        const struct shard_part *part = part_at(link);
+        sealed += part->memtable != NULL && part != shard->active;
+        parts++;
+    }
+    return !shard->committing && sealed < SEALED_MAX && parts < PARTS_MAX;
+}
+
+/* Between two writes. What is prepared for the old memtable is prepared for the new one first. */
+static void seal(struct shard *shard)
+{
+    struct upkeep *u = shard->upkeep;
+    if (!may_seal(shard))
+        return;
+    struct shard_part *part = part_of_memtable(shard);
+    if (part == NULL)
+        return;
+    if (memtable_prepare(part->memtable, shard->pending_rows, shard->pending_text) < 0) {
+        part_let_go(part);
+        return;
+    }
+    FAILPOINT("seal");
+    memtable_seal(shard->memtable);
+    shard->active->sealed_version = shard->version_visible;
+    list_push_back(&shard->parts, &part->link);
+    shard->active = part;
+    shard->memtable = part->memtable;
+    u->filled_ns = 0;
+    u->flush_soon = false;
+    metrics_add(shard->core->metrics, METRICS_SEALS_AT, 1);
+    upkeep_look(shard);
+}
+
+/* The last version that is not in the memtable. */
+static bool has_unsealed(const struct shard *shard)
+{
+    uint64_t sealed = shard->upkeep->flushed_version;
+    list_each (link, &shard->parts) {
+        const struct shard_part *part = part_at(link);
+        if (part->memtable != NULL && part != shard->active)
+            sealed = part->sealed_version;
+    }
+    return shard->version_visible > sealed;
+}
+
+static bool memory_is_short(const struct engine_core *core, uint64_t memtable_bytes)
+{
+    uint64_t limit = core->db->options.memory_limit;
+    uint64_t least = limit / 64 > 1 << 20 ? limit / 64 : 1 << 20;
+    return memtable_bytes >= least && memory_used(core) > limit / 10 * 6;
+}
+
+void upkeep_after_commit(struct shard *shard)
+{
+    const struct pdb_options *o = &shard->core->db->options;
+    struct upkeep *u = shard->upkeep;
+    struct memtable_stats stats;
+    u->changed_ns = shard->core->r->now_ns;
+    if (u->filled_ns == 0)
+        u->filled_ns = u->changed_ns;
+    memtable_stats(shard->memtable, &stats);
+    if (u->flush_soon || stats.rows_total >= o->flush_rows || stats.bytes >= o->flush_bytes ||
+        memory_is_short(shard->core, stats.bytes))
+        seal(shard);
+}
+
+void upkeep_flush_soon(struct shard *shard)
+{
+    if (!has_unsealed(shard) || shard->entry == NULL)
+        return;
+    shard->upkeep->flush_soon = true;
+    seal(shard);
+}
+
+/* ---- what to do next ---- */
+
+static struct shard_part *oldest_sealed(const struct shard *shard)
+{
+    list_each (link, &shard->parts) {
+        struct shard_part *part = part_at(link);
+        if (part->memtable != NULL)
+            return part != shard->active ? part : NULL;
+    }
+    return NULL;
+}
+
+static struct compaction_segment describe(const struct shard_part *part)
+{
+    const struct segment_stats *stats = &part->file->stats;
+    uint64_t ended = segment_deletes_count(part->deletes);
+    uint64_t kept = segment_deletes_remembered(part->deletes);
+    uint64_t dead = ended - kept + part->expired_rows;
+    return (struct compaction_segment){
+        .number = stats->number,
+        .rows = stats->rows,
+        .live_rows = dead < stats->rows ? stats->rows - dead : 0,
+        .bytes = stats->parquet_bytes,
+        .busy = segment_damaged(part->segment),
+    };
+}
+
+/* Going down to one segment may write everything again: the more there is, the longer it waits. */
+static enum compaction_pace pace_of(const struct shard *shard, uint64_t bytes)
+{
+    const struct engine_core *core = shard->core;
+    uint64_t quiet_ns = core->r->now_ns - shard->upkeep->changed_ns;
+    uint64_t age_s = core->db->options.flush_age_s;
+    if (quiet_ns > seconds_ns(age_s + bytes / IDLE_BYTES_PER_S))
+        return COMPACTION_IDLE;
+    return quiet_ns > seconds_ns(QUIET_S) ? COMPACTION_QUIET : COMPACTION_BUSY;
+}
+
+static void look_for_merge(struct shard *shard)
+{
+    struct engine_core *core = shard->core;
+    struct compaction_segment segments[PARTS_MAX];
+    struct shard_part *parts[PARTS_MAX], *sources[PARTS_MAX];
+    uint32_t picked[PARTS_MAX], count = 0;
+    uint64_t bytes = 0;
+    list_each (link, &shard->parts) {
+        struct shard_part *part = part_at(link);
+        if (part->segment == NULL)
+            continue;
+        parts[count] = part;
+        segments[count] = describe(part);
+        bytes += segments[count++].bytes;
+    }
+    struct compaction_options options = {
+        .segments_max = core->db->options.segments_max,
+        .rows_max = SEGMENT_ROWS_MAX,
+        .pace = pace_of(shard, bytes),
+    };
+    uint32_t picked_count = compaction_pick(segments, count, &options, picked);
+    if (picked_count == 0)
+        return;
+    for (uint32_t i = 0; i < picked_count; i++)
+        sources[i] = parts[picked[i]];
+    if (change_begin_merge(shard, sources, picked_count) < 0)
+        shard->upkeep->retry_ns = core->r->now_ns + seconds_ns(5);
+}
+
+void upkeep_look(struct shard *shard)
+{
+    struct engine_core *core = shard->core;
+    struct upkeep *u = shard->upkeep;
+    if (shard->entry == NULL || core->closing || core->recovery != NULL ||
+        shard->lost_segments != 0 || core->r->now_ns < u->retry_ns)
+        return;
+    struct shard_part *sealed = u->flush == NULL ? oldest_sealed(shard) : NULL;
+    if (sealed != NULL && core->flushes + core->merges < BUILDS_MAX &&
+        change_begin_flush(shard, sealed) < 0)
+        u->retry_ns = core->r->now_ns + seconds_ns(5);
+    if (u->merge == NULL && core->merges < MERGES_MAX)
+        look_for_merge(shard);
+}
+
+/* ---- the sweep of a shard ---- */
+
+static void count_expired(struct shard *shard, struct shard_part *part)
+{
+    const struct engine_core *core = shard->core;
+    int64_t grace_us = ((int64_t)core->db->options.ttl_grace_s_plus_one - 1) * 1000000;
+    int64_t before_us = core->r->now_realtime_us - grace_us;
+    if (part->file->stats.expires_min_us > before_us)
+        return;
+    for (uint32_t i = 0; i < EXPIRY_ROWS && part->expiry_next < part->file->stats.rows; i++) {
+        struct pdb_row row;
+        uint32_t at = part->expiry_next++;
+        (void)segment_row(part->segment, at, &row, NULL);
+        part->expiry_found += row.expires_at_us != 0 && row.expires_at_us <= before_us &&
+                              segment_deletes_ended_at(part->deletes, at) == SEGMENT_NEVER;
+    }
+    if (part->expiry_next < part->file->stats.rows)
+        return;
+    part->expired_rows = part->expiry_found;
+    part->expiry_next = part->expiry_found = 0;
+}
+
+static void sweep_segments(struct shard *shard)
+{
+    uint64_t oldest = shard_oldest_version(shard), flushed = shard->upkeep->flushed_version;
+    list_each (link, &shard->parts) {
+        struct shard_part *part = part_at(link);
+        if (part->segment == NULL)
+            continue;
+        (void)segment_deletes_forget(part->deletes, oldest < flushed ? oldest : flushed,
+                                     FORGET_ENTRIES);
+        count_expired(shard, part);
+    }
+}
+
+/* ---- versions for as_of ---- */
+
+static void sample_version(struct shard *shard)
+{
+    struct upkeep *u = shard->upkeep;
+    int64_t now_us = shard->core->r->now_realtime_us;
+    int64_t keep_us = (int64_t)shard->entry->config.version_retention_s * 1000000;
+    if (keep_us == 0) {
+        u->retained_count = 0;
+        return;
+    }
+    if (u->retained == NULL)
+        u->retained = heap_calloc(&shard->core->r->heap, RETAINED_MAX, sizeof(*u->retained));
+    uint32_t passed = 0;
+    while (passed < u->retained_count && u->retained[passed].at_us <= now_us - keep_us)
+        u->retained_floor = u->retained[passed++].version;
+    u->retained_count -= passed;
+    if (u->retained == NULL)
+        return;
+    memmove(u->retained, u->retained + passed, u->retained_count * sizeof(*u->retained));
+    const struct retained *last =
+        u->retained_count != 0 ? &u->retained[u->retained_count - 1] : NULL;
+    if (u->retained_count < RETAINED_MAX &&
+        (last == NULL || now_us - last->at_us >= keep_us / (RETAINED_MAX - 8)))
+        u->retained[u->retained_count++] = (struct retained){now_us, shard->version_visible};
+}
+
+uint64_t upkeep_retained_version(const struct shard *shard)
+{
+    struct upkeep *u = shard->upkeep;
+    /* Noted at every look: what is given up before a PATCH asks for more stays given up. */
+    if (shard->entry == NULL || shard->entry->config.version_retention_s == 0)
+        u->retained_floor = shard->version_visible;
+    return u->retained_floor;
+}
+
+void upkeep_sweep(struct shard *shard)
+{
+    const struct pdb_options *o = &shard->core->db->options;
+    struct upkeep *u = shard->upkeep;
+    uint64_t now_ns = shard->core->r->now_ns;
+    if (shard->entry == NULL)
+        return;
+    sample_version(shard);
+    sweep_segments(shard);
+    if (u->flush_soon || (u->filled_ns != 0 && now_ns - u->filled_ns > seconds_ns(o->flush_age_s)))
+        seal(shard);
+    upkeep_look(shard);
+}
+
+/* ---- dropping and closing ---- */
+
+void upkeep_drop(struct shard *shard)
+{
+    change_cancel(shard->upkeep->flush);
+    change_cancel(shard->upkeep->merge);
+}
+
+void upkeep_abandon(struct engine_core *core)
+{
+    for (struct list_link *link; (link = list_pop_front(&core->upkeep_ops)) != NULL;)
+        heap_free(&core->r->heap, link);
+    upkeep_warm_drop(core);
+}
+
+void upkeep_quiet(struct engine_core *core)
+{
+    core->closing = true;
+    list_each_safe(link, following, &core->shard_list)
+        upkeep_drop(container_of(link, struct shard, link));
+    if (core->upkeep_active == 0)
+        engine_phase_done(core, 0, NULL);
+    else
+        core->quieting = true;
+}
+
+/* ---- what logs may forget ---- */
+
+/* Goes round the cores and back: each tells its own log. */
+struct release_round {
+    struct list_link link; /* home's upkeep_ops */
+    struct mail mail;
+    struct engine_core *home;
+    struct uuid uuid;
+    uint64_t version;
+    unsigned next;
+};
+
+static void end_round(struct release_round *round)
+{
+    struct engine_core *core = round->home;
+    list_remove(&round->link);
+    heap_free(&core->r->heap, round);
+    upkeep_leave(core);
+}
+
+static void round_arrives(struct reactor *here, struct mail *mail)
+{
+    struct release_round *round = container_of(mail, struct release_round, mail);
+    struct engine_core *core = engine_here(here);
+    if (core->wal != NULL)
+        wal_release(core->wal, &round->uuid, round->version);
+    old_logs_release(core, &round->uuid, round->version);
+    if (++round->next < core->db->core_count) {
+        mail_post(here, round->next, mail);
+        return;
+    }
+    round->next = UINT16_MAX;
+    if (core != round->home) {
+        mail_post(here, round->home->id, mail);
+        return;
+    }
+    end_round(round);
+}
+
+static void round_over(struct reactor *here, struct mail *mail)
+{
+    struct release_round *round = container_of(mail, struct release_round, mail);
+    if (round->next != UINT16_MAX) {
+        round_arrives(here, mail);
+        return;
+    }
+    end_round(round);
+}
+
+void upkeep_release(struct engine_core *core, const struct uuid *uuid, uint64_t version)
+{
+    /* Without memory the next flush tells. */
+    struct release_round *round = heap_calloc(&core->r->heap, 1, sizeof(*round));
+    if (round == NULL)
+        return;
+    FAILPOINT("log.release");
+    *round = (struct release_round){.home = core, .uuid = *uuid, .version = version};
+    round->mail.deliver = round_over;
+    list_push_back(&core->upkeep_ops, &round->link);
+    upkeep_enter(core);
+    mail_post(core->r, 0, &round->mail);
+}
+
+void upkeep_release_all(struct engine_core *core)
+{
+    list_each (link, &core->shard_list) {
+        const struct shard *shard = container_of(link, struct shard, link);
+        if (shard->upkeep->flushed_version != 0)
+            upkeep_release(core, &shard->uuid, shard->upkeep->flushed_version);
+    }
+}
+
+/* ---- a dropped collection ---- */
+
+struct folder_remove {
+    struct list_link link; /* the core's upkeep_ops */
+    struct shard_remove remove;
+    struct engine_core *core;
+    char folder[SHARD_FOLDER_MAX];
+};
+
+static void folder_removed(struct shard_remove *remove)
+{
+    struct folder_remove *mine = container_of(remove, struct folder_remove, remove);
+    struct engine_core *core = mine->core;
+    list_remove(&mine->link);
+    heap_free(&core->r->heap, mine);
+    upkeep_leave(core);
+}
+
+void upkeep_forget_collection(struct engine_core *core, const struct uuid *uuid)
+{
+    upkeep_release(core, uuid, UINT64_MAX);
+    struct folder_remove *mine = heap_calloc(&core->r->heap, 1, sizeof(*mine));
+    if (mine == NULL) /* the next start removes it */
+        return;
+    mine->core = core;
+    shard_files_folder(mine->folder, core->db->options.data_dir, uuid);
+    mine->remove =
+        (struct shard_remove){.io = core->r->io, .folder = mine->folder, .done = folder_removed};
+    list_push_back(&core->upkeep_ops, &mine->link);
+    upkeep_enter(core);
+    shard_remove_start(&mine->remove);
+}
+
+/* ---- logs that have got too large ---- */
+
+static void flush_told(struct reactor *here, struct mail *mail)
+{
+    container_of(mail, struct flush_note, mail)->under_way = false;
+    upkeep_leave(engine_here(here));
+}
+
+static void flush_asked(struct reactor *here, struct mail *mail)
+{
+    struct flush_note *note = container_of(mail, struct flush_note, mail);
+    struct shard *shard = shard_find(engine_here(here), &note->uuid);
+    if (shard != NULL)
+        upkeep_flush_soon(shard);
+    mail->deliver = flush_told;
+    mail_post(here, note->home->id, mail);
+}
+
+/* Some shard that a log waits for; false: none is in the way. */
+static bool find_holder(const struct engine_core *core, struct uuid *uuid_out)
+{
+    struct wal_stats stats;
+    uint64_t version;
+    wal_stats(core->wal, &stats);
+    if (stats.live_bytes > core->db->options.wal_max_bytes &&
+        wal_holder(core->wal, uuid_out, &version))
+        return true;
+    return old_logs_holder(core, uuid_out);
+}
+
+void upkeep_sweep_core(struct engine_core *core)
+{
+    struct flush_note *note = &core->flush_note;
+    if (core->wal == NULL || core->closing || note->under_way || !find_holder(core, &note->uuid))
+        return;
+    note->home = core;
+    note->under_way = true;
+    note->mail.deliver = flush_asked;
+    upkeep_enter(core);
+    mail_post(core->r, catalog_owner(&note->uuid, core->db->core_count), &note->mail);
+}

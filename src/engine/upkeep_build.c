@@ -1,0 +1,339 @@
+/* upkeep_build.c: what goes into a new segment, and the building of it.
+ *
+ * A flush writes all rows of a sealed memtable that somebody may still read, in the order that the
+ * worker sorts them into. A merge goes over its segments at once, by a cursor in each; it leaves
+ * out rows that ended at or before `drop_version` and rows that expired long ago.
+ *
+ * drop_version is not above what is flushed then: a row whose end is only in the log (maybe in a
+ * weak sync mode) must survive a crash that loses that end. */
+#include "base/log.h"
+#include "base/text.h"
+#include "engine/call.h"
+#include "engine/catalog.h"
+#include "engine/failpoint.h"
+#include "engine/upkeep_internal.h"
+
+#include "base/no_libc_heap.h"
+
+enum { RETRY_AFTER_S = 5 };
+
+/* ---- sources: these run on a worker ---- */
+
+static int next_of_memtable(void *arg, struct pdb_row *row_out, struct trail *trail)
+{
+    struct change *change = arg;
+    const struct shard_part *part = change->sources[0];
+    if (!change->ordered &&
+        memtable_order(part->memtable, part->sealed_version, change->drop_version, NULL,
+                       &change->keys, &change->key_count) < 0)
+        return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "flush: out of memory for the order");
+    change->ordered = true;
+    if (change->next_key == change->key_count)
+        return 0;
+    memtable_row_at(part->memtable, change->keys[change->next_key++], row_out, change->vectors);
+    return 1;
+}
+
+static bool is_wanted(const struct change *change, const struct merge_head *head)
+{
+    uint64_t ended_at = segment_deletes_ended_at(head->deletes, head->row);
+    struct pdb_row row;
+    if (ended_at != SEGMENT_NEVER && ended_at <= change->drop_version)
+        return false;
+    if (!segment_row(head->segment, head->row, &row, NULL))
+        return true; /* told when its vectors are asked for */
+    return row.expires_at_us == 0 || row.expires_at_us > change->expired_before_us;
+}
+
+static bool comes_before(const struct merge_head *a, const struct merge_head *b)
+{
+    int order =
+        text_compare(segment_row_id(a->segment, a->row), segment_row_id(b->segment, b->row));
+    if (order != 0)
+        return order < 0;
+    return segment_row_version(a->segment, a->row) > segment_row_version(b->segment, b->row);
+}
+
+static struct merge_head *first_head(struct change *change)
+{
+    struct merge_head *first = NULL;
+    for (uint32_t i = 0; i < change->source_count; i++) {
+        struct merge_head *head = &change->heads[i];
+        while (head->row < head->row_count && !is_wanted(change, head))
+            head->row++;
+        if (head->row < head->row_count && (first == NULL || comes_before(head, first)))
+            first = head;
+    }
+    return first;
+}
+
+static int next_of_segments(void *arg, struct pdb_row *row_out, struct trail *trail)
+{
+    struct change *change = arg;
+    struct merge_head *head = first_head(change);
+    if (head == NULL)
+        return 0;
+    if (!segment_row(head->segment, head->row, row_out, change->vectors)) {
+        struct segment_stats stats;
+        segment_stats(head->segment, &stats);
+        return trail_add(trail, PDB_DATA_LOSS, "segment %llu: row %u lies on a damaged page",
+                         (unsigned long long)stats.number, head->row);
+    }
+    head->row++;
+    return 1;
+}
+
+/* ---- making ---- */
+
+static struct change *new_change(struct shard *shard, enum change_kind kind, uint32_t source_count)
+{
+    struct engine_core *core = shard->core;
+    struct heap *heap = &core->r->heap;
+    struct change *change = heap_calloc(heap, 1, sizeof(*change));
+    if (change == NULL)
+        return NULL;
+    change->shard = shard;
+    change->kind = kind;
+    change->begun_ns = core->r->now_ns;
+    change->schema_version = shard->entry->schema_version;
+    arena_init(&change->arena, 0);
+    shard_files_folder(change->folder, core->db->options.data_dir, &shard->uuid);
+    change->sources = heap_calloc(heap, source_count, sizeof(struct shard_part *));
+    if (change->sources == NULL ||
+        !catalog_copy_config(&change->arena, &shard->entry->config, &change->schema)) {
+        change_drop(change);
+        return NULL;
+    }
+    return change;
+}
+
+static void add_source(struct change *change, struct shard_part *part)
+{
+    change->sources[change->source_count++] = part;
+    part_hold(part);
+}
+
+static bool make_heads(struct change *change)
+{
+    change->heads =
+        heap_calloc(&change->shard->core->r->heap, change->source_count, sizeof(struct merge_head));
+    for (uint32_t i = 0; change->heads != NULL && i < change->source_count; i++) {
+        const struct shard_part *part = change->sources[i];
+        struct merge_head *head = &change->heads[i];
+        head->segment = part->segment;
+        head->row_count = (uint32_t)part->file->stats.rows;
+        head->deletes = segment_deletes_copy(part->deletes, &change->shard->core->r->heap);
+        if (head->deletes == NULL)
+            return false;
+        change->source_bytes += part->file->stats.parquet_bytes;
+    }
+    return change->heads != NULL;
+}
+
+/* ---- building ---- */
+
+struct folder_begin {
+    struct shard_begin begin;
+    struct change *change;
+};
+
+static struct segment_file_options file_options(const struct change *change)
+{
+    struct engine_core *core = change->shard->core;
+    const struct pdb_collection_config *config = &change->schema;
+    struct segment_file_options options;
+    part_file_options(&options, &change->shard->uuid, config, change->number);
+    options.folder = change->folder;
+    core->r->io->ops->random(core->r->io, &options.hash_seed, sizeof(options.hash_seed));
+    return options;
+}
+
+static void fail(struct change *change, int rc, const struct trail *trail)
+{
+    struct shard *shard = change->shard;
+    struct engine_core *core = shard->core;
+    if (!change->cancelled) {
+        metrics_add(core->metrics, METRICS_FLUSH_ERRORS_AT + METRICS_ERRNO_OTHER, 1);
+        LOG_WARN("engine", "collection %s: a %s has failed and is tried again in %d s: %s",
+                 shard->uuid_text, change->kind == CHANGE_FLUSH ? "flush" : "merge of segments",
+                 RETRY_AFTER_S, trail->len != 0 ? trail->text : pdb_error_text(rc));
+    }
+    shard->upkeep->retry_ns = core->r->now_ns + (uint64_t)RETRY_AFTER_S * 1000000000;
+    change_over(change);
+}
+
+static void built(struct segment_build *build, int rc, struct segment_file *file,
+                  const struct trail *trail)
+{
+    struct change *change = segment_build_arg(build);
+    change->build = NULL;
+    if (rc == 0 && file != NULL) {
+        change->part = part_of_segment(change->shard, file);
+        if (change->part == NULL)
+            rc = PDB_RESOURCE_EXHAUSTED;
+        else
+            part_keep_schema(change->part, &change->arena, change->schema_version);
+    }
+    if (rc < 0 || change->cancelled)
+        fail(change, rc, trail);
+    else
+        change_publish(change);
+}
+
+static void build(struct change *change)
+{
+    struct engine_core *core = change->shard->core;
+    struct trail trail = {0};
+    struct segment_build_options options = {
+        .r = core->r,
+        .worker = core->id,
+        .file = file_options(change),
+        .source = {change->kind == CHANGE_FLUSH ? next_of_memtable : next_of_segments, change},
+        .rate = change->kind == CHANGE_FLUSH ? NULL : &core->compaction_rate,
+        .kind = change->kind == CHANGE_FLUSH ? SEGMENT_BUILD_FLUSH : SEGMENT_BUILD_COMPACT,
+        .done = built,
+        .arg = change,
+    };
+    if (change->cancelled || segment_build_start(&options, &change->build) < 0)
+        fail(change, PDB_RESOURCE_EXHAUSTED, &trail);
+}
+
+static void folder_is_begun(struct shard_begin *begin, int rc, const struct trail *trail)
+{
+    struct folder_begin *mine = container_of(begin, struct folder_begin, begin);
+    struct change *change = mine->change;
+    heap_free(&change->shard->core->r->heap, mine);
+    change->folder_begin = NULL;
+    if (rc < 0) {
+        fail(change, rc, trail);
+        return;
+    }
+    change->shard->upkeep->folder_begun = true;
+    build(change);
+}
+
+static void begin(struct change *change)
+{
+    struct shard *shard = change->shard;
+    struct upkeep *u = shard->upkeep;
+    struct heap *heap = &shard->core->r->heap;
+    shard->users++;
+    upkeep_enter(shard->core);
+    change->number = u->next_segment++;
+    if (change->kind == CHANGE_FLUSH) {
+        u->flush = change;
+        shard->core->flushes++;
+    } else {
+        u->merge = change;
+        shard->core->merges++;
+    }
+    if (u->folder_begun) {
+        build(change);
+        return;
+    }
+    struct folder_begin *mine = heap_calloc(heap, 1, sizeof(*mine));
+    if (mine == NULL) {
+        struct trail trail = {0};
+        fail(change, PDB_RESOURCE_EXHAUSTED, &trail);
+        return;
+    }
+    mine->change = change;
+    mine->begin.io = shard->core->r->io;
+    mine->begin.data_dir = shard->core->db->options.data_dir;
+    mine->begin.collection = shard->uuid;
+    mine->begin.done = folder_is_begun;
+    change->folder_begin = mine;
+    shard_begin_start(&mine->begin);
+}
+
+int change_begin_flush(struct shard *shard, struct shard_part *sealed)
+{
+    struct change *change = new_change(shard, CHANGE_FLUSH, 1);
+    if (change == NULL)
+        return PDB_RESOURCE_EXHAUSTED;
+    add_source(change, sealed);
+    change->version = sealed->sealed_version;
+    uint64_t oldest = shard_oldest_version(shard);
+    change->drop_version = oldest < change->version ? oldest : change->version;
+    FAILPOINT("flush.begin");
+    begin(change);
+    return 0;
+}
+
+int change_begin_merge(struct shard *shard, struct shard_part *const *sources, uint32_t count)
+{
+    struct engine_core *core = shard->core;
+    struct change *change = new_change(shard, CHANGE_MERGE, count);
+    if (change == NULL)
+        return PDB_RESOURCE_EXHAUSTED;
+    for (uint32_t i = 0; i < count; i++)
+        add_source(change, sources[i]);
+    uint64_t oldest = shard_oldest_version(shard), flushed = upkeep_flushed_version(shard);
+    int64_t grace_us = ((int64_t)core->db->options.ttl_grace_s_plus_one - 1) * 1000000;
+    change->drop_version = oldest < flushed ? oldest : flushed;
+    change->expired_before_us = core->r->now_realtime_us - grace_us;
+    if (!make_heads(change)) {
+        change_drop(change);
+        return PDB_RESOURCE_EXHAUSTED;
+    }
+    begin(change);
+    return 0;
+}
+
+/* ---- ending ---- */
+
+void change_cancel(struct change *change)
+{
+    if (change == NULL)
+        return;
+    change->cancelled = true;
+    if (change->build != NULL)
+        segment_build_cancel(change->build);
+    if (change->retry.slot != 0) { /* what it replaces stays: nothing is lost */
+        timer_cancel(change->shard->core->r, &change->retry);
+        change_over(change);
+    }
+}
+
+void change_drop(struct change *change)
+{
+    struct heap *heap = &change->shard->core->r->heap;
+    segment_build_drop(change->build);
+    heap_free(heap, change->folder_begin);
+    for (uint32_t i = 0; change->heads != NULL && i < change->source_count; i++)
+        segment_deletes_free(change->heads[i].deletes);
+    heap_free(heap, change->heads);
+    for (uint32_t i = 0; i < change->source_count; i++)
+        part_let_go(change->sources[i]);
+    heap_free(heap, change->sources);
+    heap_free(NULL, change->keys);
+    heap_free(heap, change->named);
+    heap_free(heap, change->dead);
+    timer_cancel(change->shard->core->r, &change->retry);
+    buffer_dispose(&change->bytes);
+    if (change->part != NULL)
+        part_let_go(change->part);
+    arena_dispose(&change->arena);
+    heap_free(heap, change);
+}
+
+void change_over(struct change *change)
+{
+    struct shard *shard = change->shard;
+    struct engine_core *core = shard->core;
+    struct upkeep *u = shard->upkeep;
+    list_remove(&change->link);
+    if (change->kind == CHANGE_FLUSH) {
+        u->flush = NULL;
+        core->flushes--;
+    } else {
+        u->merge = NULL;
+        core->merges--;
+    }
+    if (u->publishing == change)
+        u->publishing = NULL;
+    change_drop(change);
+    upkeep_look(shard);
+    shard_leave(shard);
+    upkeep_leave(core);
+}

@@ -1,0 +1,115 @@
+/* Shared by upkeep.c (when), upkeep_build.c (what goes into a new segment) and upkeep_publish.c
+ * (how it takes the place of the old parts). */
+#ifndef ENGINE_UPKEEP_INTERNAL_H
+#define ENGINE_UPKEEP_INTERNAL_H
+
+#include "engine/upkeep.h"
+
+enum { RETAINED_MAX = 256 };
+
+struct retained { /* at that time the shard had that version */
+    int64_t at_us;
+    uint64_t version;
+};
+
+struct upkeep {
+    struct shard *shard;
+    struct list_link waiting_link; /* core->upkeep_waiting: for a build to end */
+    bool folder_begun;
+    /* what the newest durable manifest says */
+    uint64_t flushed_version, manifest_number;
+    uint64_t manifest_given; /* the highest number that was tried */
+    uint64_t next_segment;
+    uint64_t changed_ns; /* the last write that became visible */
+    uint64_t filled_ns;  /* the first one since the memtable took over; 0: none */
+    uint64_t retry_ns;   /* after a failure: nothing is begun before */
+    bool flush_soon;
+    struct change *flush, *merge; /* under way; NULL: none */
+    struct change *publishing;    /* one of them */
+    struct list ready;            /* changes whose segment is built */
+    struct task publish_task;
+    /* versions for as_of */
+    uint64_t retained_floor; /* all from here on are readable */
+    struct retained *retained;
+    uint32_t retained_count;
+};
+
+enum change_kind { CHANGE_FLUSH, CHANGE_MERGE };
+
+struct folder_begin;
+
+struct merge_head {
+    const struct segment *segment;
+    struct segment_deletes *deletes; /* a copy for the worker */
+    uint32_t row, row_count;
+};
+
+/* One part that is to take the place of others. */
+struct change {
+    struct list_link link; /* upkeep->ready */
+    struct shard *shard;
+    enum change_kind kind;
+    struct shard_part **sources; /* held; in the order of the shard's list */
+    uint32_t source_count;
+    uint64_t number;       /* of the segment */
+    uint64_t version;      /* of the manifest, once it is saved: a flush moves it on */
+    uint64_t drop_version; /* rows that ended at or before are left out */
+    int64_t expired_before_us;
+    uint64_t begun_ns, source_bytes;
+    uint64_t schema_version;
+    struct arena arena; /* the schema: goes with the part */
+    struct pdb_collection_config schema;
+    char folder[SHARD_FOLDER_MAX];
+    struct folder_begin *folder_begin;
+    struct segment_build *build;
+    bool cancelled;
+    /* the worker's, while it builds */
+    struct merge_head *heads;
+    uint64_t *keys; /* of a sealed memtable's rows, in order of id */
+    size_t key_count, next_key;
+    bool ordered;
+    const void *vectors[PDB_FIELD_MAX];
+    /* publishing */
+    struct shard_part *part; /* NULL: there was no row */
+    unsigned stage;
+    uint32_t source, row; /* catching up */
+    struct shard_part **named;
+    uint32_t named_count, encoded;
+    struct manifest_encoder encoder;
+    struct buffer bytes;
+    struct manifest_save save;
+    struct timer retry;
+    uint32_t failures; /* of saves */
+    uint64_t *dead;    /* numbers of replaced segments */
+    struct shard_remove remove;
+};
+
+/* ---- upkeep.c ---- */
+
+/* Begins what is to be done for the shard, if there is a place for it. */
+void upkeep_look(struct shard *shard);
+/* Tells all logs that the shard's records up to `version` are not needed. */
+void upkeep_release(struct engine_core *core, const struct uuid *uuid, uint64_t version);
+
+/* ---- upkeep_build.c ---- */
+
+/* 0, or PDB_RESOURCE_EXHAUSTED: nothing has begun. */
+int change_begin_flush(struct shard *shard, struct shard_part *sealed);
+int change_begin_merge(struct shard *shard, struct shard_part *const *sources, uint32_t count);
+/* Ends as soon as it can; NULL is legal. */
+void change_cancel(struct change *change);
+/* Lets everything go and looks for more work. */
+void change_over(struct change *change);
+/* After a crash of a simulated disk. */
+void change_drop(struct change *change);
+
+/* ---- upkeep_warm.c ---- */
+
+void upkeep_warm_drop(struct engine_core *core);
+
+/* ---- upkeep_publish.c ---- */
+
+/* The segment is built (change->part), or there was no row. */
+void change_publish(struct change *change);
+
+#endif
