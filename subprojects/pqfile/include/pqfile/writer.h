@@ -1,10 +1,12 @@
 /* writer.h: writes Parquet files into a sink, row group by row group, column by column, page by
  * page.
  *
- * Memory: one page of the column being written, a dictionary or the hashes for a bloom filter where
- * asked for, and some 100 bytes a page for the indexes at the end. Full pages of fixed-width PLAIN
- * values without compression go from the caller's memory to the sink; they are read once, for the
- * checksum. Everything is deterministic: the same calls give the same bytes.
+ * Memory: one page of the column being written, and some 200 bytes a page for the indexes at the
+ * end. A dictionary and, until it is complete, the numbers of a chunk's values come on top for
+ * columns that ask for one; hashes of a chunk's values or the filter for those that ask for a bloom
+ * filter. Full pages of fixed-width PLAIN values without compression go from the caller's memory to
+ * the sink: they are read once, for the checksum. The same rows with the same options give the same
+ * bytes, however they are split into calls.
  *
  * Calls for each row group: for every column in the schema's order pqfile_write*() any number of
  * times, then pqfile_writer_end_column(); then pqfile_writer_end_row_group(). At last
@@ -134,9 +136,9 @@ int pqfile_write(struct pqfile_writer *writer, const struct pqfile_batch *batch,
 int pqfile_write_optional(struct pqfile_writer *writer, const void *values, const uint8_t *present,
                           size_t row_count, struct pqfile_error *error_out);
 
-/* Appends rows of a column whose LIST has a list_size (not within another list, its element
- * REQUIRED): row_count x list_size values, row-major, slots of absent rows not looked at;
- * `present` as above, and needs an OPTIONAL list. */
+/* Appends rows of a column whose LIST has a list_size, not within another list, of numbers,
+ * booleans or FIXED_LEN_BYTE_ARRAY: row_count x list_size values, row-major, slots of absent rows
+ * not looked at; `present` as above, and needs an OPTIONAL list. */
 int pqfile_write_vectors(struct pqfile_writer *writer, const void *values, const uint8_t *present,
                          size_t row_count, struct pqfile_error *error_out);
 
@@ -144,15 +146,16 @@ int pqfile_write_vectors(struct pqfile_writer *writer, const void *values, const
 int pqfile_write_vectors_at(struct pqfile_writer *writer, const void *const *rows, size_t row_count,
                             struct pqfile_error *error_out);
 
-/* Writes what is left of the current column and goes on to the next. written_out may be NULL. */
+/* Writes what is left of the current column and goes on to the next. written_out may be NULL.
+ * PQFILE_INVALID: it has not as many rows as the row group's first column. */
 int pqfile_writer_end_column(struct pqfile_writer *writer, struct pqfile_written *written_out,
                              struct pqfile_error *error_out);
 
-/* After the last column. PQFILE_INVALID: columns are missing or have different numbers of rows. A
- * row group without rows is legal. */
+/* After the last column: writes the row group's bloom filters. PQFILE_INVALID: columns are missing.
+ * A row group without rows is legal and left out of the file. */
 int pqfile_writer_end_row_group(struct pqfile_writer *writer, struct pqfile_error *error_out);
 
-/* Writes bloom filters, page indexes and the footer. *file_bytes_out (may be NULL): the file's
+/* Writes page indexes and the footer. *file_bytes_out (may be NULL): the file's
  * size. Nothing but closing is legal afterwards. */
 int pqfile_writer_finish(struct pqfile_writer *writer, uint64_t *file_bytes_out,
                          struct pqfile_error *error_out);
