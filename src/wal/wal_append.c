@@ -21,8 +21,9 @@
  * a version that is missing in the log is damage (rule W13).
  *
  * The first group of a life is written at once and its records are answered when it is durable,
- * whatever their mode (rule W24). Until then the log may still end with the CLOSE of the life before,
- * and a start that finds it so takes every version that was told for one that is in the log.
+ * whatever their mode (rule W24). Until then the log may still end with the CLOSE of the life
+ * before, and a start that finds it so takes every version that was told for one that is in the
+ * log.
  *
  * Limits. The queue holds pointers, no copies: it is bounded by the bytes that it would encode to.
  * What finds it full waits at its sender's memory for a second at most. */

@@ -5,6 +5,9 @@
  * directory
  *     -> close -> open for writing -> ready
  *
+ * A file that a truncation has freed (wal_truncate.c) goes the same way without allocation and
+ * zeros: its header is written under the name free-<n>.
+ *
  * Two are kept ready. Their names are given in order and only when the content is durable, so a
  * live name never holds a half-made file and the numbers have no gap. The last one ready is held
  * back for deletes and marks: on a full disk these are what makes room again.
@@ -19,7 +22,9 @@
  *
  * Errors (rule W15). ENOSPC, EDQUOT and EFBIG are harmless here, and so is everything else: the
  * unfinished file is dropped, rows are refused while there is no segment for them, and making is
- * tried again every 5 s. Nothing that was acknowledged ever lies in a file that failed.
+ * tried again every 5 s. Nothing that was acknowledged ever lies in a file that failed. Where the
+ * filesystem cannot allocate, all zeros are written, hurry or not: else a later write could find
+ * the disk full, and that poisons.
  *
  * A record larger than a segment gets a segment of its own size. Its number follows those that are
  * ready; these are passed over, cut to their header, and stay as empty links of the chain.

@@ -3,8 +3,10 @@
  *
  * A log is the segments `<seq>.wal` of one directory. Names are given after their content is
  * durable, one number after the other, so a file that does not validate is damage, and so is a gap
- * in the numbers. The groups form one chain through all segments: each names its number, and the
- * checksum of the one before it. The walk goes
+ * in the numbers, from the log's beginning on. Where that is, the newest whole group says: it is
+ * looked for first, from the last file backwards, by the headers of one segment. The groups form
+ * one chain through all segments: each names its number, and the checksum of the one before it.
+ * The walk goes
  *
  *     segment 1: g1 g2 g3 -    segment 2: g4 -    segment 3: - (made ahead, empty)
  *

@@ -25,12 +25,14 @@ struct site {
     struct wal_options options;
     enum io_engine_choice engine;
     struct wal *wal;
+    struct wal_stats stats; /* at the end */
     struct lab_op ops[APPENDS];
     int appended, done, failed, rc;
     struct reactor *r;
     struct turn_hook pump;
     bool finished;
-    int error; /* of wal_open */
+    bool forget; /* everything is released as soon as it is answered */
+    int error;   /* of wal_open */
     char text[TRAIL_TEXT_MAX];
     int pipe[2];
 };
@@ -85,6 +87,11 @@ static void on_done(struct wal_append_op *op, int rc)
     l->done = true;
     l->rc = rc;
     s->failed += rc != 0;
+    if (s->forget) {
+        wal_release(s->wal, &op->batch->collection, op->batch->version);
+        if (op->batch->version % 20 == 0)
+            wal_roll_now(s->wal);
+    }
     fixture_batch_free(&l->rows);
     if (++s->done == APPENDS) {
         char byte = 1;
@@ -124,6 +131,7 @@ static void stop_writing(struct reactor *r, void *arg)
 {
     struct site *s = arg;
     (void)r;
+    wal_stats(s->wal, &s->stats);
     wal_close(s->wal);
     s->wal = NULL;
 }
@@ -180,6 +188,39 @@ static void every_engine_and_mode_writes_the_same_log(void **state)
             site_dispose(s);
             free(s);
         }
+    }
+}
+
+/* What is left is the newest, without a hole, and the log opens. */
+static void every_engine_truncates_and_recycles(void **state)
+{
+    (void)state;
+    static const enum io_engine_choice engines[] = {IO_ENGINE_AUTO, IO_ENGINE_THREADS};
+    for (int e = 0; e < 2; e++) {
+        struct site *s = malloc(sizeof(*s));
+        site_init(s, engines[e], e == 0 ? WAL_IO_DIRECT : WAL_IO_BUFFERED);
+        s->forget = true;
+        assert_int_equal(write_all(s), 0);
+        assert_int_equal(s->failed, 0);
+        assert_true(s->stats.truncated_lsn > 0);
+        assert_true(s->stats.segments_live < 10);
+
+        struct io *io = NULL;
+        const char *reason = NULL, *dirs[] = {s->root};
+        struct lab_found found = {0};
+        struct wal_scan *scan = NULL;
+        struct wal_scan_options options = {
+            .dirs = dirs, .dir_count = 1, .check_bodies = true, .visit = lab_visit, .arg = &found};
+        assert_int_equal(io_create(IO_ENGINE_THREADS, &io, &reason), 0);
+        assert_int_equal(wal_scan_open(io, &options, &scan, NULL), 0);
+        assert_in_range(found.count, 1, APPENDS); /* one is the CLOSE record */
+        for (size_t i = 0; i + 1 < found.count; i++)
+            assert_int_equal(found.infos[i].version, APPENDS - (found.count - 2) + i);
+        wal_scan_close(scan);
+        free(found.infos);
+        io->ops->destroy(io);
+        site_dispose(s);
+        free(s);
     }
 }
 
@@ -250,6 +291,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_engine_and_mode_writes_the_same_log),
+        cmocka_unit_test(every_engine_truncates_and_recycles),
         cmocka_unit_test(an_unsafe_filesystem_is_refused_with_what_to_do),
         cmocka_unit_test(a_folder_that_cannot_be_made_is_told_by_name),
         cmocka_unit_test(a_file_size_limit_refuses_segments_and_loses_nothing),

@@ -1,5 +1,5 @@
-/* src/wal/wal_truncate.c, wal_ledger.c and what wal_roll.c, wal_scan.c and wal_recover.c do for them:
- * forgetting, on the simulated disk. */
+/* src/wal/wal_truncate.c, wal_ledger.c and what wal_roll.c, wal_scan.c and wal_recover.c do for
+ * them: forgetting, on the simulated disk. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
