@@ -1,0 +1,253 @@
+/* segment_merge.c: a k-way merge of open segments, by a binary heap of cursors.
+ *
+ * Every segment is in order of id and, for one id, of falling version, and so is their merge. A row
+ * goes when it ended at or before the oldest version that anybody reads, or expired long enough
+ * ago; a row that goes cannot bring an older one back, because each row's end is marked on itself.
+ * A row that stays although it has ended keeps its end: it is noted under its new number.
+ *
+ * The inputs are mapped for random access (single rows are looked up), so the kernel reads nothing
+ * ahead of a merge. The merge does it itself, a window before the rows of each field, which costs
+ * little where the pages are resident. It never drops pages behind it: searches use them. */
+#include "engine/segment_merge.h"
+
+#include "base/assert.h"
+#include "base/text.h"
+
+#include <inttypes.h>
+
+#include "base/no_libc_heap.h"
+
+enum { WINDOW_BYTES = 1 << 20 };
+
+struct cursor {
+    const struct segment_file *file;
+    const struct segment_deletes *deletes;
+    uint32_t row, row_count;
+    uint64_t version; /* of the row */
+    struct pdb_text id;
+    size_t *populated; /* per field: bytes of the file up to here were asked for */
+};
+
+struct ended_row {
+    uint32_t row;
+    uint64_t ended_at;
+};
+
+struct segment_merge {
+    uint32_t field_count, cursor_count;
+    uint32_t heap_count; /* cursors that are not at their end */
+    uint64_t oldest_version;
+    int64_t expired_before_us;
+    struct segment_merge_stats stats;
+    struct heap heap;    /* of `ended`: the worker's while the build runs */
+    struct buffer ended; /* struct ended_row, in order of row */
+    size_t marked;       /* of them */
+    const void **vectors;
+    struct cursor **order; /* the binary heap */
+    struct cursor cursors[];
+};
+
+/* ---- the cursors ---- */
+
+static bool before(const struct cursor *a, const struct cursor *b)
+{
+    int order = text_compare(a->id, b->id);
+    return order != 0 ? order < 0 : a->version > b->version;
+}
+
+static void sift_down(struct segment_merge *m, uint32_t i)
+{
+    struct cursor *moving = m->order[i];
+    for (uint32_t child; (child = 2 * i + 1) < m->heap_count; i = child) {
+        if (child + 1 < m->heap_count && before(m->order[child + 1], m->order[child]))
+            child++;
+        if (!before(m->order[child], moving))
+            break;
+        m->order[i] = m->order[child];
+    }
+    m->order[i] = moving;
+}
+
+static void look(struct cursor *c)
+{
+    c->id = segment_row_id(c->file->segment, c->row);
+    c->version = segment_row_version(c->file->segment, c->row);
+}
+
+/* Past the row at the front. */
+static void step(struct segment_merge *m)
+{
+    struct cursor *c = m->order[0];
+    if (++c->row < c->row_count)
+        look(c);
+    else
+        m->order[0] = m->order[--m->heap_count];
+    if (m->heap_count != 0)
+        sift_down(m, 0);
+}
+
+/* Reads ahead of the vectors that were just pointed at. */
+static void read_ahead(struct segment_merge *m, struct cursor *c)
+{
+    const struct file_map *map = &c->file->parquet;
+    if (!map->mapped)
+        return;
+    for (uint32_t f = 0; f < m->field_count; f++) {
+        uintptr_t at = (uintptr_t)m->vectors[f], start = (uintptr_t)map->ptr;
+        if (at < start || at - start >= map->len) /* none, or decompressed */
+            continue;
+        size_t offset = at - start;
+        if (offset + WINDOW_BYTES / 2 < c->populated[f])
+            continue;
+        size_t from = offset < c->populated[f] ? c->populated[f] : offset;
+        (void)file_map_populate(map, from, WINDOW_BYTES); /* speed only */
+        c->populated[f] = from + WINDOW_BYTES;
+    }
+}
+
+/* ---- the source ---- */
+
+static uint64_t ended_at(const struct cursor *c)
+{
+    return c->deletes != NULL ? segment_deletes_ended_at(c->deletes, c->row) : SEGMENT_NEVER;
+}
+
+static int note_ended(struct segment_merge *m, uint64_t version)
+{
+    struct ended_row ended = {.row = (uint32_t)m->stats.rows, .ended_at = version};
+    buffer_add(&m->ended, &ended, sizeof(ended));
+    return m->ended.failed ? PDB_RESOURCE_EXHAUSTED : 0;
+}
+
+/* The row at the front: 1 and the row, 0 if it goes, or an error. */
+static int take(struct segment_merge *m, struct cursor *c, struct pdb_row *row_out,
+                struct trail *trail)
+{
+    uint64_t end = ended_at(c);
+    if (end <= m->oldest_version) {
+        m->stats.rows_ended++;
+        return 0;
+    }
+    if (!segment_row(c->file->segment, c->row, row_out, m->vectors))
+        return trail_add(trail, PDB_DATA_LOSS,
+                         "segment %" PRIu64 ", row %" PRIu32 ": its page is damaged",
+                         c->file->stats.number, c->row);
+    if (row_out->expires_at_us != 0 && row_out->expires_at_us <= m->expired_before_us) {
+        m->stats.rows_expired++;
+        return 0;
+    }
+    if (end != SEGMENT_NEVER && note_ended(m, end) < 0)
+        return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "merge: out of memory");
+    read_ahead(m, c);
+    m->stats.rows++;
+    return 1;
+}
+
+static int next(void *arg, struct pdb_row *row_out, struct trail *trail)
+{
+    struct segment_merge *m = arg;
+    while (m->heap_count != 0) {
+        struct cursor *c = m->order[0];
+        int rc = take(m, c, row_out, trail);
+        step(m); /* what the row points to lies in the mapped files */
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
+struct segment_source segment_merge_source(struct segment_merge *merge)
+{
+    return (struct segment_source){.next = next, .arg = merge};
+}
+
+/* ---- making and freeing ---- */
+
+static void begin(struct segment_merge *m, const struct segment_merge_options *options,
+                  size_t *populated)
+{
+    for (uint32_t i = 0; i < options->input_count; i++) {
+        const struct segment_merge_input *input = &options->inputs[i];
+        struct cursor *c = &m->cursors[m->cursor_count++];
+        *c = (struct cursor){.file = input->file,
+                             .deletes = input->deletes,
+                             .row_count = (uint32_t)input->file->stats.rows,
+                             .populated = populated + (size_t)i * m->field_count};
+        if (c->row_count == 0)
+            continue;
+        look(c);
+        m->order[m->heap_count++] = c;
+    }
+    for (uint32_t i = m->heap_count / 2; i-- != 0;)
+        sift_down(m, i);
+}
+
+int segment_merge_new(struct heap *heap, const struct segment_merge_options *options,
+                      struct segment_merge **merge_out)
+{
+    size_t count = options->input_count, fields = options->field_count;
+    size_t cursors = count * sizeof(struct cursor), order = count * sizeof(struct cursor *);
+    size_t vectors = fields * sizeof(void *), populated = count * fields * sizeof(size_t);
+    /* One block: all parts are of pointers' alignment. */
+    char *block =
+        heap_calloc(heap, 1, sizeof(struct segment_merge) + cursors + order + vectors + populated);
+    if (block == NULL)
+        return PDB_RESOURCE_EXHAUSTED;
+    struct segment_merge *m = (void *)block;
+    char *rest = block + sizeof(struct segment_merge) + cursors;
+    m->order = (void *)rest;
+    m->vectors = (void *)(rest + order);
+    m->field_count = options->field_count;
+    m->oldest_version = options->oldest_version;
+    m->expired_before_us = options->expired_before_us;
+    buffer_init_heap(&m->ended, &m->heap, 0);
+    begin(m, options, (void *)(rest + order + vectors));
+    *merge_out = m;
+    return 0;
+}
+
+void segment_merge_free(struct heap *heap, struct segment_merge *merge)
+{
+    if (merge == NULL)
+        return;
+    buffer_dispose(&merge->ended);
+    heap_free(heap, merge);
+}
+
+/* ---- when the build is done ---- */
+
+void segment_merge_stats(const struct segment_merge *merge, struct segment_merge_stats *stats_out)
+{
+    *stats_out = merge->stats;
+}
+
+uint32_t segment_merge_ended_count(const struct segment_merge *merge)
+{
+    return (uint32_t)(merge->ended.len / sizeof(struct ended_row));
+}
+
+uint64_t segment_merge_heap_bytes(const struct segment_merge *merge)
+{
+    return merge->heap.bytes_used;
+}
+
+bool segment_merge_mark_step(struct segment_merge *merge, struct segment_deletes *deletes,
+                             size_t budget)
+{
+    const char *list = merge->ended.ptr;
+    size_t count = segment_merge_ended_count(merge);
+    for (; budget != 0 && merge->marked < count; budget--) {
+        struct ended_row ended;
+        memcpy(&ended, list + merge->marked++ * sizeof(ended), sizeof(ended));
+        segment_deletes_mark(deletes, ended.row, ended.ended_at);
+    }
+    return merge->marked < count;
+}
+
+bool segment_merge_find(const struct segment *to, const struct segment *from, uint32_t row,
+                        uint32_t *row_out)
+{
+    uint64_t version = segment_row_version(from, row);
+    return segment_find(to, segment_row_id(from, row), version, row_out) &&
+           segment_row_version(to, *row_out) == version;
+}
