@@ -188,7 +188,7 @@ static bool split_value(enum pdb_column_type type, const struct doc_value *value
             out->number = segment_float_of(value);
         return is_number(value);
     case PDB_COLUMN_BOOLEAN:
-        out->boolean = value->boolean;
+        out->boolean = value->type == DOC_BOOL && value->boolean;
         return value->type == DOC_BOOL;
     case PDB_COLUMN_DATETIME:
         return value->type == DOC_STRING && split_time(value->string, out);

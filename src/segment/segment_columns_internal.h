@@ -36,8 +36,8 @@ void segment_columns_dispose(struct segment_columns *c);
 /* What a document has for one column. */
 struct segment_value {
     bool there; /* else null */
-    /* The column holds all there is to know, so that it is left out of the JSON. Else the value is a
-     * copy for those who query the file: the JSON has it as it was. */
+    /* The column holds all there is to know, so that it is left out of the JSON. Else the value is
+     * a copy for those who query the file: the JSON has it as it was. */
     bool taken;
     union {
         struct pdb_text text;  /* string, text; points into the document */

@@ -91,8 +91,8 @@ static inline size_t segment_header_bytes(uint32_t section_count)
 /* Writes segment_header_bytes(header->section_count) bytes. */
 void segment_header_put(const struct segment_header *header, const struct segment_section *sections,
                         uint8_t *bytes_out);
-/* Magic, format, checksum, lengths. 0, PDB_DATA_LOSS, or PDB_FAILED_PRECONDITION: written by a newer
- * version; the trail says what. */
+/* Magic, format, checksum, lengths. 0, PDB_DATA_LOSS, or PDB_FAILED_PRECONDITION: written by a
+ * newer version; the trail says what. */
 int segment_header_get(const uint8_t *bytes, size_t len, struct segment_header *header_out,
                        struct trail *trail);
 /* Entry i of the table of a header that was accepted, its place and its checksum compared:

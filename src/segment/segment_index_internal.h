@@ -42,8 +42,8 @@ void segment_index_dispose(struct segment_index_builder *b);
 /* Copies the row. 0 or PDB_RESOURCE_EXHAUSTED (also: too many rows); the builder is then only good
  * for disposing. The order of rows is the caller's care. */
 int segment_index_add(struct segment_index_builder *b, const struct pdb_row *row);
-/* The next page of a field's vectors: `count` of them, at `offset` in the Parquet file, or 0. Errors
- * as above. */
+/* The next page of a field's vectors: `count` of them, at `offset` in the Parquet file, or 0.
+ * Errors as above. */
 int segment_index_add_page(struct segment_index_builder *b, uint32_t field, uint64_t offset,
                            uint32_t count, uint32_t crc);
 

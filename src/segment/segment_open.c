@@ -1,13 +1,13 @@
 /* segment_open.c: an .index becomes a struct segment.
  *
  * Nothing is copied and nothing is done for each row but comparing: the sections are summed, then
- * the few arrays that lead to other bytes (offsets, ranks, pages) are walked once, so that no reader
- * has to doubt them. A million rows take some milliseconds; the sums run at memory speed.
+ * the few arrays that lead to other bytes (offsets, ranks, pages) are walked once, so that no
+ * reader has to doubt them. A million rows take some milliseconds; the sums run at memory speed.
  *
- * Which file is to blame. The index says which collection and segment it belongs to, and it is under
- * a checksum of its own. If it does not hold, it is thrown away and made again (*index_bad_out). If
- * it holds and names this segment, but the Parquet file has another length or footer than it
- * remembers, then the Parquet file is damaged, and no new index would help. */
+ * Which file is to blame. The index says which collection and segment it belongs to, and it is
+ * under a checksum of its own. If it does not hold, it is thrown away and made again
+ * (*index_bad_out). If it holds and names this segment, but the Parquet file has another length or
+ * footer than it remembers, then the Parquet file is damaged, and no new index would help. */
 #include "segment/segment_internal.h"
 
 #include "segment/segment_index_internal.h"

@@ -77,7 +77,8 @@ int segment_pqfile_failed(const struct pqfile_error *error, struct trail *trail)
 /* A position in one column. */
 struct segment_leaf_reader {
     struct pqfile_cursor *cursor;
-    uint32_t number, definition_max;
+    const struct pqfile_column_options *options; /* as it was written */
+    uint32_t definition_max;
     uint32_t value_bytes; /* in memory */
     uint32_t row_max;     /* of one batch */
     struct pqfile_batch batch;

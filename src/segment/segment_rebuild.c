@@ -123,24 +123,23 @@ static int add_page(struct rebuild *b, uint32_t f, const struct pqfile_page *pag
     const struct segment_bytes *parquet = &b->options->parquet;
     uint32_t per_vector = entry->metric == PDB_METRIC_HAMMING ? 1 : entry->dimension;
     uint32_t count = page->value_count / per_vector, crc = 0;
-    uint64_t bytes = (uint64_t)count * entry->bytes;
-    if (page->value_count % per_vector != 0 ||
-        (entry->page_count > 0 && (entry->in_place != 0) != page->in_place))
+    uint64_t bytes = (uint64_t)count * entry->bytes, offset = 0;
+    if (page->value_count % per_vector != 0)
         return bad_file(b, "a page of vectors");
     if (count == 0)
         return 0;
-    if (page->in_place) {
-        if (page->values_offset == 0 || page->values_offset > parquet->len ||
-            bytes > parquet->len - page->values_offset)
-            return bad_file(b, "a page of vectors is beyond the file");
-        crc = crc32c(0, parquet->ptr + page->values_offset, bytes);
+    if (b->rows.layout.in_place) {
+        offset = page->values_offset;
+        if (!page->in_place || offset == 0 || offset > parquet->len ||
+            bytes > parquet->len - offset)
+            return bad_file(b, "a page of vectors is not where it should be");
+        crc = crc32c(0, parquet->ptr + offset, bytes);
     } else {
         int rc = sum_stream(b, stream, bytes, &crc);
         if (rc < 0)
             return rc;
     }
-    if (segment_index_add_page(&b->index, f, page->in_place ? page->values_offset : 0, count, crc) <
-        0)
+    if (segment_index_add_page(&b->index, f, offset, count, crc) < 0)
         return trail_add(b->trail, PDB_RESOURCE_EXHAUSTED, "memory for an index");
     return 0;
 }
@@ -169,9 +168,9 @@ static int add_pages(struct rebuild *b, uint32_t f)
 {
     const struct segment_field_entry *entry = &b->index.fields[f].entry;
     struct stream stream = stream_of(b->rows.reader, b->rows.layout.metadata_leaf + 1 + f, entry);
-    uint32_t group_count = pqfile_metadata(b->rows.reader)->row_group_count;
+    const struct pqfile_metadata *metadata = pqfile_metadata(b->rows.reader);
     int rc = 0;
-    while (rc == 0 && stream.row_group < group_count) {
+    for (uint32_t group = 0; rc == 0 && group < metadata->row_group_count; group++) {
         rc = add_group_pages(b, f, &stream);
         stream_next_group(&stream);
     }

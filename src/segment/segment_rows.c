@@ -1,7 +1,7 @@
 /* segment_rows.c: the Parquet file of a segment, read back row by row. Every column has a cursor of
  * its own, and all cursors go ahead together: batches end where pages end, so that each is refilled
- * when it runs out. Nothing of the file is believed: pqfile checks its structure and sums, this file
- * its shape (exactly the columns that the footer's schema asks for) and each row's values. */
+ * when it runs out. Nothing of the file is believed: pqfile checks its structure and sums, this
+ * file its shape (exactly the columns that the footer's schema asks for) and each row's values. */
 #include "segment/segment_index_internal.h"
 #include "segment/segment_parquet_internal.h"
 
@@ -52,9 +52,12 @@ static int open_leaves(struct segment_rows *r, struct trail *trail)
     r->values = heap_calloc(r->heap, r->columns.count, sizeof(*r->values));
     if (r->leaves == NULL || r->values == NULL)
         return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "memory for columns");
+    uint32_t leaf = 0;
+    for (size_t i = 0; i < r->layout.field_count; i++)
+        if (r->layout.fields[i].child_count == 0)
+            r->leaves[leaf++].options = r->layout.fields[i].options;
     for (uint32_t i = 0; i < r->layout.leaf_count; i++) {
         const struct pqfile_node *node = &metadata->nodes[metadata->columns[i]];
-        r->leaves[i].number = i;
         r->leaves[i].definition_max = node->definition_max;
         r->leaves[i].value_bytes = (uint32_t)pqfile_value_size(node->type, node->type_length);
         r->leaves[i].row_max = BATCH_ROWS_MAX;
@@ -113,6 +116,33 @@ uint64_t segment_rows_total(const struct segment_rows *r)
 
 /* ---- columns of one row ---- */
 
+/* The sums cover pages, not their headers and not the footer. Another encoding in a header could
+ * make other numbers of sound bytes, so that pages are read only as they are written. */
+static int check_storage(struct segment_rows *r, uint32_t leaf, struct trail *trail)
+{
+    struct pqfile_error error = {0};
+    struct pqfile_pages *pages = NULL;
+    struct pqfile_page page;
+    const struct pqfile_column_options *options = r->leaves[leaf].options;
+    const struct pqfile_row_group *group = &pqfile_metadata(r->reader)->row_groups[r->row_group];
+    if (group->chunks[leaf].codec != options->codec)
+        return bad_row(r, "a column is compressed in another way", trail);
+    if (pqfile_pages_open(r->reader, r->row_group, leaf, &pages, &error) < 0)
+        return pqfile_failed(&error, trail);
+    int rc = 0;
+    while (rc == 0) {
+        if (pqfile_pages_next(pages, &page, &error) < 0)
+            rc = pqfile_failed(&error, trail);
+        else if (page.level_count == 0)
+            break;
+        else if (page.encoding != options->encoding &&
+                 !(options->encoding == PQFILE_RLE_DICTIONARY && page.encoding == PQFILE_PLAIN))
+            rc = bad_row(r, "a page is encoded in another way", trail);
+    }
+    pqfile_pages_close(pages);
+    return rc;
+}
+
 /* Moves to the row group that has the next row: 1, 0 at the end, or an error. */
 static int to_row_group(struct segment_rows *r, struct trail *trail)
 {
@@ -132,6 +162,9 @@ static int to_row_group(struct segment_rows *r, struct trail *trail)
         struct pqfile_error error = {0};
         leaf->batch = (struct pqfile_batch){0};
         leaf->rows = leaf->levels = leaf->values = 0;
+        int rc = check_storage(r, i, trail);
+        if (rc < 0)
+            return rc;
         if (pqfile_cursor_open(r->reader, r->row_group, i, &leaf->cursor, &error) < 0)
             return pqfile_failed(&error, trail);
     }

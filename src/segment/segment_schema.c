@@ -38,6 +38,12 @@ static const char *const type_names[] = {[PDB_COLUMN_STRING] = "string",
                                          [PDB_COLUMN_TEXT] = "text"};
 enum { TYPE_COUNT = sizeof(type_names) / sizeof(type_names[0]) };
 
+static const char *const compression_names[] = {[PDB_COMPRESSION_NONE] = "none",
+                                                [PDB_COMPRESSION_SNAPPY] = "snappy",
+                                                [PDB_COMPRESSION_LZ4] = "lz4",
+                                                [PDB_COMPRESSION_ZSTD] = "zstd"};
+enum { COMPRESSION_COUNT = sizeof(compression_names) / sizeof(compression_names[0]) };
+
 static const struct pqfile_logical logical_string = {.kind = PQFILE_LOGICAL_STRING};
 static const struct pqfile_logical logical_list = {.kind = PQFILE_LOGICAL_LIST};
 static const struct pqfile_logical logical_json = {.kind = PQFILE_LOGICAL_JSON};
@@ -306,7 +312,8 @@ void segment_schema_write(const struct segment_schema *schema, const struct segm
         json_write_string(json, text_of(column->parquet_name));
         buffer_format(json, ",\"type\":\"%s\"}", type_names[column->type]);
     }
-    buffer_add_lit(json, "]}");
+    buffer_format(json, "],\"compression\":\"%s\",\"vectors_in_place\":%s}",
+                  compression_names[schema->compression], l->in_place ? "true" : "false");
 }
 
 static struct pdb_text key_value(const struct pqfile_metadata *metadata, const char *key)
@@ -326,13 +333,27 @@ static bool get_text(const struct doc_value *object, const char *key, struct pdb
     return true;
 }
 
-/* The index of a name among `count`, from 1; 0: none. */
+/* The index of a name among `count`; 0 (which the caller knows to tell from the first): none. */
 static uint32_t index_of(struct pdb_text name, const char *const *names, uint32_t count)
 {
-    for (uint32_t i = 1; i < count; i++)
-        if (text_equal(name, text_of(names[i])))
+    for (uint32_t i = 0; i < count; i++)
+        if (names[i] != NULL && text_equal(name, text_of(names[i])))
             return i;
     return 0;
+}
+
+static bool read_storage(const struct doc_value *root, struct segment_schema *schema)
+{
+    struct pdb_text compression;
+    struct doc_value in_place;
+    if (!get_text(root, "compression", &compression) ||
+        !doc_get(root, TEXT_LIT("vectors_in_place"), &in_place) || in_place.type != DOC_BOOL)
+        return false;
+    uint32_t index = index_of(compression, compression_names, COMPRESSION_COUNT);
+    schema->compression = (enum pdb_compression)index;
+    schema->vectors_in_place = in_place.boolean;
+    return text_equal(compression, text_of(compression_names[index])) &&
+           (in_place.boolean || index != PDB_COMPRESSION_NONE);
 }
 
 static bool read_field(const struct doc_value *object, struct pdb_field *field)
@@ -379,6 +400,8 @@ static int read_members(const struct doc_value *root, struct arena *arena,
     if (!open_array(root, "fields", PDB_FIELD_MAX, &fields, &schema->field_count) ||
         !open_array(root, "columns", PDB_COLUMN_MAX, &columns, &schema->column_count))
         return trail_add(trail, PDB_DATA_LOSS, "%s: fields or columns", SEGMENT_KEY_SCHEMA);
+    if (!read_storage(root, schema))
+        return trail_add(trail, PDB_DATA_LOSS, "%s: how it is stored", SEGMENT_KEY_SCHEMA);
     struct pdb_field *field = arena_calloc(arena, schema->field_count + 1, sizeof(*field));
     struct pdb_column *column = arena_calloc(arena, schema->column_count + 1, sizeof(*column));
     if (field == NULL || column == NULL)

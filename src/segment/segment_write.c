@@ -1,17 +1,16 @@
 /* segment_write.c: rows in order become a Parquet file, handed on as it grows, and an .index.
  *
  * A row group is gathered column by column, then written column by column: that is what the format
- * asks for, and it bounds the memory to one row group (32 MiB by default) beside what the index will
- * need. Texts are not copied twice: ids and documents lie in the index's arrays, and columns refer
- * to them by offset, because the arrays move as they grow. The index learns from pqfile where each
- * page of vectors came to lie, and sums the same memory that was written.
+ * asks for, and it bounds the memory to one row group (32 MiB by default) beside what the index
+ * will need. Texts are not copied twice: ids and documents lie in the index's arrays, and columns
+ * refer to them by offset, because the arrays move as they grow. The index learns from pqfile where
+ * each page of vectors came to lie, and sums the same memory that was written.
  *
  * Whether a column has nulls is not known when the schema is written, before the first row. So
  * columns that could have some are optional; without nulls that costs a few bytes a page. */
 #include "segment/segment_index_internal.h"
 #include "segment/segment_parquet_internal.h"
 
-#include "base/bitset.h"
 #include "base/bytes.h"
 #include "base/crc32c.h"
 
@@ -550,10 +549,11 @@ static int note_pages(struct segment_writer *w, uint32_t f, const struct pqfile_
         const struct pqfile_page *page = &written->pages[p];
         uint32_t count = page->value_count / per_vector;
         size_t bytes = (size_t)count * entry->bytes;
-        ASSERT(page->in_place == w->layout.in_place && at + bytes <= w->vectors[f].len);
+        ASSERT((page->in_place || !w->layout.in_place) && at + bytes <= w->vectors[f].len);
         if (count == 0)
             continue;
-        uint64_t offset = page->in_place ? page->values_offset : 0;
+        /* A page that did not get smaller is stored as it is, but read like its neighbours. */
+        uint64_t offset = w->layout.in_place ? page->values_offset : 0;
         uint32_t crc = crc32c(0, w->vectors[f].ptr + at, bytes);
         if (segment_index_add_page(&w->index, f, offset, count, crc) < 0)
             return no_memory(trail);

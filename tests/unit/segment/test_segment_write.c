@@ -1,0 +1,276 @@
+/* Segments written, opened, rebuilt and checked: whatever goes in comes out, whatever the schema,
+ * the compression and the size. */
+#include "segment_fixture.h"
+
+static const enum pdb_compression compressions[] = {PDB_COMPRESSION_NONE, PDB_COMPRESSION_SNAPPY,
+                                                    PDB_COMPRESSION_LZ4, PDB_COMPRESSION_ZSTD};
+
+static void assert_sound(struct fixture *fx)
+{
+    struct trail trail = {0};
+    uint64_t page = 0;
+    while (!segment_verify_step(fx->segment, &page, 1000))
+        ;
+    assert_int_equal(page, fx->segment->page_total);
+    assert_false(segment_damaged(fx->segment));
+    if (segment_check(fx->segment, fixture_print, NULL, &trail) != 0)
+        fail_msg("check: %s", trail.text);
+}
+
+/* A rebuilt index is the lost one, byte for byte, when the seed is the same. */
+static void assert_rebuilds(struct fixture *fx)
+{
+    struct trail trail = {0};
+    struct buffer again;
+    struct segment_open_options options = fixture_options(fx);
+    buffer_init_heap(&again, NULL, 0);
+    options.index = (struct segment_bytes){NULL, 0};
+    if (segment_index_rebuild(&options, fx->hash_seed, &again, &trail) != 0)
+        fail_msg("rebuild: %s", trail.text);
+    assert_int_equal(again.len, fx->index.len);
+    assert_memory_equal(again.ptr, fx->index.ptr, again.len);
+    again.len = 0;
+    assert_int_equal(segment_index_rebuild(&options, fx->hash_seed + 1, &again, &trail), 0);
+    segment_free(fx->segment);
+    fx->segment = NULL;
+    struct buffer first = fx->index;
+    fx->index = again;
+    fixture_open(fx);
+    fixture_compare(fx);
+    assert_sound(fx);
+    buffer_dispose(&first);
+}
+
+static void round_trip(uint64_t seed, uint32_t count, enum pdb_compression compression,
+                       bool in_place)
+{
+    struct fixture fx;
+    struct trail trail = {0};
+    struct segment_stats stats;
+    fixture_init(&fx, seed, count);
+    fx.schema.compression = compression;
+    fx.schema.vectors_in_place = in_place;
+    if (count > 2000)
+        fx.row_group_bytes = 0; /* one row group of several pages */
+    if (fixture_write(&fx, &trail) != 0)
+        fail_msg("write: %s", trail.text);
+    fixture_open(&fx);
+    fixture_compare(&fx);
+    assert_sound(&fx);
+    segment_stats(fx.segment, &stats);
+    assert_true(stats.rows == count && stats.number == fx.schema.number);
+    assert_true(stats.parquet_bytes == fx.parquet.len && fx.stats.parquet_bytes == fx.parquet.len);
+    assert_true(stats.index_bytes == fx.index.len);
+    assert_true(stats.version_min == fx.stats.version_min);
+    assert_true(stats.version_max == fx.stats.version_max && stats.version_max > 0);
+    assert_true(stats.expires_min_us == fx.stats.expires_min_us);
+    bool compressed = compression != PDB_COMPRESSION_NONE && !in_place;
+    assert_int_equal(stats.vector_bytes == 0, compressed);
+    assert_rebuilds(&fx);
+    fixture_dispose(&fx);
+}
+
+static void every_row_comes_back_from_both_files(void **state)
+{
+    (void)state;
+    static const uint32_t counts[] = {1, 2, 63, 64, 65, 511, 512, 513, 1500};
+    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
+        round_trip(i + 1, counts[i], PDB_COMPRESSION_NONE, true);
+    for (uint64_t seed = 20; seed < 40; seed++)
+        round_trip(seed, 300, compressions[seed % 4], seed % 3 == 0);
+    for (uint64_t seed = 40; seed < 44; seed++)
+        round_trip(seed, FIXTURE_ROWS_MAX, compressions[seed % 4], seed % 4 == 1);
+}
+
+static void rows_without_fields_and_columns_are_rows(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    struct trail trail = {0};
+    fixture_init(&fx, 3, 100);
+    fx.schema.field_count = fx.schema.column_count = 0;
+    for (uint32_t i = 0; i < fx.count; i++)
+        fx.rows[i].row.vectors = NULL;
+    assert_int_equal(fixture_write(&fx, &trail), 0);
+    fixture_open(&fx);
+    fixture_compare(&fx);
+    assert_sound(&fx);
+    fixture_dispose(&fx);
+}
+
+static void documents_without_a_column_need_none(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    struct trail trail = {0};
+    fixture_init(&fx, 4, 200);
+    fx.schema.column_count = 0;
+    assert_int_equal(fixture_write(&fx, &trail), 0);
+    fixture_open(&fx);
+    fixture_compare(&fx);
+    assert_rebuilds(&fx);
+    fixture_dispose(&fx);
+}
+
+/* The catalog may know more columns by now: the file says itself which ones it has. */
+static void a_file_is_rebuilt_by_its_own_schema(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    struct trail trail = {0};
+    fixture_init(&fx, 5, 200);
+    assert_int_equal(fixture_write(&fx, &trail), 0);
+    fx.schema.column_count = 0;
+    fx.schema.compression = PDB_COMPRESSION_ZSTD;
+    fx.schema.vectors_in_place = false;
+    fixture_open(&fx);
+    fixture_compare(&fx);
+    assert_rebuilds(&fx);
+    fixture_dispose(&fx);
+}
+
+static void a_segment_without_rows_is_refused(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    struct trail trail = {0};
+    fixture_init(&fx, 1, 0);
+    assert_int_equal(fixture_write(&fx, &trail), PDB_INVALID_ARGUMENT);
+    fixture_dispose(&fx);
+}
+
+static void a_failing_write_ends_the_writer_with_its_error(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    uint64_t n = 1;
+    fixture_init(&fx, 6, 1200);
+    for (;; n++) {
+        struct trail trail = {0};
+        fx.write_fails_at = n;
+        int rc = fixture_write(&fx, &trail);
+        assert_int_equal(fx.heap.bytes_used, 0);
+        if (rc == 0)
+            break;
+        assert_int_equal(rc, PDB_UNAVAILABLE);
+        assert_true(trail.len > 0);
+    }
+    assert_true(n > 2);
+    fixture_dispose(&fx);
+}
+
+static void a_writer_without_memory_says_so_and_leaks_none(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    uint64_t n = 1;
+    fixture_init(&fx, 7, 40);
+    fx.row_group_bytes = 6000;
+    fx.schema.compression = PDB_COMPRESSION_ZSTD;
+    for (;; n++) {
+        struct trail trail = {0};
+        fx.heap.allocation_count = 0;
+        fx.heap.fail_at = n;
+        int rc = fixture_write(&fx, &trail);
+        assert_int_equal(fx.heap.bytes_used, 0);
+        if (rc == 0)
+            break;
+        assert_int_equal(rc, PDB_RESOURCE_EXHAUSTED);
+        assert_true(trail.len > 0);
+    }
+    assert_true(n > 100);
+    fx.heap.fail_at = 0;
+    fixture_open(&fx);
+    fixture_compare(&fx);
+    fixture_dispose(&fx);
+}
+
+static void opening_and_rebuilding_without_memory_say_so(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    struct trail trail = {0};
+    fixture_init(&fx, 8, 60);
+    fx.schema.compression = PDB_COMPRESSION_LZ4;
+    fx.schema.vectors_in_place = false;
+    assert_int_equal(fixture_write(&fx, &trail), 0);
+    struct segment_open_options options = fixture_options(&fx);
+    int rc = PDB_RESOURCE_EXHAUSTED;
+    for (uint64_t n = 1; rc != 0; n++) {
+        bool index_bad = true;
+        fx.heap.allocation_count = 0;
+        fx.heap.fail_at = n;
+        rc = segment_open(&options, &fx.segment, &index_bad, &trail);
+        assert_true(rc == 0 || rc == PDB_RESOURCE_EXHAUSTED);
+        assert_true(rc == 0 || fx.heap.bytes_used == 0);
+        assert_false(index_bad);
+    }
+    segment_free(fx.segment);
+    fx.segment = NULL;
+    rc = PDB_RESOURCE_EXHAUSTED;
+    for (uint64_t n = 1; rc != 0; n++) {
+        struct buffer again;
+        buffer_init_heap(&again, NULL, 0);
+        fx.heap.allocation_count = 0;
+        fx.heap.fail_at = n;
+        rc = segment_index_rebuild(&options, 1, &again, &trail);
+        assert_true(rc == 0 || rc == PDB_RESOURCE_EXHAUSTED);
+        assert_int_equal(fx.heap.bytes_used, 0);
+        buffer_dispose(&again);
+    }
+    fixture_dispose(&fx);
+}
+
+/* Ids that all fall into a few buckets still find their rows, and strangers find none. */
+static void strangers_are_not_found(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    fixture_make(&fx, 9, 2000);
+    for (uint32_t i = 0; i < 20000; i++) {
+        char id[16];
+        uint32_t row = 0;
+        int len = snprintf(id, sizeof(id), "x%u", i);
+        assert_false(segment_index_find(fx.segment, (struct pdb_text){id, (size_t)len}, &row));
+    }
+    fixture_dispose(&fx);
+}
+
+static void pages_of_vectors_are_whole_and_aligned(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    struct trail trail = {0};
+    fixture_init(&fx, 10, FIXTURE_ROWS_MAX);
+    fx.row_group_bytes = 300000;
+    assert_int_equal(fixture_write(&fx, &trail), 0);
+    fixture_open(&fx);
+    assert_true(fx.segment->fields[2].page_count > 4);
+    for (uint32_t f = 0; f < FIXTURE_FIELDS; f++) {
+        const struct segment_field *field = &fx.segment->fields[f];
+        for (uint32_t p = 0; p < field->page_count; p++) {
+            assert_int_equal(field->pages[p].offset % 64, 0);
+            assert_int_equal(segment_page_of(field, field->pages[p].first), p);
+            assert_int_equal(
+                segment_page_of(field, field->pages[p].first + field->pages[p].count - 1), p);
+        }
+    }
+    fixture_dispose(&fx);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_row_comes_back_from_both_files),
+        cmocka_unit_test(rows_without_fields_and_columns_are_rows),
+        cmocka_unit_test(documents_without_a_column_need_none),
+        cmocka_unit_test(a_file_is_rebuilt_by_its_own_schema),
+        cmocka_unit_test(a_segment_without_rows_is_refused),
+        cmocka_unit_test(a_failing_write_ends_the_writer_with_its_error),
+        cmocka_unit_test(a_writer_without_memory_says_so_and_leaks_none),
+        cmocka_unit_test(opening_and_rebuilding_without_memory_say_so),
+        cmocka_unit_test(strangers_are_not_found),
+        cmocka_unit_test(pages_of_vectors_are_whole_and_aligned),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
