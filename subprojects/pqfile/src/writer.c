@@ -387,10 +387,12 @@ int pqfile_writer_end_row_group(struct pqfile_writer *writer, struct pqfile_erro
     int rc = check_state(w, error_out);
     if (rc < 0)
         return rc;
-    if (!w->group_open || w->column != w->metadata.column_count)
-        rc = pq_error(error_out, PQFILE_INVALID, "columns of the row group are missing");
-    struct pq_group *group = w->group_open ? &w->groups[w->group_count] : NULL;
-    if (rc == 0 && group->row_count > 0)
+    if (!w->group_open || w->column != w->metadata.column_count) {
+        w->failed = PQFILE_INVALID;
+        return pq_error(error_out, PQFILE_INVALID, "columns of the row group are missing");
+    }
+    struct pq_group *group = &w->groups[w->group_count];
+    if (group->row_count > 0)
         rc = write_blooms(w, group, error_out);
     if (rc < 0) {
         w->failed = rc;

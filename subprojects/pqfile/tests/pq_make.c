@@ -81,7 +81,7 @@ static void check(int rc, const struct pqfile_error *error)
 {
     if (rc == 0)
         return;
-    fprintf(stderr, "pq_make: %s\n", error->message);
+    (void)fprintf(stderr, "pq_make: %s\n", error->message);
     exit(1);
 }
 
@@ -417,13 +417,13 @@ static void make(const char *folder, const struct variant *variant, enum pqfile_
                        pqfile_codec_name(codec), page_version);
     FILE *file = len < (int)sizeof path ? fopen(path, "wb") : NULL;
     if (file == NULL) {
-        fprintf(stderr, "pq_make: %s cannot be made\n", path);
+        (void)fprintf(stderr, "pq_make: %s cannot be made\n", path);
         exit(1);
     }
     fill_options(options, variant, codec, page_version);
     write_sample(file, options);
     if (fclose(file) != 0) {
-        fprintf(stderr, "pq_make: %s cannot be written\n", path);
+        (void)fprintf(stderr, "pq_make: %s cannot be written\n", path);
         exit(1);
     }
 }
@@ -431,11 +431,11 @@ static void make(const char *folder, const struct variant *variant, enum pqfile_
 int main(int argc, char **argv)
 {
     if (argc != 2) {
-        fprintf(stderr, "usage: pq_make FOLDER\n");
+        (void)fprintf(stderr, "usage: pq_make FOLDER\n");
         return 2;
     }
     if (mkdir(argv[1], 0777) != 0 && errno != EEXIST) {
-        fprintf(stderr, "pq_make: %s: %s\n", argv[1], strerror(errno));
+        (void)fprintf(stderr, "pq_make: %s: %s\n", argv[1], strerror(errno));
         return 1;
     }
     batch = calloc(1, sizeof *batch);

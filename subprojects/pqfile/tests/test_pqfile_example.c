@@ -49,7 +49,8 @@ static struct records *make_records(void)
     struct records *r = calloc(1, sizeof *r);
     assert_non_null(r);
     for (size_t i = 0; i < ROWS; i++) {
-        memcpy(r->names[i], "id0000", 6);
+        r->names[i][0] = 'i';
+        r->names[i][1] = 'd';
         for (size_t digit = 0, n = i; digit < 4; digit++, n /= 10)
             r->names[i][5 - digit] = (char)('0' + n % 10);
         r->ids[i] = (struct pqfile_bytes){(const uint8_t *)r->names[i], 6};

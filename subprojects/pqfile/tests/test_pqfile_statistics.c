@@ -52,11 +52,20 @@ static void assert_bytes(struct pqfile_bytes bytes, const char *expected)
     assert_memory_equal(bytes.data, expected, bytes.len);
 }
 
+/* Copies a bound of `len` bytes out. */
+static void copy_bound(struct pqfile_bytes bytes, void *out, size_t len)
+{
+    assert_int_equal(bytes.len, len);
+    if (bytes.data == NULL)
+        fail_msg("a bound is missing");
+    else
+        memcpy(out, bytes.data, len);
+}
+
 static double number(struct pqfile_bytes bytes)
 {
-    double value;
-    assert_int_equal(bytes.len, sizeof value);
-    memcpy(&value, bytes.data, sizeof value);
+    double value = 0.0;
+    copy_bound(bytes, &value, sizeof value);
     return value;
 }
 
@@ -64,15 +73,15 @@ static void integers_compare_as_their_sign_says(void **state)
 {
     (void)state;
     struct fixture f;
-    int32_t values[] = {5, -1, 7}, bounds[2];
+    int32_t values[] = {5, -1, 7}, bounds[2] = {0};
     for (int is_signed = 0; is_signed <= 1; is_signed++) {
         begin(&f, PQFILE_INT32, 0,
               (struct pqfile_logical){
                   .kind = PQFILE_LOGICAL_INTEGER, .bits = 32, .is_signed = is_signed != 0});
         pq_bounds_add(&f.bounds, values, 3);
         const struct pqfile_statistics *s = store(&f, 64);
-        memcpy(&bounds[0], s->min.data, 4);
-        memcpy(&bounds[1], s->max.data, 4);
+        copy_bound(s->min, &bounds[0], sizeof bounds[0]);
+        copy_bound(s->max, &bounds[1], sizeof bounds[1]);
         assert_int_equal(bounds[0], is_signed ? -1 : 5);
         assert_int_equal(bounds[1], is_signed ? 7 : -1);
         end(&f);
@@ -122,7 +131,7 @@ static void pages_merge_into_their_chunk(void **state)
 {
     (void)state;
     struct fixture page, chunk;
-    int64_t first[] = {3, 4}, second[] = {1, 9}, min, max;
+    int64_t first[] = {3, 4}, second[] = {1, 9}, min = 0, max = 0;
     begin(&page, PQFILE_INT64, 0, (struct pqfile_logical){0});
     begin(&chunk, PQFILE_INT64, 0, (struct pqfile_logical){0});
     pq_bounds_merge(&chunk.bounds, &page.bounds); /* empty */
@@ -132,8 +141,9 @@ static void pages_merge_into_their_chunk(void **state)
     pq_bounds_clear(&page.bounds);
     pq_bounds_add(&page.bounds, second, 2);
     pq_bounds_merge(&chunk.bounds, &page.bounds);
-    memcpy(&min, store(&chunk, 64)->min.data, 8);
-    memcpy(&max, store(&chunk, 64)->max.data, 8);
+    const struct pqfile_statistics *s = store(&chunk, 64);
+    copy_bound(s->min, &min, sizeof min);
+    copy_bound(s->max, &max, sizeof max);
     assert_int_equal(min, 1);
     assert_int_equal(max, 9);
     end(&page);

@@ -29,7 +29,7 @@ static void *faulty_allocate(void *context, size_t size)
 {
     struct faulty *faulty = context;
     assert_true(size > 0);
-    if (++faulty->calls == faulty->failing)
+    if (++faulty->calls == faulty->failing || size == 0)
         return NULL;
     void *memory = malloc(size);
     if (memory != NULL) {
