@@ -34,14 +34,11 @@ enum {
     UPLOAD_BUFFER_BYTES = 256 * 1024,
 };
 
-#define CREDENTIALS_LOOK_NS 10000000000u
-
 struct store_http {
     CURL *idle[POOL_MAX];
     unsigned idle_count;
     struct store_credentials credentials;
     struct timespec credentials_mtime; /* of the file that they came from */
-    uint64_t credentials_looked_ns;
 };
 
 /* ---- opening ---- */
@@ -61,7 +58,6 @@ int store_http_open(struct store *store, struct trail *trail)
     if (http == NULL)
         return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "no memory");
     http->credentials_mtime = credentials_mtime(store);
-    http->credentials_looked_ns = clock_monotonic_ns();
     int rc =
         store_credentials_read(&store->url, store->options.environment, trail, &http->credentials);
     if (rc == 0 && curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
@@ -86,23 +82,18 @@ void store_http_close(struct store *store)
     curl_global_cleanup();
 }
 
-/* A copy of today's credentials. A file that changed is read again; while it cannot be read, the
- * old ones serve. */
+/* A copy of the credentials for one attempt. A file that changed is read again; while it cannot be
+ * read, the old ones serve. */
 static void take_credentials(struct store *store, struct store_credentials *copy_out)
 {
     struct store_http *http = store->http;
     (void)pthread_mutex_lock(&store->lock);
-    uint64_t now = clock_monotonic_ns();
-    if (store->url.credentials_path[0] != '\0' &&
-        now - http->credentials_looked_ns >= CREDENTIALS_LOOK_NS) {
-        struct timespec mtime = credentials_mtime(store);
-        http->credentials_looked_ns = now;
-        if ((mtime.tv_sec != http->credentials_mtime.tv_sec ||
-             mtime.tv_nsec != http->credentials_mtime.tv_nsec) &&
-            store_credentials_read(&store->url, store->options.environment, NULL,
-                                   &http->credentials) == 0)
-            http->credentials_mtime = mtime;
-    }
+    struct timespec mtime = credentials_mtime(store);
+    bool changed = mtime.tv_sec != http->credentials_mtime.tv_sec ||
+                   mtime.tv_nsec != http->credentials_mtime.tv_nsec;
+    if (changed && store_credentials_read(&store->url, store->options.environment, NULL,
+                                          &http->credentials) == 0)
+        http->credentials_mtime = mtime;
     *copy_out = http->credentials;
     (void)pthread_mutex_unlock(&store->lock);
 }

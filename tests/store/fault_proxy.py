@@ -140,11 +140,15 @@ def handler_of(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+class ProxyServer(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+
 @contextmanager
 def fault_proxy(target_port: int) -> Iterator[FaultProxy]:
     proxy = FaultProxy(target_port)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(proxy))
-    server.daemon_threads = True
+    server = ProxyServer(("127.0.0.1", 0), handler_of(proxy))
     proxy.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.store import fault_proxy as faults
+from tests.store.fault_proxy import FaultProxy
 from tests.store.moto import Moto
 from tests.store.tool import Tool
 
@@ -132,6 +134,21 @@ def test_credentials_come_from_a_file_too(s3: Tool, moto: Moto, tmp_path: Path) 
     by_file = Tool(f"{s3.url}&credentials={path}&profile=backup", {})
     assert by_file.put("k", b"x").one.size == 1
     assert Tool(f"{s3.url}&credentials={path}", {}).run("list").error == "PERMISSION_DENIED"
+
+
+def test_credentials_that_change_are_read_again(
+    faulty: Tool, moto: Moto, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    path = tmp_path / "credentials"
+
+    def write(secret: str) -> None:
+        path.write_text(f"aws_access_key_id={moto.key_id}\naws_secret_access_key={secret}\n")
+
+    write("out-of-date")
+    proxy.plan = [faults.BUSY]
+    proxy.before = {1: lambda: write(moto.secret)}
+    tool = Tool(f"{faulty.url}&credentials={path}", {})
+    assert tool.put("k", b"x").one.size == 1
 
 
 def test_a_missing_bucket_is_named(moto: Moto, target: Path) -> None:
