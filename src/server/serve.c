@@ -1,7 +1,8 @@
 /* serve.c: wiring only: configuration, engine, doors, signals.
  *
  * Order of the start: configuration, log, ports bound (so that a port in use stops the start before
- * recovery), engine with recovery, doors opened on every reactor once all are recovered. The stop
+ * recovery), engine with recovery (one thread answers probes meanwhile), doors opened on every
+ * reactor once all are recovered. The stop
  * is the mirror image: doors drain within server.shutdown_timeout_s, then the engine syncs its logs
  * and marks the stop as clean.
  *
@@ -30,6 +31,11 @@ static int core_start(struct pdb *db, struct reactor *r, void *arg, struct pdb_e
 static void core_stop(struct pdb *db, struct reactor *r, void *arg)
 {
     transport_core_stop(arg, db, r);
+}
+
+static void progress(const struct pdb_progress *progress, void *arg)
+{
+    transport_starting_progress(arg, progress);
 }
 
 static struct pdb_options engine_options(const struct config *c, struct transport *t)
@@ -66,6 +72,7 @@ static struct pdb_options engine_options(const struct config *c, struct transpor
         .host = guest_h2o_host(),
         .core_start = core_start,
         .core_stop = core_stop,
+        .progress = progress,
         .arg = t,
     };
 }
@@ -141,6 +148,8 @@ static int run(const struct config *c, const sigset_t *signals)
     }
     engine.arg = t;
     engine.cores = cores;
+    if (transport_starting(t) != 0)
+        LOG_WARN("server", "no memory to answer probes before the data is recovered");
     if (pdb_open(&engine, &db, &error) != 0) {
         LOG_ERROR("server", "%s", error.text);
         transport_free(t);

@@ -5,6 +5,7 @@
 
 #include "base/list.h"
 #include "transport/exchange.h"
+#include "transport/starting.h"
 #include "transport/transport.h"
 
 #include <h2o.h>
@@ -49,6 +50,7 @@ struct transport {
     int drained_fd; /* eventfd: each core adds 1 when it has drained */
     unsigned drained_seen;
     uint64_t started_ns;
+    struct starting *starting; /* NULL: nobody answers before the doors open */
     struct transport_core **cores;
 };
 

@@ -16,7 +16,7 @@ _Static_assert((int)API_OPERATION_COUNT < (int)METRICS_OPERATIONS_MAX,
 
 #include "base/no_libc_heap.h"
 
-static bool call_id_well_formed(struct pdb_text id)
+bool exchange_call_id_is_good(struct pdb_text id)
 {
     if (id.len == 0 || id.len > EXCHANGE_CALL_ID_MAX)
         return false;
@@ -88,7 +88,7 @@ static bool parse_timeout(struct pdb_text text, double *ns_out)
 int exchange_begin(struct exchange *x, struct pdb_text offered_id, struct trail *trail)
 {
     struct transport_core *core = x->core;
-    if (call_id_well_formed(offered_id)) {
+    if (exchange_call_id_is_good(offered_id)) {
         memcpy(x->call_id, offered_id.ptr, offered_id.len);
         x->call_id[offered_id.len] = '\0';
     } else {

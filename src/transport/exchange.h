@@ -75,6 +75,8 @@ struct exchange {
     enum api_operation operation;
 };
 
+/* True if a client's x-request-id may be taken over: 1 to 64 of A-Z a-z 0-9 - _. */
+bool exchange_call_id_is_good(struct pdb_text id);
 /* Fills call_id (`offered_id`: the client's x-request-id), api and deadline_ns (from `timeout` and
  * the limits) once the request's fields are set. 0, or PDB_INVALID_ARGUMENT for a malformed
  * timeout; everything is filled in then, too, so that the error can be answered. */

@@ -27,6 +27,7 @@ struct health_news {
     struct heap *heap; /* of core 0: freed there */
     bool ready;
     const char *reason;
+    struct pdb_progress progress;
 };
 
 bool health_live(const struct transport_core *core)
@@ -41,11 +42,13 @@ static void free_news(struct reactor *here, struct mail *mail)
     heap_free(news->heap, news);
 }
 
-static void learn(struct transport_core *core, bool ready, const char *reason)
+static void learn(struct transport_core *core, bool ready, const char *reason,
+                  const struct pdb_progress *progress)
 {
     bool changed = core->ready != ready;
     core->ready = ready;
     core->not_ready_reason = reason;
+    core->progress = *progress;
     core->priv->health_seen_ns = core->reactor->now_ns;
     if (changed)
         health_tell_watchers(core);
@@ -56,15 +59,16 @@ static void on_news(struct reactor *here, struct mail *mail)
     struct health_news *news = container_of(mail, struct health_news, mail);
     struct transport_core *core = news->transport->cores[here->id];
     if (core != NULL)
-        learn(core, news->ready, news->reason);
+        learn(core, news->ready, news->reason, &news->progress);
     mail->deliver = free_news;
     mail_post(here, 0, mail);
 }
 
 static void spread(struct health_probe *probe, bool ready, const char *reason)
 {
+    const struct pdb_progress *progress = &probe->stats.progress_out;
     struct reactor *r = probe->core->reactor;
-    learn(probe->core, ready, reason);
+    learn(probe->core, ready, reason, progress);
     for (unsigned to = 1; to < r->count; to++) {
         struct health_news *news = heap_calloc(&r->heap, 1, sizeof(*news));
         if (news == NULL)
@@ -73,7 +77,8 @@ static void spread(struct health_probe *probe, bool ready, const char *reason)
                                      .transport = probe->core->transport,
                                      .heap = &r->heap,
                                      .ready = ready,
-                                     .reason = reason};
+                                     .reason = reason,
+                                     .progress = *progress};
         mail_post(r, to, &news->mail);
     }
 }

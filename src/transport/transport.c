@@ -172,6 +172,7 @@ void transport_free(struct transport *t)
 {
     if (t == NULL)
         return;
+    starting_free(t->starting);
     for (size_t i = 0; t->listener_fds != NULL && i < t->core_count * t->options.listener_count;
          i++)
         if (t->listener_fds[i] >= 0)
@@ -186,6 +187,30 @@ void transport_free(struct transport *t)
     heap_free(NULL, t->loopback);
     heap_free(NULL, t->cores);
     heap_free(NULL, t);
+}
+
+/* ---- before the doors open ---- */
+
+int transport_starting(struct transport *t)
+{
+    size_t count = t->core_count * t->options.listener_count;
+    struct starting_listener *listeners = heap_calloc(NULL, count, sizeof(*listeners));
+    if (listeners == NULL)
+        return PDB_RESOURCE_EXHAUSTED;
+    for (size_t i = 0; i < count; i++) {
+        bool loopback = t->loopback[i % t->options.listener_count];
+        listeners[i] = (struct starting_listener){
+            t->listener_fds[i], t->tls == NULL || t->options.insecure || loopback};
+    }
+    int rc = starting_begin(listeners, count, &t->starting);
+    heap_free(NULL, listeners);
+    return rc;
+}
+
+void transport_starting_progress(struct transport *t, const struct pdb_progress *progress)
+{
+    if (t->starting != NULL)
+        starting_progress(t->starting, progress);
 }
 
 uint16_t transport_port(const struct transport *t, size_t listener_index)
@@ -264,6 +289,8 @@ int transport_core_start(struct transport *t, struct pdb *db, struct reactor *r,
     }
     h2o_socket_buffer_prototype._initial_buf.capacity =
         FIRST_READ_BYTES; /* thread-local; smaller reads tripled the calls */
+    if (t->starting != NULL)
+        starting_end(t->starting);
     h2o_context_init(&p->h2o, p->loop, &t->h2o);
     p->h1_accept = (h2o_accept_ctx_t){.ctx = &p->h2o, .hosts = t->h2o.hosts};
     t->cores[r->id] = core;

@@ -35,6 +35,13 @@ void transport_free(struct transport *t);
 /* The port a listener really has. */
 uint16_t transport_port(const struct transport *t, size_t listener_index);
 
+/* From here until the first core starts, one thread answers probes on the ports: the process lives,
+ * is not ready, and is so far. 0 or PDB_RESOURCE_EXHAUSTED, without which the server starts as
+ * well. */
+int transport_starting(struct transport *t);
+/* From any thread (pdb_options.progress): what it says. */
+void transport_starting_progress(struct transport *t, const struct pdb_progress *progress);
+
 /* On each reactor's thread (pdb_options.core_start / core_stop). */
 int transport_core_start(struct transport *t, struct pdb *db, struct reactor *r,
                          struct pdb_error *error);
@@ -57,6 +64,7 @@ struct transport_core {
      * a change. */
     bool ready;
     const char *not_ready_reason; /* static; NULL when ready */
+    struct pdb_progress progress; /* what is still read behind the doors, as last seen */
     struct list watchers;         /* of grpc health Watch exchanges */
     size_t exchanges;             /* under way */
     struct metrics *metrics;      /* this core's; the engine made it */

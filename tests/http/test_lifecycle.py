@@ -1,12 +1,15 @@
 """Starting, stopping, restarting, refusing to start, and running out of memory."""
 
+import contextlib
 import json
+import os
 import re
 import signal
 import socket
 import subprocess
 import threading
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -218,6 +221,66 @@ def test_nobody_new_is_let_in_while_stopping(start_server: StartServer) -> None:
         slow.sendall(b"{}")
         assert read_response(slow).status in (400, 404)
         stopper.join()
+
+
+# ---- before the doors open ----
+
+
+@contextlib.contextmanager
+def recovering(server: Server, port: int) -> Iterator[None]:
+    """A process on this server's data that waits for its catalog, which has become a pipe."""
+    current = server.data_dir / "catalog" / "CURRENT"
+    content = current.read_bytes()
+    current.unlink()
+    os.mkfifo(current)
+    command = [str(binary()), "serve", "--data-dir", str(server.data_dir), "--cores=2"]
+    process = subprocess.Popen(
+        [*command, f"--listen=127.0.0.1:{port}"],
+        env={"PATH": "/usr/bin:/bin", "PROXIMADB_IO__ENGINE": "threads"},
+        cwd=server.folder,
+    )
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+        current.unlink()
+        current.write_bytes(content)
+
+
+def test_probes_are_answered_before_the_data_is_there(start_server: StartServer) -> None:
+    server = start_server()
+    port = server.rest_port
+    with RestClient(server) as rest:
+        rest.create_collection("c", 1)
+    assert server.stop() == 0
+    server.ports = [port]
+    statuses: list[int] = []
+
+    def answered() -> bool:
+        with contextlib.suppress(ConnectionRefusedError), RestClient(server) as rest:
+            statuses.append(rest.request("GET", "/livez").status)
+        return bool(statuses)
+
+    with recovering(server, port):
+        eventually("an answer", answered)
+        assert statuses == [200]
+        with RestClient(server) as rest:
+            ready = rest.request("GET", "/readyz")
+        assert (ready.status, ready.header("retry-after")) == (503, "1")
+        assert ready.json() == {"ready": False, "reasons": ["the server is starting"]}
+        with RestClient(server) as rest:
+            health = rest.request("GET", "/health").json()
+        assert (health["status"], health["live"], health["ready"]) == ("unavailable", True, False)
+        with RestClient(server) as rest:
+            body = {"name": "d", "dimension": 1, "metric": "dot"}
+            refused = rest.request("POST", "/v1/collections", body)
+        assert (refused.status, refused.error_code) == (503, "UNAVAILABLE")
+        assert refused.header("x-request-id")
+    server.start()
+    with RestClient(server) as rest:
+        assert rest.call("GET", "/readyz") == {"ready": True, "reasons": []}
+        assert [c["name"] for c in rest.list_collections()["collections"]] == ["c"]
 
 
 # ---- refusing to start ----

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "transport/health.h"
 #include "transport/http/rest.h"
+#include "transport/starting.h"
 
 #include "base/no_libc_heap.h"
 
@@ -127,6 +128,7 @@ static void add_readiness(struct rest *r)
     if (!core->ready && core->not_ready_reason != NULL)
         json_write_string(&r->out, text_of(core->not_ready_reason));
     buffer_add_lit(&r->out, "]");
+    starting_write_progress(&r->out, &core->progress);
 }
 
 void rest_readyz(struct rest *r)
