@@ -1,8 +1,8 @@
 /* upkeep_build.c: what goes into a new segment, and the building of it.
  *
  * A flush writes all rows of a sealed memtable that somebody may still read, in the order that the
- * worker sorts them into. A merge goes over its segments at once, by a cursor in each; it leaves
- * out rows that ended at or before `drop_version` and rows that expired long ago.
+ * worker sorts them into. A merge leaves out rows that ended at or before `drop_version` and rows
+ * that expired long ago (segment_merge.h).
  *
  * drop_version is not above what is flushed then: a row whose end is only in the log (maybe in a
  * weak sync mode) must survive a crash that loses that end. */
@@ -17,7 +17,7 @@
 
 enum { RETRY_AFTER_S = 5 };
 
-/* ---- sources: these run on a worker ---- */
+/* ---- the source of a flush; runs on a worker ---- */
 
 static int next_of_memtable(void *arg, struct pdb_row *row_out, struct trail *trail)
 {
@@ -31,55 +31,6 @@ static int next_of_memtable(void *arg, struct pdb_row *row_out, struct trail *tr
     if (change->next_key == change->key_count)
         return 0;
     memtable_row_at(part->memtable, change->keys[change->next_key++], row_out, change->vectors);
-    return 1;
-}
-
-static bool is_wanted(const struct change *change, const struct merge_head *head)
-{
-    uint64_t ended_at = segment_deletes_ended_at(head->deletes, head->row);
-    struct pdb_row row;
-    if (ended_at != SEGMENT_NEVER && ended_at <= change->drop_version)
-        return false;
-    if (!segment_row(head->segment, head->row, &row, NULL))
-        return true; /* told when its vectors are asked for */
-    return row.expires_at_us == 0 || row.expires_at_us > change->expired_before_us;
-}
-
-static bool comes_before(const struct merge_head *a, const struct merge_head *b)
-{
-    int order =
-        text_compare(segment_row_id(a->segment, a->row), segment_row_id(b->segment, b->row));
-    if (order != 0)
-        return order < 0;
-    return segment_row_version(a->segment, a->row) > segment_row_version(b->segment, b->row);
-}
-
-static struct merge_head *first_head(struct change *change)
-{
-    struct merge_head *first = NULL;
-    for (uint32_t i = 0; i < change->source_count; i++) {
-        struct merge_head *head = &change->heads[i];
-        while (head->row < head->row_count && !is_wanted(change, head))
-            head->row++;
-        if (head->row < head->row_count && (first == NULL || comes_before(head, first)))
-            first = head;
-    }
-    return first;
-}
-
-static int next_of_segments(void *arg, struct pdb_row *row_out, struct trail *trail)
-{
-    struct change *change = arg;
-    struct merge_head *head = first_head(change);
-    if (head == NULL)
-        return 0;
-    if (!segment_row(head->segment, head->row, row_out, change->vectors)) {
-        struct segment_stats stats;
-        segment_stats(head->segment, &stats);
-        return trail_add(trail, PDB_DATA_LOSS, "segment %llu: row %u lies on a damaged page",
-                         (unsigned long long)stats.number, head->row);
-    }
-    head->row++;
     return 1;
 }
 
@@ -113,21 +64,29 @@ static void add_source(struct change *change, struct shard_part *part)
     part_hold(part);
 }
 
-static bool make_heads(struct change *change)
+static bool make_merge(struct change *change)
 {
-    change->heads =
-        heap_calloc(&change->shard->core->r->heap, change->source_count, sizeof(struct merge_head));
-    for (uint32_t i = 0; change->heads != NULL && i < change->source_count; i++) {
+    struct heap *heap = &change->shard->core->r->heap;
+    struct segment_merge_options options = {
+        .input_count = change->source_count,
+        .field_count = change->shard->field_count,
+        .oldest_version = change->drop_version,
+        .expired_before_us = change->expired_before_us,
+    };
+    struct segment_merge_input *inputs = heap_calloc(heap, change->source_count, sizeof(*inputs));
+    change->ended = heap_calloc(heap, change->source_count, sizeof(*change->ended));
+    bool made = inputs != NULL && change->ended != NULL;
+    for (uint32_t i = 0; made && i < change->source_count; i++) {
         const struct shard_part *part = change->sources[i];
-        struct merge_head *head = &change->heads[i];
-        head->segment = part->segment;
-        head->row_count = (uint32_t)part->file->stats.rows;
-        head->deletes = segment_deletes_copy(part->deletes, &change->shard->core->r->heap);
-        if (head->deletes == NULL)
-            return false;
+        change->ended[i] = segment_deletes_copy(part->deletes, heap);
+        inputs[i] = (struct segment_merge_input){part->file, change->ended[i]};
         change->source_bytes += part->file->stats.parquet_bytes;
+        made = change->ended[i] != NULL;
     }
-    return change->heads != NULL;
+    options.inputs = inputs;
+    made = made && segment_merge_new(heap, &options, &change->merge) == 0;
+    heap_free(heap, inputs);
+    return made;
 }
 
 /* ---- building ---- */
@@ -188,7 +147,8 @@ static void build(struct change *change)
         .r = core->r,
         .worker = core->id,
         .file = file_options(change),
-        .source = {change->kind == CHANGE_FLUSH ? next_of_memtable : next_of_segments, change},
+        .source = change->kind == CHANGE_FLUSH ? (struct segment_source){next_of_memtable, change}
+                                               : segment_merge_source(change->merge),
         .rate = change->kind == CHANGE_FLUSH ? NULL : &core->compaction_rate,
         .kind = change->kind == CHANGE_FLUSH ? SEGMENT_BUILD_FLUSH : SEGMENT_BUILD_COMPACT,
         .done = built,
@@ -272,7 +232,7 @@ int change_begin_merge(struct shard *shard, struct shard_part *const *sources, u
     int64_t grace_us = ((int64_t)core->db->options.ttl_grace_s_plus_one - 1) * 1000000;
     change->drop_version = oldest < flushed ? oldest : flushed;
     change->expired_before_us = core->r->now_realtime_us - grace_us;
-    if (!make_heads(change)) {
+    if (!make_merge(change)) {
         change_drop(change);
         return PDB_RESOURCE_EXHAUSTED;
     }
@@ -300,9 +260,10 @@ void change_drop(struct change *change)
     struct heap *heap = &change->shard->core->r->heap;
     segment_build_drop(change->build);
     heap_free(heap, change->folder_begin);
-    for (uint32_t i = 0; change->heads != NULL && i < change->source_count; i++)
-        segment_deletes_free(change->heads[i].deletes);
-    heap_free(heap, change->heads);
+    segment_merge_free(heap, change->merge);
+    for (uint32_t i = 0; change->ended != NULL && i < change->source_count; i++)
+        segment_deletes_free(change->ended[i]);
+    heap_free(heap, change->ended);
     for (uint32_t i = 0; i < change->source_count; i++)
         part_let_go(change->sources[i]);
     heap_free(heap, change->sources);

@@ -3,6 +3,7 @@
 #ifndef ENGINE_UPKEEP_INTERNAL_H
 #define ENGINE_UPKEEP_INTERNAL_H
 
+#include "engine/segment_merge.h"
 #include "engine/upkeep.h"
 
 enum { RETAINED_MAX = 256 };
@@ -38,12 +39,6 @@ enum change_kind { CHANGE_FLUSH, CHANGE_MERGE };
 
 struct folder_begin;
 
-struct merge_head {
-    const struct segment *segment;
-    struct segment_deletes *deletes; /* a copy for the worker */
-    uint32_t row, row_count;
-};
-
 /* One part that is to take the place of others. */
 struct change {
     struct list_link link; /* upkeep->ready */
@@ -64,8 +59,9 @@ struct change {
     struct segment_build *build;
     bool cancelled;
     /* the worker's, while it builds */
-    struct merge_head *heads;
-    uint64_t *keys; /* of a sealed memtable's rows, in order of id */
+    struct segment_merge *merge;
+    struct segment_deletes **ended; /* copies for the worker, of each source */
+    uint64_t *keys;                 /* of a sealed memtable's rows, in order of id */
     size_t key_count, next_key;
     bool ordered;
     const void *vectors[PDB_FIELD_MAX];

@@ -69,11 +69,8 @@ static bool catch_up_memtable(struct change *change)
 static void bring_over(struct change *change, const struct shard_part *source, uint32_t row,
                        uint64_t ended_at)
 {
-    const struct segment *from = source->segment, *to = change->part->segment;
-    uint64_t version = segment_row_version(from, row);
     uint32_t there;
-    if (segment_find(to, segment_row_id(from, row), version, &there) &&
-        segment_row_version(to, there) == version)
+    if (segment_merge_find(change->part->segment, source->segment, row, &there))
         segment_deletes_mark(change->part->deletes, there, ended_at);
 }
 
