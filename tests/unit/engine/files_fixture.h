@@ -5,6 +5,7 @@
 
 #include "base/heap.h"
 #include "os/sim.h"
+#include "reactor/reactor.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -68,6 +69,42 @@ static inline void disk_restart(struct disk *d)
     d->cut = false;
     assert_int_equal(sim_io_create(d->sim, &d->io), 0);
 }
+
+/* ---- with reactors ---- */
+
+enum { DISK_REACTORS = 2 };
+
+static inline struct reactor_group *disk_reactors(struct disk *d)
+{
+    struct reactor_group *group;
+    const char *reason;
+    struct reactor_options options = {.count = DISK_REACTORS, .sim = d->sim};
+    assert_int_equal(reactor_group_start(&options, &group, &reason), 0);
+    return group;
+}
+
+/* One turn of each, or time moves on. False: the power has gone. */
+static inline bool disk_turn(struct disk *d, struct reactor_group *group)
+{
+    bool any = false;
+    int64_t wait_ns = 1000 * 1000;
+    for (unsigned i = 0; i < DISK_REACTORS && !d->cut; i++) {
+        struct reactor *r = reactor_group_at(group, i);
+        any = reactor_turn(r) || any;
+        int64_t ns = reactor_wait_ns(r);
+        if (ns >= 0 && ns < wait_ns)
+            wait_ns = ns;
+        if (d->cut_at != 0 && sim_disk_op_count(d->sim) >= d->cut_at) {
+            sim_disk_crash(d->sim);
+            d->cut = true;
+        }
+    }
+    if (!any && !d->cut)
+        sim_advance(d->sim, (uint64_t)wait_ns);
+    return !d->cut;
+}
+
+/* ---- names ---- */
 
 struct disk_names {
     char text[2048]; /* " a b c": in order of appearance */

@@ -75,9 +75,7 @@ static struct segment_file_options file_options(void)
 
 static void lab_start(struct lab *lab)
 {
-    const char *reason;
-    struct reactor_options options = {.count = 2, .sim = lab->d.sim};
-    assert_int_equal(reactor_group_start(&options, &lab->group, &reason), 0);
+    lab->group = disk_reactors(&lab->d);
     lab->r = reactor_group_at(lab->group, 0);
     struct timer first = {0}; /* the timers' own memory is not a build's */
     assert_int_equal(timer_set(lab->r, &first, UINT64_MAX), 0);
@@ -129,25 +127,9 @@ static struct segment_build_options build_options(struct lab *lab)
                                           .arg = lab};
 }
 
-/* One turn of both reactors, or time moves on. False: the power has gone. */
 static bool lab_turn(struct lab *lab)
 {
-    bool any = false;
-    int64_t wait_ns = 1000 * 1000;
-    for (unsigned i = 0; i < 2 && !lab->d.cut; i++) {
-        struct reactor *r = reactor_group_at(lab->group, i);
-        any = reactor_turn(r) || any;
-        int64_t ns = reactor_wait_ns(r);
-        if (ns >= 0 && ns < wait_ns)
-            wait_ns = ns;
-        if (lab->d.cut_at != 0 && sim_disk_op_count(lab->d.sim) >= lab->d.cut_at) {
-            sim_disk_crash(lab->d.sim);
-            lab->d.cut = true;
-        }
-    }
-    if (!any && !lab->d.cut)
-        sim_advance(lab->d.sim, (uint64_t)wait_ns);
-    return !lab->d.cut;
+    return disk_turn(&lab->d, lab->group);
 }
 
 static void run_with(struct lab *lab, const struct segment_build_options *options)
