@@ -84,7 +84,7 @@ static inline void fixture_folder(char path_out[64])
 
 static inline void fixture_remove(const char *path)
 {
-    char command[128];
+    char command[256];
     snprintf(command, sizeof(command), "chmod -R u+rwx %s; rm -rf %s", path, path);
     assert_int_equal(system(command), 0);
 }
