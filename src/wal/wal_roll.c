@@ -72,7 +72,7 @@ static void tell_closed(struct wal *w)
         if (live->seq < w->untold_seq)
             continue;
         w->untold_seq = live->seq + 1;
-        if (w->options.closed != NULL && !w->stopping &&
+        if (w->options.closed != NULL && !w->stopping && w->poison == 0 &&
             wal_segment_path(w->dir, live->seq, path) == 0)
             w->options.closed(w->options.arg, live->seq, path);
     }

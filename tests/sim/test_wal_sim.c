@@ -10,7 +10,7 @@
  *   2. batches are whole and have the bytes that were given;
  *   3. what is there is a prefix of what was tried, in order, without what was refused;
  *   4. what was once seen after a crash stays;
- *   5. a clean stop loses nothing;
+ *   5. a clean stop loses nothing, and only such a one looks like it;
  *   6. meanwhile collections are released up to versions that were acknowledged, segments are left
  *      early and held back: what was released may be gone, but only from the log's beginning on,
  *      and what is gone stays gone. Every log opens, whatever a crash has left of a truncation.
@@ -38,6 +38,7 @@ struct sim {
     uint32_t rows[MODEL_MAX], floats[MODEL_MAX];
     size_t count, life_start;
     uint64_t released[COLLECTIONS]; /* by number % COLLECTIONS, as the fixture makes them */
+    bool answered;                  /* something, with success, in this life */
     uint64_t closed_seq;            /* the last one that was told in this life */
     uint64_t begin_seq;             /* of the newest scan */
     const char *wrong;
@@ -181,11 +182,13 @@ static bool refused_with_followers(struct sim *s)
 static bool settle(struct sim *s)
 {
     size_t promised = 0;
+    s->answered = false;
     for (size_t i = 0; i < s->lab.op_count; i++) {
         const struct lab_op *l = s->lab.ops[i];
         if (!l->done || l->op.batch == NULL)
             continue;
         size_t index = (size_t)l->op.batch->version - 1;
+        s->answered = s->answered || l->rc == 0;
         if (l->rc == PDB_RESOURCE_EXHAUSTED)
             s->fate[index] = REFUSED;
         else if (l->rc != 0 && l->rc != PDB_UNAVAILABLE)
@@ -294,7 +297,11 @@ static int verify(struct sim *s, bool clean)
         fail(s, "the scan refuses a log that only crashed");
         return 1;
     }
+    struct wal_scan_stats stats;
+    wal_scan_stats(scan, &stats);
     bool good = compare(s, scan, &found, clean);
+    if (good && stats.clean != clean && (clean || s->answered))
+        good = fail(s, clean ? "a clean stop is not seen" : "a crash is taken for a clean stop");
     s->begin_seq = scan->log_count != 0 ? scan->logs[0].begin.seq : 0;
     wal_scan_close(scan);
     free(found.infos);
