@@ -18,7 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PYTHON_FOLDERS = ("http", "grpc", "abuse", "crash", "bench", "tidy", "lib", "format", "store", "issues")
+PYTHON_FOLDERS = (
+    "http",
+    "grpc",
+    "abuse",
+    "crash",
+    "bench",
+    "tidy",
+    "lib",
+    "format",
+    "store",
+    "issues",
+)
 PYTHON_SOURCES = ("tests", "src", "clients", "perf", "bench", "deploy")
 
 # What threads share, and what is built on it; the only tests worth a TSan build.

@@ -58,7 +58,7 @@ void pq_split_encode(struct pq_buffer *out, const void *values, size_t count, si
 int pq_plain_decode_fixed(const uint8_t *data, size_t len, size_t count, size_t width, void *out);
 int pq_plain_decode_bool(const uint8_t *data, size_t len, size_t count, uint8_t *out); /* 0 or 1 */
 
-/* The values point into `data`. */
+/* The values point into `data`, which must be used up. */
 int pq_plain_decode_bytes(const uint8_t *data, size_t len, size_t count, struct pqfile_bytes *out);
 
 /* Runs without prefix. A last run may hold more values than asked for; missing ones are
@@ -74,7 +74,7 @@ int pq_delta_decode_i32(const uint8_t *data, size_t len, size_t count, int32_t *
 int pq_delta_decode_i64(const uint8_t *data, size_t len, size_t count, int64_t *out,
                         size_t *used_out);
 
-/* DELTA_LENGTH_BYTE_ARRAY: the values point into `data`. */
+/* DELTA_LENGTH_BYTE_ARRAY: the values point into `data`, which must be used up. */
 int pq_delta_length_decode(const uint8_t *data, size_t len, size_t count, struct pqfile_bytes *out);
 
 /* DELTA_BYTE_ARRAY: each value shares a prefix with the one before, so they are put together in

@@ -331,7 +331,7 @@ int pq_delta_length_decode(const uint8_t *data, size_t len, size_t count, struct
         out[i].data = s.at;
         s.at += out[i].len;
     }
-    return PQFILE_OK;
+    return s.at == s.end ? PQFILE_OK : PQFILE_CORRUPT;
 }
 
 /* Finds the end of the prefix lengths, behind which the suffixes stand. */

@@ -1,5 +1,6 @@
 /* encoding_hybrid.c: the RLE/bit-packed hybrid. A stream is a row of runs, each with a varint head:
- * (count << 1) and one value in whole bytes, or (groups << 1 | 1) and groups of eight packed values.
+ * (count << 1) and one value in whole bytes, or (groups << 1 | 1) and groups of eight packed
+ * values.
  *
  * The encoder writes a repeated run where eight or more equal values stand together, and packs what
  * lies between. All but the last packed run must hold whole groups, so a packed run that has begun

@@ -74,5 +74,5 @@ int pq_plain_decode_bytes(const uint8_t *data, size_t len, size_t count, struct 
         data += value_len;
         left -= value_len;
     }
-    return PQFILE_OK;
+    return left == 0 ? PQFILE_OK : PQFILE_CORRUPT;
 }

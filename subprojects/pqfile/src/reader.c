@@ -1,5 +1,5 @@
-/* reader.c: opens a file. The end of a Parquet file is the footer, its length as four bytes, and the
- * magic, which also stands at the start. Everything of the footer is copied into the reader's
+/* reader.c: opens a file. The end of a Parquet file is the footer, its length as four bytes, and
+ * the magic, which also stands at the start. Everything of the footer is copied into the reader's
  * arena, so that its bytes can go. */
 #include <assert.h>
 #include <string.h>

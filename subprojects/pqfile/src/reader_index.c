@@ -1,6 +1,6 @@
-/* reader_index.c: the page index and the bloom filter of a column chunk. Both lie outside the chunk,
- * found by the footer. Bounds that cannot be values of the column's type, and NaN, take the bounds of
- * the whole index with them, since a search by pages must not pass a page by wrongly. */
+/* reader_index.c: the page index and the bloom filter of a column chunk. Both lie outside the
+ * chunk, found by the footer. Bounds that cannot be values of the column's type, and NaN, take the
+ * bounds of the whole index with them, since a search by pages must not pass a page by wrongly. */
 #include <string.h>
 
 #include "bloom.h"

@@ -171,20 +171,22 @@ static int fit_values(struct pq_walker *w, struct pq_block *block, size_t count)
     return pq_walker_fit(w, block, bytes);
 }
 
-/* PLAIN bytes that `count` values take at least. */
-static size_t plain_bytes_min(const struct pq_walker *w, size_t count)
+/* Whether `len` PLAIN bytes can be `count` values; asked before memory is taken for them. Bytes
+ * left over are no padding that anybody writes, but a lie somewhere, such as another width. */
+static bool is_plain_length(const struct pq_walker *w, size_t len, size_t count)
 {
     size_t bytes = 0;
-    size_t each = w->leaf->type == PQFILE_BYTE_ARRAY ? LENGTH_BYTES : w->value_size;
     if (w->leaf->type == PQFILE_BOOLEAN)
-        return count / 8;
-    return __builtin_mul_overflow(count, each, &bytes) ? SIZE_MAX : bytes;
+        return len == count / 8 + (count % 8 != 0);
+    if (w->leaf->type == PQFILE_BYTE_ARRAY)
+        return count <= len / LENGTH_BYTES && (count != 0 || len == 0);
+    return !__builtin_mul_overflow(count, w->value_size, &bytes) && bytes == len;
 }
 
 static int decode_plain(struct pq_walker *w, const uint8_t *data, size_t len, size_t count,
                         struct pq_block *block, const void **values_out)
 {
-    if (plain_bytes_min(w, count) > len) /* before memory is taken for them */
+    if (!is_plain_length(w, len, count))
         return PQFILE_CORRUPT;
     if (is_fixed(w) && (uintptr_t)data % alignment_of(w->leaf->type) == 0) {
         *values_out = data;
@@ -323,7 +325,8 @@ static int decode_delta_bytes(struct pq_walker *w)
 
 static int decode_split(struct pq_walker *w)
 {
-    if (!is_fixed(w) || w->leaf->type == PQFILE_INT96)
+    if (!is_fixed(w) || w->leaf->type == PQFILE_INT96 ||
+        !is_plain_length(w, w->encoded_len, w->value_count))
         return PQFILE_CORRUPT;
     w->values = w->values_block.data;
     return pq_split_decode(w->encoded, w->encoded_len, w->value_count, w->value_size,
@@ -362,7 +365,7 @@ int pq_page_values(struct pq_walker *w, struct pqfile_error *error)
     const struct pq_page_header *h = &w->head;
     int rc = PQFILE_OK;
     w->values = NULL;
-    if (w->value_count == 0)
+    if (w->value_count == 0 && (h->encoding != PQFILE_PLAIN || w->encoded_len == 0))
         return PQFILE_OK;
     if (h->type == PQ_PAGE_DATA_V2 && h->is_compressed && w->chunk->codec != PQFILE_UNCOMPRESSED)
         rc = decompress(w, w->encoded, w->encoded_len, h->raw_bytes - w->levels_bytes, error);

@@ -1,5 +1,6 @@
-/* reader_walk.c: the pages of a column chunk, one after the other. A chunk is an optional dictionary
- * page and data pages, each a header (thrift, of unknown length) and as many bytes as it says.
+/* reader_walk.c: the pages of a column chunk, one after the other. A chunk is an optional
+ * dictionary page and data pages, each a header (thrift, of unknown length) and as many bytes as it
+ * says.
  *
  * Nothing behind a header is touched before it was checked against what is left of the chunk, the
  * options, and the counts in the footer. The chunk ends where its bytes end or its last value was
@@ -136,7 +137,9 @@ static int check_head(const struct pq_walker *w, const struct pq_page_header *h,
         return pq_error(error, PQFILE_CORRUPT, "goes on behind the end of its column");
     if (h->raw_bytes > w->reader->options.page_bytes_max)
         return pq_error(error, PQFILE_LIMIT, "%u bytes", h->raw_bytes);
-    if (w->chunk->codec == PQFILE_UNCOMPRESSED && h->stored_bytes != h->raw_bytes)
+    bool is_raw =
+        w->chunk->codec == PQFILE_UNCOMPRESSED || (h->type == PQ_PAGE_DATA_V2 && !h->is_compressed);
+    if (is_raw && h->stored_bytes != h->raw_bytes)
         return pq_error(error, PQFILE_CORRUPT, "is not compressed, but has two sizes");
     return PQFILE_OK;
 }
@@ -154,7 +157,9 @@ static int check_data_head(const struct pq_walker *w, const struct pq_page_heade
         return PQFILE_OK;
     if (h->definition_bytes > h->stored_bytes ||
         h->repetition_bytes > h->stored_bytes - h->definition_bytes ||
-        h->definition_bytes + h->repetition_bytes > h->raw_bytes)
+        h->definition_bytes + h->repetition_bytes > h->raw_bytes ||
+        (h->definition_bytes != 0 && w->leaf->definition_max == 0) ||
+        (h->repetition_bytes != 0 && !is_repeated))
         return pq_error(error, PQFILE_CORRUPT, "levels longer than the page");
     if (h->null_count > h->level_count || h->row_count > h->level_count ||
         h->row_count > rows_left || (!is_repeated && h->row_count != h->level_count) ||

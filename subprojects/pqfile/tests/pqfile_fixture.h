@@ -1,5 +1,5 @@
-/* pqfile_fixture.h: what the unit tests share: cmocka, an allocator that fails on demand, and seeded
- * random numbers. */
+/* pqfile_fixture.h: what the unit tests share: cmocka, an allocator that fails on demand, and
+ * seeded random numbers. */
 #ifndef PQFILE_FIXTURE_H
 #define PQFILE_FIXTURE_H
 
