@@ -71,9 +71,12 @@ int shard_files_sweep(struct io *io, const char *data_dir,
 
 /* ---- later: on the loop ---- */
 
+enum { SHARD_MANIFEST_FIRST_MAX = 512 };
+
 /* Begins a shard's folder: makes it, makes its name durable, saves MANIFEST-1 (empty). Harmless
  * when a part of it is there; not to be used once a manifest was loaded or saved. The caller's
- * memory until `done`. */
+ * memory until `done`, and nothing beside it: after a crash of a simulated disk it is just freed,
+ * as is a shard_remove. */
 struct shard_begin {
     struct io *io;
     const char *data_dir; /* these three: set by the caller; must outlive it */
@@ -84,8 +87,8 @@ struct shard_begin {
     struct io_op op;
     unsigned step;
     struct manifest_save save;
-    struct buffer bytes;
     struct trail trail;
+    char bytes[SHARD_MANIFEST_FIRST_MAX];
     char folder[SHARD_FOLDER_MAX], root[SHARD_FOLDER_MAX];
 };
 void shard_begin_start(struct shard_begin *begin);
@@ -103,8 +106,9 @@ struct shard_remove {
     uint32_t removed, failed; /* files */
     /* the operation's */
     struct io_op op;
-    struct buffer names; /* NUL-terminated, one after the other */
-    size_t next;
+    size_t next, names_len;
+    bool more, progress; /* names that found no room; one has gone since they were listed */
+    char names[4096];    /* NUL-terminated, one after the other */
     char path[SHARD_PATH_MAX];
 };
 void shard_remove_start(struct shard_remove *remove);

@@ -22,7 +22,6 @@ enum { BEGIN_MAKE, BEGIN_SYNC };
 
 static void begin_over(struct shard_begin *begin, int rc)
 {
-    buffer_dispose(&begin->bytes);
     begin->done(begin, rc, rc < 0 ? &begin->trail : NULL);
 }
 
@@ -45,8 +44,14 @@ static void save_first(struct shard_begin *begin)
                          .next_segment = 1,
                          .written_at_us = begin->io->ops->realtime_us(begin->io)};
     struct manifest_encoder encoder;
-    manifest_encode_begin(&encoder, &begin->bytes, &m);
+    struct buffer bytes;
+    buffer_init_heap(&bytes, NULL, sizeof(begin->bytes));
+    manifest_encode_begin(&encoder, &bytes, &m);
     int rc = manifest_encode_end(&encoder);
+    size_t len = bytes.len;
+    if (rc == 0)
+        memcpy(begin->bytes, bytes.ptr, len);
+    buffer_dispose(&bytes);
     if (rc < 0) {
         (void)trail_add(&begin->trail, rc, "%s: out of memory", begin->folder);
         begin_over(begin, rc);
@@ -55,8 +60,8 @@ static void save_first(struct shard_begin *begin)
     begin->save = (struct manifest_save){.io = begin->io,
                                          .folder = begin->folder,
                                          .number = 1,
-                                         .bytes = begin->bytes.ptr,
-                                         .len = begin->bytes.len,
+                                         .bytes = begin->bytes,
+                                         .len = len,
                                          .done = saved};
     manifest_save_start(&begin->save);
 }
@@ -87,7 +92,6 @@ void shard_begin_start(struct shard_begin *begin)
 {
     shard_files_root(begin->root, begin->data_dir);
     shard_files_folder(begin->folder, begin->data_dir, &begin->collection);
-    buffer_init_heap(&begin->bytes, NULL, 0);
     begin->trail = (struct trail){0};
     begin->op = (struct io_op){.done = begin_step_done};
     begin->step = BEGIN_MAKE;
@@ -102,8 +106,23 @@ static void keep_ours(void *arg, const char *name)
 {
     struct shard_remove *remove = arg;
     uint64_t number;
-    if (shard_files_parse(name, &number) != SHARD_FILE_OTHER)
-        buffer_add(&remove->names, name, strlen(name) + 1);
+    size_t size = strlen(name) + 1;
+    if (shard_files_parse(name, &number) == SHARD_FILE_OTHER)
+        return;
+    if (size > sizeof(remove->names) - remove->names_len) {
+        remove->more = true;
+        return;
+    }
+    memcpy(remove->names + remove->names_len, name, size);
+    remove->names_len += size;
+}
+
+/* What cannot be listed stays, and the folder with it, for the next start. */
+static void list_ours(struct shard_remove *remove)
+{
+    remove->next = remove->names_len = 0;
+    remove->more = remove->progress = false;
+    (void)remove->io->ops->list_dir(remove->io, remove->folder, keep_ours, remove);
 }
 
 static void unlinked(struct io_op *op, int64_t result)
@@ -113,21 +132,16 @@ static void unlinked(struct io_op *op, int64_t result)
         remove->removed++;
     else if (result != -ENOENT)
         remove->failed++;
+    remove->progress |= result == 0;
     FAILPOINT("remove.file");
     remove_next(remove);
-}
-
-static void over(struct shard_remove *remove)
-{
-    buffer_dispose(&remove->names);
-    remove->done(remove);
 }
 
 /* Two files of each number. */
 static void remove_numbered(struct shard_remove *remove)
 {
     if (remove->next == 2 * (size_t)remove->count) {
-        over(remove);
+        remove->done(remove);
         return;
     }
     enum shard_file_kind kind = remove->next % 2 == 0 ? SHARD_FILE_INDEX : SHARD_FILE_PARQUET;
@@ -137,17 +151,18 @@ static void remove_numbered(struct shard_remove *remove)
 
 static void remove_listed(struct shard_remove *remove)
 {
-    size_t len = remove->names.len;
-    if (remove->next > len) { /* the folder was the last */
-        over(remove);
+    if (remove->next > remove->names_len) { /* the folder was the last */
+        remove->done(remove);
         return;
     }
-    if (remove->next == len) {
-        remove->next = len + 1;
+    if (remove->next == remove->names_len && remove->more && remove->progress)
+        list_ours(remove);
+    if (remove->next == remove->names_len) {
+        remove->next = remove->names_len + 1;
         remove->io->ops->unlink(remove->io, &remove->op, remove->folder);
         return;
     }
-    const char *name = remove->names.ptr + remove->next;
+    const char *name = remove->names + remove->next;
     remove->next += strlen(name) + 1;
     (void)snprintf(remove->path, sizeof(remove->path), "%.4095s/%s", remove->folder, name);
     remove->io->ops->unlink(remove->io, &remove->op, remove->path);
@@ -167,9 +182,7 @@ void shard_remove_start(struct shard_remove *remove)
     remove->removed = remove->failed = 0;
     remove->next = 0;
     remove->op = (struct io_op){.done = unlinked};
-    buffer_init_heap(&remove->names, NULL, 0);
-    /* What cannot be listed stays, and the folder with it, for the next start. */
     if (remove->numbers == NULL)
-        (void)remove->io->ops->list_dir(remove->io, remove->folder, keep_ours, remove);
+        list_ours(remove);
     remove_next(remove);
 }

@@ -242,10 +242,7 @@ static bool merge(struct life *l)
                                       .done = files_removed};
     l->over = false;
     shard_remove_start(&l->remove);
-    alive = wait(l);
-    if (!alive)
-        buffer_dispose(&l->remove.names);
-    return alive;
+    return wait(l);
 }
 
 static bool begin_folder(struct life *l)
@@ -257,10 +254,8 @@ static bool begin_folder(struct life *l)
     l->begin.done = folder_begun;
     l->over = false;
     shard_begin_start(&l->begin);
-    if (!wait(l)) {
-        buffer_dispose(&l->begin.bytes);
+    if (!wait(l))
         return false;
-    }
     l->manifest = 1;
     return true;
 }
