@@ -251,15 +251,21 @@ static int take_slice(struct pqfile_writer *w, const struct pqfile_batch *b,
 int pq_column_append(struct pqfile_writer *w, const struct pqfile_batch *batch,
                      struct pqfile_error *error)
 {
+    const struct pqfile_node *node = w->columns[w->column].node;
+    struct pqfile_batch rows = *batch;
     struct slice slice = {0};
     int rc = 0;
+    if (node->definition_max == 0)
+        rows.definition = NULL; /* levels that the schema has not are not looked at */
+    if (node->repetition_max == 0)
+        rows.repetition = NULL;
     if (w->page.as_runs) {
         rc = pq_column_flush(w, NULL, error);
         w->page.as_runs = false;
     }
-    while (rc == 0 && slice.level < batch->level_count) {
-        cut(w, batch, &slice);
-        rc = take_slice(w, batch, &slice, error);
+    while (rc == 0 && slice.level < rows.level_count) {
+        cut(w, &rows, &slice);
+        rc = take_slice(w, &rows, &slice, error);
         slice.level += slice.levels;
         slice.value += slice.values;
     }

@@ -165,6 +165,33 @@ static void several_row_groups_follow_each_other(void **state)
     maker_end(&m, reader);
 }
 
+static void levels_that_the_schema_lacks_are_not_looked_at(void **state)
+{
+    (void)state;
+    static const uint8_t levels[] = {1, 1};
+    struct maker m;
+    struct pqfile_bytes values[] = {{(const uint8_t *)"a", 1}, {(const uint8_t *)"bc", 2}};
+    struct pqfile_field field = {.name = "s", .type = PQFILE_BYTE_ARRAY};
+    struct pqfile_batch batch = {.row_count = 2,
+                                 .level_count = 2,
+                                 .value_count = 2,
+                                 .definition = levels,
+                                 .repetition = levels,
+                                 .values = values};
+    struct pqfile_cursor *cursor = NULL;
+    maker_begin(&m, &field, 1, NULL);
+    maker_ok(&m, pqfile_write(m.writer, &batch, &m.error));
+    maker_end_column(&m, true);
+    struct pqfile_reader *reader = maker_read(&m);
+    maker_ok(&m, pqfile_cursor_open(reader, 0, 0, &cursor, &m.error));
+    maker_ok(&m, pqfile_cursor_read(cursor, 10, &batch, &m.error));
+    assert_int_equal(batch.value_count, 2);
+    assert_memory_equal(((const struct pqfile_bytes *)batch.values)[1].data, "bc", 2);
+    assert_null(batch.definition);
+    pqfile_cursor_close(cursor);
+    maker_end(&m, reader);
+}
+
 /* ---- pages ---- */
 
 static void pages_end_with_the_row_that_fills_them(void **state)
@@ -462,6 +489,7 @@ int main(void)
         cmocka_unit_test(the_arrow_schema_is_an_ipc_message_in_base64),
         cmocka_unit_test(what_arrow_cannot_be_told_is_an_error),
         cmocka_unit_test(several_row_groups_follow_each_other),
+        cmocka_unit_test(levels_that_the_schema_lacks_are_not_looked_at),
         cmocka_unit_test(pages_end_with_the_row_that_fills_them),
         cmocka_unit_test(batches_leave_no_trace_in_the_file),
         cmocka_unit_test(aligned_values_lie_in_the_file_as_in_memory),

@@ -227,10 +227,12 @@ struct pqfile_metadata {
  * Numbers are aligned as their type. */
 struct pqfile_batch {
     size_t row_count;
-    size_t level_count;        /* row_count when the column is not repeated */
-    size_t value_count;        /* levels equal to definition_max; level_count when that is 0 */
-    const uint8_t *definition; /* level_count; NULL when definition_max is 0 */
-    const uint8_t *repetition; /* level_count, 0 begins a row; NULL when repetition_max is 0 */
+    size_t level_count; /* row_count when the column is not repeated */
+    size_t value_count; /* levels equal to definition_max; level_count when that is 0 */
+    /* level_count each; a repetition of 0 begins a row. Where definition_max or repetition_max is
+     * 0, a reader gives NULL and a writer does not look. */
+    const uint8_t *definition;
+    const uint8_t *repetition;
     const void *values;
 };
 
