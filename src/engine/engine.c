@@ -448,7 +448,8 @@ static int start_core(struct reactor *r, void *arg)
 
 static void stop_core(struct reactor *r, void *arg)
 {
-    (void)arg;
+    struct pdb *db = arg;
+    heap_free(&r->heap, db->cores[r->id].fetch_sink);
     heap_free(&r->heap, r->user[REACTOR_SLOT_METRICS]);
     r->user[REACTOR_SLOT_METRICS] = NULL;
     r->user[REACTOR_SLOT_ENGINE] = NULL;

@@ -50,6 +50,7 @@ struct engine_core {
     struct flush_note flush_note;
     struct list upkeep_ops; /* on their way: blocks of the heap that begin with their link */
     struct warming *warming;
+    void *fetch_sink; /* fetch.c */
     struct list old_logs; /* core 0 only: old_logs.c */
     struct list stalled;  /* shards whose next write waits for room in the log */
     struct timer stall_timer, sweep_timer;

@@ -88,7 +88,9 @@ void part_file_options(struct segment_file_options *options, const struct uuid *
                    .column_count = config->column_count,
                    .compression = config->compression,
                    .vectors_in_place = !in_memory || config->compression == PDB_COMPRESSION_NONE},
-        .parquet_advice = in_memory ? FILE_MAP_WILLNEED : FILE_MAP_NORMAL,
+        .parquet_advice = in_memory                                    ? FILE_MAP_WILLNEED
+                          : config->vector_storage == PDB_VECTORS_DISK ? FILE_MAP_RANDOM
+                                                                       : FILE_MAP_NORMAL,
         .index_advice = FILE_MAP_WILLNEED,
     };
 }

@@ -110,11 +110,15 @@ bool view_scan_step(struct shard_view *view, struct view_cursor *cursor,
 bool view_row(const struct shard_view *view, uint64_t key, struct pdb_row *row_out,
               const void **vectors);
 
+struct fetch;
+
 struct view_search {
     struct shard_view *view;
     struct scan_query query;
     uint32_t part;
-    bool begun; /* with this part */
+    bool begun;                     /* with this part */
+    bool asked;                     /* for vectors up to ready_to */
+    uint64_t window_from, ready_to; /* in the file of a part on disk */
     union {
         struct memtable_search memtable;
         struct segment_search segment;
@@ -122,7 +126,8 @@ struct view_search {
 };
 /* The caller has set what scan_query wants of its caller. */
 void view_search_begin(struct view_search *search, struct shard_view *view);
-bool view_search_step(struct view_search *search, size_t row_budget);
+/* False with fetch->pending: go on when the task of the fetch runs. */
+bool view_search_step(struct view_search *search, size_t row_budget, struct fetch *fetch);
 
 /* The `limit` smallest visible ids greater than `after` that match, in order of id. */
 struct view_scroll {
@@ -143,10 +148,22 @@ struct view_scroll {
 int view_scroll_begin(struct view_scroll *scroll, struct shard_view *view, struct arena *arena);
 bool view_scroll_step(struct view_scroll *scroll, size_t row_budget);
 
+struct shard_get {
+    uint64_t version;
+    int64_t now_us;
+    const void **vectors;
+    struct fetch *fetch; /* NULL: vectors on disk are waited for */
+};
+
+/* Asks for the vectors of the row behind a key, if they are on disk; false: go on when the task of
+ * the fetch runs. */
+bool view_fetch(const struct shard_view *view, uint64_t key, struct fetch *fetch);
+
 /* The row of `id` at `version`, which is the shard's or an older one that is retained, not expired.
- * Vectors point to arrays of the caller. */
-enum view_found { VIEW_MISSING, VIEW_FOUND, VIEW_DAMAGED };
-enum view_found shard_get_row(struct shard *shard, struct pdb_text id, uint64_t version,
-                              int64_t now_us, struct pdb_row *row_out, const void **vectors);
+ * `vectors`: field_count pointers, the caller's, or NULL. With a fetch, VIEW_WAITING: the vectors are
+ * on disk and were asked for. */
+enum view_found { VIEW_MISSING, VIEW_FOUND, VIEW_DAMAGED, VIEW_WAITING };
+enum view_found shard_get_row(struct shard *shard, struct pdb_text id, const struct shard_get *how,
+                              struct pdb_row *row_out);
 
 #endif

@@ -5,7 +5,7 @@
 #include "base/utf8.h"
 #include "engine/call.h"
 #include "engine/catalog.h"
-#include "engine/part.h"
+#include "engine/fetch.h"
 #include "engine/validate.h"
 
 #include <inttypes.h>
@@ -85,16 +85,35 @@ struct get_work {
     struct shard_read read;
     struct pdb_row *rows;
     uint32_t next;
+    bool asked; /* for the vectors of the next one, which are on disk */
     const void *vectors[PDB_FIELD_MAX];
+    struct fetch fetch;
 };
 
-/* False: it has ended with an error. */
+/* The reads of the next rows go to the disk together. */
+static void ask_ahead(struct pdb_get *g, struct get_work *work, const struct shard_get *how)
+{
+    struct pdb_row row;
+    work->asked = true;
+    for (uint32_t i = work->next + 1; i < g->id_count && i < work->next + FETCH_READS_MAX; i++)
+        (void)shard_get_row(call_state(&g->call)->shard, g->ids[i], how, &row);
+}
+
+/* False: it has ended with an error, or waits. */
 static bool get_row(struct pdb_get *g, struct get_work *work)
 {
     struct call_state *s = call_state(&g->call);
     struct pdb_text id = g->ids[work->next];
     struct pdb_row row, *out = &work->rows[work->next];
-    switch (shard_get_row(s->shard, id, work->read.version, s->now_us, &row, work->vectors)) {
+    bool vectors = (g->include & PDB_INCLUDE_VECTORS) != 0;
+    struct shard_get how = {.version = work->read.version,
+                            .now_us = s->now_us,
+                            .vectors = vectors ? work->vectors : NULL,
+                            .fetch = work->asked ? NULL : &work->fetch};
+    switch (shard_get_row(s->shard, id, &how, &row)) {
+    case VIEW_WAITING:
+        ask_ahead(g, work, &how);
+        return false;
     case VIEW_MISSING:
         *out = (struct pdb_row){.id = id};
         return true;
@@ -116,8 +135,12 @@ static void get_step(struct pdb_call *call)
     struct pdb_get *g = container_of(call, struct pdb_get, call);
     struct get_work *work = s->work;
     while (work->next < g->id_count && !call_stopped(call) && !shard_gone(s->shard, call)) {
-        if (!get_row(g, work))
+        if (!get_row(g, work)) {
+            if (work->fetch.pending != 0)
+                return;
             break;
+        }
+        work->asked = false;
         if (++work->next % 16 == 0 && work->next < g->id_count && reactor_slice_over(s->here->r)) {
             call_again(call);
             return;
@@ -150,6 +173,8 @@ static void get_at_shard(struct pdb_call *call)
     struct call_state *s = call_state(call);
     struct get_work *work = s->work;
     const struct pdb_get *g = container_of(call, struct pdb_get, call);
+    work->fetch.core = s->here;
+    work->fetch.task = &s->task;
     if (!g->has_as_of) {
         shard_read_begin(s->shard, &work->read);
     } else if (check_as_of(call, g->as_of) < 0) {
@@ -263,7 +288,9 @@ struct scroll_work {
     struct pdb_row *rows;
     uint32_t copied;
     bool scanned;
+    uint32_t fetched; /* rows whose vectors were asked for, where they are on disk */
     const void *vectors[PDB_FIELD_MAX];
+    struct fetch fetch;
 };
 
 static int decode_cursor(struct pdb_scroll *c, struct pdb_text *after_out)
@@ -314,11 +341,25 @@ static void scroll_over(struct pdb_scroll *c, struct scroll_work *work)
     call_return(call);
 }
 
-/* False: it has ended with an error. */
+/* The next rows' vectors, as many as are read at once; false: they have to come first. */
+static bool fetch_next(struct pdb_scroll *c, struct scroll_work *work)
+{
+    if (work->copied < work->fetched)
+        return true;
+    for (; work->fetched < work->scroll.count && work->fetched < c->limit &&
+           work->fetched < work->copied + FETCH_READS_MAX;
+         work->fetched++)
+        (void)view_fetch(&work->view, work->scroll.keys[work->fetched], &work->fetch);
+    return work->fetch.pending == 0;
+}
+
+/* False: it has ended with an error, or waits. */
 static bool copy_next(struct pdb_scroll *c, struct scroll_work *work)
 {
     struct pdb_row row;
     bool vectors = (c->include & PDB_INCLUDE_VECTORS) != 0;
+    if (vectors && !fetch_next(c, work))
+        return false;
     if (!view_row(&work->view, work->scroll.keys[work->copied], &row,
                   vectors ? work->vectors : NULL)) {
         (void)view_check(&work->view, &c->call);
@@ -344,6 +385,8 @@ static void scroll_step(struct pdb_call *call)
         } else if (work->copied == c->limit || work->copied == work->scroll.count) {
             break;
         } else if (!copy_next(c, work)) {
+            if (work->fetch.pending != 0)
+                return;
             break;
         }
         if (reactor_slice_over(s->here->r)) {
@@ -358,6 +401,8 @@ static void scroll_at_shard(struct pdb_call *call)
 {
     struct call_state *s = call_state(call);
     struct scroll_work *work = s->work;
+    work->fetch.core = s->here;
+    work->fetch.task = &s->task;
     if (view_open(call, &work->view) < 0) {
         call_return(call);
         return;

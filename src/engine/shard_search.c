@@ -14,7 +14,7 @@
 #include "base/text.h"
 #include "engine/call.h"
 #include "engine/catalog.h"
-#include "engine/part.h"
+#include "engine/fetch.h"
 #include "engine/validate.h"
 
 #include <stdio.h>
@@ -47,8 +47,10 @@ struct search_work {
     uint32_t hit;   /* copying: of that query */
     size_t stretch; /* rows */
     bool scanned;
+    uint32_t fetched;  /* hits of this query whose vectors were asked for, where they are on disk */
     uint64_t stage_ns; /* when its stage began */
     const void *vectors[PDB_FIELD_MAX];
+    struct fetch fetch;
 };
 
 /* ---- home ---- */
@@ -164,7 +166,20 @@ static bool copy_hit(struct pdb_search *s, struct search_work *work)
     return true;
 }
 
-/* One hit, or on to the next query. False: it has ended with an error. */
+/* The vectors of the next hits, as many as are read at once; false: they have to come first. */
+static bool fetch_next(struct search_work *work)
+{
+    struct query_work *query = &work->queries[work->next];
+    const struct topk *topk = &query->search.query.topk;
+    if (work->hit < work->fetched)
+        return true;
+    for (; work->fetched < topk->count && work->fetched < work->hit + FETCH_READS_MAX;
+         work->fetched++)
+        (void)view_fetch(&work->view, topk->items[work->fetched].key, &work->fetch);
+    return work->fetch.pending == 0;
+}
+
+/* One hit, or on to the next query. False: it has ended with an error, or waits. */
 static bool copy_next(struct pdb_search *s, struct search_work *work)
 {
     struct query_work *query = &work->queries[work->next];
@@ -179,11 +194,14 @@ static bool copy_next(struct pdb_search *s, struct search_work *work)
         }
         result->hits = hits;
     }
+    bool vectors = (s->queries[work->next].include & PDB_INCLUDE_VECTORS) != 0;
+    if (vectors && work->hit < topk->count && !fetch_next(work))
+        return false;
     if (work->hit < topk->count && !copy_hit(s, work))
         return false;
     if (work->hit == topk->count) {
         work->next++;
-        work->hit = 0;
+        work->hit = work->fetched = 0;
     }
     return true;
 }
@@ -195,7 +213,9 @@ static bool scan_next(struct pdb_search *s, struct search_work *work)
 {
     struct query_work *query = &work->queries[work->next];
     if (!query->complete)
-        query->complete = view_search_step(&query->search, work->stretch);
+        query->complete = view_search_step(&query->search, work->stretch, &work->fetch);
+    if (work->fetch.pending != 0)
+        return false;
     if (++work->next < s->query_count)
         return false;
     work->next = 0;
@@ -251,11 +271,15 @@ static void search_step(struct pdb_call *call)
     while (!call_stopped(call) && !shard_gone(state->shard, call)) {
         if (!work->scanned) {
             work->scanned = scan_next(s, work);
+            if (work->fetch.pending != 0)
+                return;
             if (work->scanned)
                 next_stage(state->here, work, METRICS_SEARCH_STAGE_MEMTABLE);
         } else if (work->next == s->query_count) {
             break;
         } else if (!copy_next(s, work)) {
+            if (work->fetch.pending != 0)
+                return;
             break;
         }
         if (reactor_slice_over(state->here->r)) {
@@ -277,8 +301,9 @@ static int take_stored_vector(struct pdb_search *s, uint32_t i, struct search_wo
     struct pdb_row row;
     char path[96];
     query_path(s, i, "id", path);
-    enum view_found found =
-        shard_get_row(shard, query->id, shard->version_visible, state->now_us, &row, all->vectors);
+    struct shard_get how = {
+        .version = shard->version_visible, .now_us = state->now_us, .vectors = all->vectors};
+    enum view_found found = shard_get_row(shard, query->id, &how, &row);
     if (found == VIEW_DAMAGED) {
         parts_tell_damage(shard, &s->call);
         return PDB_DATA_LOSS;
@@ -343,6 +368,7 @@ static bool search_begin(struct pdb_search *s)
     struct pdb_call *call = &s->call;
     struct call_state *state = call_state(call);
     struct search_work *work = state->work;
+    struct shard *shard = state->shard;
     int rc = view_open(call, &work->view);
     for (uint32_t i = 0; rc == 0 && i < s->query_count; i++)
         rc = begin_query(s, i, work);
@@ -351,6 +377,8 @@ static bool search_begin(struct pdb_search *s)
         return false;
     }
     choose_stretch(s, work);
+    work->fetch.core = state->here;
+    work->fetch.task = s->query_count > CONVOY_QUERIES_MAX ? &state->task : &shard->search_task;
     work->stage_ns = state->started_ns;
     next_stage(state->here, work, METRICS_SEARCH_STAGE_QUEUE);
     return true;
@@ -374,7 +402,8 @@ static void drop_stopped(struct list *searches)
     list_each_safe(link, following, searches)
     {
         struct pdb_search *s = search_of(link);
-        if (!ended_early(s))
+        const struct search_work *work = call_state(&s->call)->work;
+        if (work->fetch.pending != 0 || !ended_early(s))
             continue;
         list_remove(link);
         search_over(s, call_state(&s->call)->work);
@@ -398,21 +427,32 @@ static void form_convoy(struct shard *shard)
     }
 }
 
-/* One stretch of one search, all its queries; then it is the next one's turn. */
-static void scan_member(struct shard *shard)
+/* One stretch of one search, all its queries; then it is the next one's turn. False: it waits for
+ * the disk. */
+static bool scan_member(struct shard *shard)
 {
     struct list_link *link = list_pop_front(&shard->searches);
     struct pdb_search *s = search_of(link);
     struct call_state *state = call_state(&s->call);
     struct search_work *work = state->work;
-    for (uint32_t i = 0; i < s->query_count && !work->scanned; i++)
+    for (uint32_t i = 0; i < s->query_count && !work->scanned && work->fetch.pending == 0; i++)
         work->scanned = scan_next(s, work);
     if (!work->scanned) {
         list_push_back(&shard->searches, link);
-        return;
+        return work->fetch.pending == 0;
     }
     next_stage(state->here, work, METRICS_SEARCH_STAGE_MEMTABLE);
+    work->fetch.task = &state->task;
     call_run(&s->call, search_step);
+    return true;
+}
+
+static uint32_t member_count(const struct shard *shard)
+{
+    uint32_t count = 0;
+    list_each (link, &shard->searches)
+        count++;
+    return count;
 }
 
 static void convoy_step(struct task *task)
@@ -422,14 +462,17 @@ static void convoy_step(struct task *task)
     shard->users++; /* the last member to leave may be the last to hold the shard */
     drop_stopped(&shard->searches);
     drop_stopped(&shard->searches_waiting);
+    uint32_t waiting =
+        0; /* for the disk, one after the other: with all of them nothing can be done */
     do {
         if (list_empty(&shard->searches))
             form_convoy(shard);
         if (list_empty(&shard->searches))
             break;
-        scan_member(shard);
-    } while (!reactor_slice_over(r));
-    if (!list_empty(&shard->searches) || !list_empty(&shard->searches_waiting))
+        waiting = scan_member(shard) ? 0 : waiting + 1;
+    } while ((waiting == 0 || waiting < member_count(shard)) && !reactor_slice_over(r));
+    bool all_wait = waiting != 0 && waiting >= member_count(shard);
+    if (!all_wait && (!list_empty(&shard->searches) || !list_empty(&shard->searches_waiting)))
         task_queue(r, task);
     shard_leave(shard);
 }

@@ -1,5 +1,5 @@
 /* view.c: reading all parts of a shard at one version, in steps. */
-#include "engine/part.h"
+#include "engine/fetch.h"
 
 #include "base/assert.h"
 #include "base/log.h"
@@ -101,6 +101,12 @@ bool view_row(const struct shard_view *view, uint64_t key, struct pdb_row *row_o
     return true;
 }
 
+bool view_fetch(const struct shard_view *view, uint64_t key, struct fetch *fetch)
+{
+    const struct view_part *mine = &view->parts[key >> KEY_SHIFT];
+    return mine->snapshot != NULL || fetch_row(fetch, mine->part, (uint32_t)key);
+}
+
 /* ---- scans ---- */
 
 struct tagged_visit {
@@ -163,19 +169,45 @@ static void begin_part(struct view_search *search)
                                                   .key_tag = tag_of(search->part),
                                                   .query = &search->query};
         segment_search_begin(&search->segment);
+        search->window_from = search->ready_to = 0;
     }
     search->begun = true;
 }
 
-bool view_search_step(struct view_search *search, size_t row_budget)
+/* Where the next rows lie is known to be in memory, or was asked for and has come. The margin is
+ * what one step may go beyond. */
+static bool is_ready(struct view_search *search, const struct shard_part *part, struct fetch *fetch)
+{
+    enum { MARGIN_BYTES = 1 << 19, WINDOW_BYTES = 2 << 20 };
+    uint64_t from, to;
+    uint32_t field = search->query.field_index, row = search->segment.next_row;
+    if (part->file->parquet.kept == 0 ||
+        !segment_vector_range(part->segment, field, row, 1, &from, &to))
+        return true;
+    if (!search->asked && from + MARGIN_BYTES <= search->ready_to)
+        return true;
+    if (!search->asked) {
+        if (search->window_from < from)
+            file_map_forget(&part->file->parquet, search->window_from, from - search->window_from);
+        search->window_from = from;
+        search->asked = !fetch_vectors(fetch, part, field, row, WINDOW_BYTES, &search->ready_to);
+        return !search->asked;
+    }
+    search->asked = false;
+    return true;
+}
+
+bool view_search_step(struct view_search *search, size_t row_budget, struct fetch *fetch)
 {
     if (search->query.topk.capacity == 0 || search->part == search->view->count)
         return true;
     if (!search->begun)
         begin_part(search);
-    bool complete = search->view->parts[search->part].snapshot != NULL
-                        ? memtable_search_step(&search->memtable, row_budget)
-                        : segment_search_step(&search->segment, row_budget);
+    const struct view_part *mine = &search->view->parts[search->part];
+    if (mine->snapshot == NULL && !is_ready(search, mine->part, fetch))
+        return false;
+    bool complete = mine->snapshot != NULL ? memtable_search_step(&search->memtable, row_budget)
+                                           : segment_search_step(&search->segment, row_budget);
     if (complete) {
         search->part++;
         search->begun = false;
@@ -296,30 +328,35 @@ bool view_scroll_step(struct view_scroll *scroll, size_t row_budget)
 
 /* ---- one row ---- */
 
-static enum view_found get_from(const struct shard_part *part, struct pdb_text id,
-                                const struct segment_read *read, struct pdb_row *row_out,
-                                const void **vectors)
+static enum view_found get_from_segment(const struct shard_part *part, struct pdb_text id,
+                                        const struct shard_get *how, struct pdb_row *row_out)
 {
+    struct segment_read read = {part->segment, part->deletes, how->version, how->now_us};
     uint32_t row;
-    if (part->memtable != NULL) {
-        if (!memtable_get(part->memtable, id, read->at_version, row_out, NULL) ||
-            shard_row_expired(row_out, read->now_us))
-            return VIEW_MISSING;
-        return VIEW_FOUND;
-    }
-    if (!segment_find(part->segment, id, read->at_version, &row) || !segment_visible(read, row))
+    if (!segment_find(part->segment, id, how->version, &row) || !segment_visible(&read, row))
         return VIEW_MISSING;
-    return segment_row(part->segment, row, row_out, vectors) ? VIEW_FOUND : VIEW_DAMAGED;
+    if (how->vectors != NULL && how->fetch != NULL && !fetch_row(how->fetch, part, row))
+        return VIEW_WAITING;
+    return segment_row(part->segment, row, row_out, how->vectors) ? VIEW_FOUND : VIEW_DAMAGED;
 }
 
-enum view_found shard_get_row(struct shard *shard, struct pdb_text id, uint64_t version,
-                              int64_t now_us, struct pdb_row *row_out, const void **vectors)
+static enum view_found get_from(const struct shard_part *part, struct pdb_text id,
+                                const struct shard_get *how, struct pdb_row *row_out)
+{
+    if (part->memtable == NULL)
+        return get_from_segment(part, id, how, row_out);
+    bool found = memtable_get(part->memtable, id, how->version, row_out, NULL) &&
+                 !shard_row_expired(row_out, how->now_us);
+    return found ? VIEW_FOUND : VIEW_MISSING;
+}
+
+enum view_found shard_get_row(struct shard *shard, struct pdb_text id, const struct shard_get *how,
+                              struct pdb_row *row_out)
 {
     for (struct list_link *link = shard->parts.anchor.prev; link != &shard->parts.anchor;
          link = link->prev) {
-        struct shard_part *part = container_of(link, struct shard_part, link);
-        struct segment_read read = {part->segment, part->deletes, version, now_us};
-        enum view_found found = get_from(part, id, &read, row_out, vectors);
+        enum view_found found =
+            get_from(container_of(link, struct shard_part, link), id, how, row_out);
         if (found != VIEW_MISSING)
             return found;
     }

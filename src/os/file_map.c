@@ -1,5 +1,5 @@
-/* file_map.c: see the header. The descriptor is closed at once: a mapping keeps its file alive, and
- * a collection of many segments must not use up the process's descriptors.
+/* file_map.c: see the header. The descriptor is closed at once, except for random access: a mapping
+ * keeps its file alive, and many segments must not use up the process's descriptors.
  *
  * Rejected: MAP_POPULATE, which would block the caller for the whole file; huge pages, which the
  * page cache of ext4 and xfs does not have for files. */
@@ -59,6 +59,10 @@ static int open_mapped(const char *path, enum file_map_advice advice, struct fil
         } else {
             (void)madvise(ptr, (size_t)st.st_size, advices[advice]); /* speed only */
             *map_out = (struct file_map){.ptr = ptr, .len = (size_t)st.st_size, .mapped = true};
+            if (advice == FILE_MAP_RANDOM) {
+                map_out->kept = fd + 1;
+                return 0;
+            }
         }
     }
     (void)close(fd);
@@ -84,6 +88,8 @@ static void *address(const uint8_t *ptr)
 
 void file_map_close(struct file_map *map)
 {
+    if (map->kept != 0)
+        (void)close(map->kept - 1);
     if (map->mapped)
         (void)munmap(address(map->ptr), map->len);
     else if (map->ptr != nothing)
@@ -119,6 +125,31 @@ int file_map_populate(const struct file_map *map, size_t offset, size_t len)
     if (rc == -EINVAL || rc == -ENOSYS) /* an older kernel, or a sandbox's */
         rc = madvise(ptr, size, MADV_WILLNEED) == 0 ? 0 : -errno;
     return rc;
+}
+
+bool file_map_resident(const struct file_map *map, size_t offset, size_t len)
+{
+    enum { PAGES_MAX = 1024 };
+    unsigned char there[PAGES_MAX];
+    void *ptr;
+    size_t size;
+    if (!pages_of(map, offset, len, &ptr, &size))
+        return true;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), count = (size + page - 1) / page;
+    if (count > PAGES_MAX || mincore(ptr, size, there) != 0)
+        return false;
+    unsigned all = 1;
+    for (size_t i = 0; i < count; i++)
+        all &= there[i];
+    return (all & 1) != 0;
+}
+
+void file_map_forget(const struct file_map *map, size_t offset, size_t len)
+{
+    void *ptr;
+    size_t size;
+    if (pages_of(map, offset, len, &ptr, &size))
+        (void)madvise(ptr, size, MADV_DONTNEED);
 }
 
 /* Out of the page cache first, which works on mapped pages only; then out of our tables, which

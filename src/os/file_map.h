@@ -15,7 +15,7 @@
 
 enum file_map_advice {
     FILE_MAP_NORMAL,
-    FILE_MAP_RANDOM,   /* no read-ahead: single rows are looked up */
+    FILE_MAP_RANDOM,   /* no read-ahead: single rows are looked up. Keeps a descriptor. */
     FILE_MAP_WILLNEED, /* reading begins now, in the background */
 };
 
@@ -23,6 +23,7 @@ struct file_map {       /* a zeroed one is closed */
     const uint8_t *ptr; /* not NULL while it is open, also of an empty file; page-aligned */
     size_t len;
     bool mapped; /* else a copy in memory: counts as such */
+    int kept;    /* the descriptor + 1, for reads through the io; 0: none */
 };
 
 /* 0 or a negative errno; -EFBIG: it does not fit into the address space. */
@@ -38,6 +39,10 @@ void file_map_of_block(void *block, size_t len, struct file_map *map_out);
  * cannot (before 5.14) reading is only begun. 0 or a negative errno: -EFAULT when the disk failed,
  * which a later touch would have told by SIGBUS. The range is cut to the file. */
 int file_map_populate(const struct file_map *map, size_t offset, size_t len);
+/* True when a touch of the range would not wait for the disk, as far as can be told now. */
+bool file_map_resident(const struct file_map *map, size_t offset, size_t len);
+/* Takes a range out of our tables, so that it does not count as ours; the page cache keeps it. */
+void file_map_forget(const struct file_map *map, size_t offset, size_t len);
 /* Lets go of a range's pages, now if the kernel will; the next touch reads them again. */
 void file_map_drop(const struct file_map *map, size_t offset, size_t len);
 

@@ -81,3 +81,18 @@ bool segment_damaged(const struct segment *s)
 {
     return atomic_load_explicit(&s->page_states[s->page_total].state, memory_order_relaxed) != 0;
 }
+
+bool segment_vector_range(const struct segment *s, uint32_t f, uint32_t row, uint64_t bytes,
+                          uint64_t *from_out, uint64_t *to_out)
+{
+    const struct segment_field *field = &s->fields[f];
+    uint32_t ordinal = row < s->row_count ? segment_ordinal(field, row) : field->vector_count;
+    if (field->heap_vectors != NULL || ordinal >= field->vector_count)
+        return false;
+    uint32_t page = segment_page_of(field, ordinal);
+    *from_out = *to_out = field->pages[page].offset;
+    for (; page < field->page_count && (*to_out == *from_out || *to_out - *from_out < bytes);
+         page++)
+        *to_out = field->pages[page].offset + (uint64_t)field->pages[page].count * field->bytes;
+    return true;
+}

@@ -1,0 +1,85 @@
+/* fetch.c: see the header. The target of the reads is one buffer of the core that nobody looks at,
+ * shared by all: what counts is that the pages are in the cache afterwards. Reading into buffers of
+ * our own instead was rejected: a second cache beside the system's, of a size that somebody would
+ * have to choose, and a copy for every row that is there already. */
+#include "engine/fetch.h"
+
+#include "base/no_libc_heap.h"
+
+static void go_on(struct fetch_read *read)
+{
+    struct engine_core *core = read->fetch->core;
+    uint64_t len = read->end - read->at;
+    if (len > FETCH_READ_BYTES)
+        len = FETCH_READ_BYTES;
+    core->r->io->ops->read(core->r->io, &read->op, read->file, core->fetch_sink, len, read->at);
+}
+
+/* An error is not ours to tell: the touch of the page will, and the page's checksum. */
+static void read_done(struct io_op *op, int64_t result)
+{
+    struct fetch_read *read = container_of(op, struct fetch_read, op);
+    struct fetch *fetch = read->fetch;
+    read->at += result > 0 ? (uint64_t)result : read->end - read->at;
+    if (read->at < read->end) {
+        go_on(read);
+        return;
+    }
+    read->fetch = NULL;
+    if (--fetch->pending == 0)
+        task_queue(fetch->core->r, fetch->task);
+}
+
+static struct fetch_read *free_read(struct fetch *fetch)
+{
+    for (unsigned i = 0; i < FETCH_READS_MAX; i++)
+        if (fetch->reads[i].fetch == NULL)
+            return &fetch->reads[i];
+    return NULL;
+}
+
+static bool is_asked_for(const struct fetch *fetch, int file, uint64_t from)
+{
+    for (unsigned i = 0; i < FETCH_READS_MAX; i++) {
+        const struct fetch_read *read = &fetch->reads[i];
+        if (read->fetch != NULL && read->file == file && read->at <= from && from < read->end)
+            return true;
+    }
+    return false;
+}
+
+bool fetch_vectors(struct fetch *fetch, const struct shard_part *part, uint32_t field, uint32_t row,
+                   uint64_t bytes, uint64_t *to_out)
+{
+    const struct file_map *map = &part->file->parquet;
+    uint64_t from;
+    *to_out = UINT64_MAX;
+    if (map->kept == 0 || !segment_vector_range(part->segment, field, row, bytes, &from, to_out))
+        return true;
+    if (file_map_resident(map, from, *to_out - from))
+        return true;
+    struct fetch_read *read = free_read(fetch);
+    if (read == NULL || is_asked_for(fetch, map->kept - 1, from))
+        return false;
+    if (fetch->core->fetch_sink == NULL)
+        fetch->core->fetch_sink = heap_alloc(&fetch->core->r->heap, FETCH_READ_BYTES);
+    if (fetch->core->fetch_sink == NULL)
+        return true; /* without memory the touch waits */
+    read->op.done = read_done;
+    read->fetch = fetch;
+    read->file = map->kept - 1;
+    read->at = from;
+    read->end = *to_out;
+    fetch->pending++;
+    go_on(read);
+    return false;
+}
+
+bool fetch_row(struct fetch *fetch, const struct shard_part *part, uint32_t row)
+{
+    bool there = true;
+    uint64_t to;
+    for (uint32_t f = 0; f < part->shard->field_count; f++)
+        there = fetch_vectors(fetch, part, f, row, 1, &to) && there;
+    return there;
+}
