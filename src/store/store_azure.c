@@ -81,7 +81,7 @@ static int send_block(struct upload *u, unsigned number, uint64_t at, uint64_t l
     char name[BLOCK_NAME_SIZE], id[BLOCK_NAME_SIZE * 2];
     struct store_request request;
     struct store_answer answer;
-    struct store_digest digest;
+    struct store_digest digest = {0};
     int rc = store_digest(u->source, at, len, STORE_DIGEST_MD5, u->call, &digest);
     if (rc != 0)
         return rc;
@@ -106,7 +106,7 @@ static int send_list(struct upload *u, uint32_t crc, struct store_settlement *s,
                      struct store_answer *answer_out, bool *settled_out)
 {
     struct store_request request;
-    struct store_digest digest;
+    struct store_digest digest = {0};
     buffer_add_lit(&u->list, "</BlockList>");
     bool ok = !u->list.failed &&
               store_request_init(u->store, u->arena, "PUT", u->put->key, &request) &&
@@ -132,7 +132,7 @@ static int put_parts(struct store *store, const struct store_call *call, struct 
                      const struct store_put_request *put, const struct store_source *source,
                      uint32_t crc, struct store_info *info_out)
 {
-    struct store_settlement s;
+    struct store_settlement s = {0};
     struct store_answer answer;
     bool settled = false;
     uint64_t block = store_part_bytes(store, source->len);

@@ -136,15 +136,13 @@ static void read_crc(int file, struct store_info *info)
 static int open_object(struct store *store, struct pdb_text key, struct trail *trail,
                        struct store_info *info_out, int *file_out)
 {
-    struct place place;
-    struct stat st;
+    struct place place = {.folder = -1};
+    struct stat st = {0};
     int rc = place_open(store, key, false, trail, &place);
     if (rc != 0)
         return rc;
     int file = openat(place.folder, place.leaf, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (file < 0)
-        rc = store_errno(trail, errno, "file");
-    else if (fstat(file, &st) != 0)
+    if (file < 0 || fstat(file, &st) != 0)
         rc = store_errno(trail, errno, "file");
     else if (!S_ISREG(st.st_mode))
         rc = trail_add(trail, PDB_NOT_FOUND, "no regular file");
@@ -192,7 +190,7 @@ static int write_temp(int folder, const char *name, const struct store_source *s
                       const struct store_call *call, struct store_info *info_out)
 {
     char crc_text[CRC_DIGITS + 1];
-    struct stat st;
+    struct stat st = {0};
     int file = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
     if (file < 0)
         return store_errno(call->trail, errno, "temporary file");
@@ -297,7 +295,7 @@ static int put(struct store *store, const struct store_call *call,
                const struct store_put_request *request, struct store_info *info_out)
 {
     struct store_source source;
-    struct place place;
+    struct place place = {.folder = -1};
     char temp[TEMP_NAME_SIZE];
     int rc = store_source_open(request, call->trail, &source);
     if (rc != 0)
@@ -382,7 +380,7 @@ static int head(struct store *store, const struct store_call *call, struct pdb_t
 static int remove_object(struct store *store, const struct store_call *call, struct pdb_text key)
 {
     struct trail local = {0}; /* an absent folder is no error */
-    struct place place;
+    struct place place = {.folder = -1};
     int lock = -1;
     int rc = place_open(store, key, false, &local, &place);
     if (rc == PDB_NOT_FOUND)

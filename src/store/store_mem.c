@@ -126,6 +126,7 @@ static int put_locked(struct store *store, const struct store_call *call,
         rc = object_new(store, call, request->key, source, &object);
     if (rc != 0)
         return rc;
+    ASSERT(object != NULL);
     (void)snprintf(object->info.etag, sizeof(object->info.etag), "m%llu",
                    (unsigned long long)++m->changes);
     if (found) {

@@ -259,8 +259,8 @@ static int put_whole(struct store *store, const struct store_call *call, struct 
 {
     struct store_request request;
     struct store_answer answer;
-    struct store_settlement s;
-    struct store_digest digest;
+    struct store_settlement s = {0};
+    struct store_digest digest = {0};
     bool settled = false;
     int rc = store_settlement_begin(store, call, put, &s);
     if (rc == 0)
@@ -289,7 +289,7 @@ static int put_source(struct store *store, const struct store_call *call, struct
                       struct store_info *info_out)
 {
     const struct store_dialect *d = store_dialect_of(store);
-    struct store_digest digest;
+    struct store_digest digest = {0};
     bool parts = source->len > store_part_bytes(store, source->len) &&
                  (put->condition == STORE_ALWAYS || d->parts_with_condition);
     if (!parts && source->len > d->put_bytes_max)

@@ -96,7 +96,7 @@ static int send_part(struct upload *u, unsigned number, uint64_t at, uint64_t le
 {
     struct store_request request;
     struct store_answer answer;
-    struct store_digest digest;
+    struct store_digest digest = {0};
     int rc = store_digest(u->source, at, len, STORE_DIGEST_SHA256, u->call, &digest);
     if (rc != 0)
         return rc;
@@ -124,7 +124,7 @@ static int complete_upload(struct upload *u, struct store_settlement *s, bool *s
 {
     struct store_request request;
     struct store_answer answer;
-    struct store_digest digest;
+    struct store_digest digest = {0};
     struct buffer text;
     buffer_add_lit(&u->parts, "</CompleteMultipartUpload>");
     buffer_init_arena(&text, u->arena, ANSWER_BYTES_MAX);
@@ -165,7 +165,7 @@ static int put_parts(struct store *store, const struct store_call *call, struct 
                      uint32_t crc, struct store_info *info_out)
 {
     struct upload u = {.store = store, .call = call, .arena = arena, .put = put, .source = source};
-    struct store_settlement s;
+    struct store_settlement s = {0};
     uint64_t part = store_part_bytes(store, source->len);
     bool settled = false;
     int rc = store_settlement_begin(store, call, put, &s);

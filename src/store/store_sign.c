@@ -24,7 +24,7 @@
 
 enum { SHA256_BYTES = 32, TIME_TEXT_SIZE = 32 };
 
-static const char EMPTY_SHA256[] =
+static const char empty_sha256[] =
     "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 const struct store_sign_v4 store_sign_aws = {"AWS4-HMAC-SHA256", "AWS4", "s3", "aws4_request",
@@ -193,7 +193,7 @@ int store_sign_request_v4(const struct store_sign_v4 *names, const struct store_
     struct pdb_text signed_names;
     struct buffer b;
     struct tm tm;
-    const char *payload = request->body_sha256[0] != '\0' ? request->body_sha256 : EMPTY_SHA256;
+    const char *payload = request->body_sha256[0] != '\0' ? request->body_sha256 : empty_sha256;
     time_t seconds = (time_t)(time_us / 1000000);
     if (gmtime_r(&seconds, &tm) == NULL ||
         strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", &tm) == 0)

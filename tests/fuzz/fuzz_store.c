@@ -1,6 +1,6 @@
 /* What stores read: a server's XML and header lines, URLs and credentials files of the
- * configuration. The first byte chooses the reader. Whatever is accepted obeys the rules that others
- * rely on: keys that are shown are keys, hosts are none of the forbidden ones, texts end. */
+ * configuration. The first byte chooses the reader. Whatever is accepted obeys the rules that
+ * others rely on: keys that are shown are keys, hosts are none of the forbidden ones, texts end. */
 #include "base/assert.h"
 #include "store/store_http_internal.h"
 

@@ -108,7 +108,7 @@ static int race(struct store *store, const char *key, unsigned count)
     int rc = 0;
     for (unsigned i = 0; i < count; i++) {
         racers[i] = (struct racer){.store = store, .key = key};
-        snprintf(racers[i].body, sizeof(racers[i].body), "racer-%u", i);
+        (void)snprintf(racers[i].body, sizeof(racers[i].body), "racer-%u", i);
         if (pthread_create(&threads[i], NULL, race_one, &racers[i]) != 0)
             abort();
     }
@@ -141,7 +141,7 @@ static void *cancel_later(void *arg)
 
 static int cancelled(struct store *store, struct trail *trail, int argc, char **argv)
 {
-    struct canceller c = {.ms = atol(argv[argc - 1])};
+    struct canceller c = {.ms = strtol(argv[argc - 1], NULL, 10)};
     struct store_call call = {.cancel = &c.cancel, .trail = trail};
     pthread_t thread;
     if (pthread_create(&thread, NULL, cancel_later, &c) != 0)
@@ -167,7 +167,7 @@ static int run(struct store *store, struct trail *trail, const char *deadline, i
     if (strcmp(argv[0], "cancelled") == 0 && argc == 5)
         return cancelled(store, trail, argc, argv);
     if (strcmp(argv[0], "race") == 0 && argc == 3)
-        return race(store, argv[1], (unsigned)atoi(argv[2]) % RACERS_MAX);
+        return race(store, argv[1], (unsigned)strtol(argv[2], NULL, 10) % RACERS_MAX);
     if (strcmp(argv[0], "delete") == 0 && argc == 2)
         return store_delete(store, &call, text_of(argv[1]));
     if (strcmp(argv[0], "head") == 0 && argc == 2) {
@@ -178,10 +178,11 @@ static int run(struct store *store, struct trail *trail, const char *deadline, i
     }
     if (strcmp(argv[0], "list") == 0) {
         const char *page = getenv("STORE_TOOL_PAGE");
-        struct store_list_request request = {.prefix = text_of(argc > 1 ? argv[1] : ""),
-                                             .after = text_of(argc > 2 ? argv[2] : ""),
-                                             .visit = show_object,
-                                             .page_max = page != NULL ? (unsigned)atoi(page) : 0};
+        struct store_list_request request = {
+            .prefix = text_of(argc > 1 ? argv[1] : ""),
+            .after = text_of(argc > 2 ? argv[2] : ""),
+            .visit = show_object,
+            .page_max = page != NULL ? (unsigned)strtol(page, NULL, 10) : 0};
         return store_list(store, &call, &request);
     }
     return trail_add(trail, PDB_INVALID_ARGUMENT, "usage: see the head of store_tool.c");
@@ -190,7 +191,7 @@ static int run(struct store *store, struct trail *trail, const char *deadline, i
 static void set_option(struct store_options *o, const char *text, const char **deadline)
 {
     const char *value = strchr(text, '=');
-    unsigned number = value != NULL ? (unsigned)atoi(value + 1) : 0;
+    unsigned number = value != NULL ? (unsigned)strtol(value + 1, NULL, 10) : 0;
     if (strncmp(text, "attempts=", 9) == 0)
         o->attempts_max = number;
     else if (strncmp(text, "retry_ms=", 9) == 0)

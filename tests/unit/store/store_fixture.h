@@ -58,8 +58,8 @@ static inline int fixture_collect(void *arg, const struct store_object *object)
 {
     struct fixture_keys *keys = arg;
     size_t len = strlen(keys->text);
-    snprintf(keys->text + len, sizeof(keys->text) - len, "%s%.*s", len != 0 ? " " : "",
-             TEXT_ARG(object->key));
+    (void)snprintf(keys->text + len, sizeof(keys->text) - len, "%s%.*s", len != 0 ? " " : "",
+                   TEXT_ARG(object->key));
     keys->count++;
     return keys->count == keys->stop_at ? 77 : 0;
 }
@@ -85,7 +85,7 @@ static inline void fixture_folder(char path_out[64])
 static inline void fixture_remove(const char *path)
 {
     char command[256];
-    snprintf(command, sizeof(command), "chmod -R u+rwx %s; rm -rf %s", path, path);
+    (void)snprintf(command, sizeof(command), "chmod -R u+rwx %s; rm -rf %s", path, path);
     assert_int_equal(system(command), 0);
 }
 

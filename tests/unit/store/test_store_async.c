@@ -75,7 +75,7 @@ static int start_life(struct reactor *r, void *arg)
     (void)arg;
     struct life *life = &lives[r->id];
     *life = (struct life){.reactor = r, .op = {.store = store, .done = step_done}};
-    snprintf(life->key, sizeof(life->key), "core-%u", r->id);
+    (void)snprintf(life->key, sizeof(life->key), "core-%u", r->id);
     next_step(life);
     return 0;
 }

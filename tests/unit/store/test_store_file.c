@@ -34,7 +34,7 @@ static const char *inside(const char *name)
     static char path[2][192];
     static unsigned next;
     char *to = path[next++ % 2];
-    snprintf(to, sizeof(path[0]), "%s/%s", folder, name);
+    (void)snprintf(to, sizeof(path[0]), "%s/%s", folder, name);
     return to;
 }
 
@@ -94,7 +94,7 @@ static void a_failed_put_leaves_no_file(void **state)
     assert_int_equal(fixture_put(store, "k", "2", STORE_IF_ABSENT, NULL, NULL), PDB_ALREADY_EXISTS);
     assert_int_equal(fixture_put(store, "k", "2", STORE_IF_MATCH, "x", NULL),
                      PDB_FAILED_PRECONDITION);
-    snprintf(command, sizeof(command), "test -z \"$(find %s -name '.tmp*')\"", folder);
+    (void)snprintf(command, sizeof(command), "test -z \"$(find %s -name '.tmp*')\"", folder);
     assert_int_equal(system(command), 0);
     assert_string_equal(fixture_list(store, "", "", &keys), "k");
 }
@@ -116,7 +116,7 @@ static void a_full_disk_keeps_the_old_object(void **state)
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
     assert_int_equal(rc, PDB_RESOURCE_EXHAUSTED);
     fixture_expect(store, "k", "old");
-    snprintf(command, sizeof(command), "test -z \"$(find %s -name '.tmp*')\"", folder);
+    (void)snprintf(command, sizeof(command), "test -z \"$(find %s -name '.tmp*')\"", folder);
     assert_int_equal(system(command), 0);
     assert_int_equal(fixture_put(store, "k", large, STORE_ALWAYS, NULL, NULL), 0);
     fixture_expect(store, "k", large);
@@ -174,12 +174,12 @@ static int contend(unsigned number)
     struct store_info info;
     char text[16];
     int won = 0;
-    snprintf(text, sizeof(text), "%u", number);
+    (void)snprintf(text, sizeof(text), "%u", number);
     if (store_open(text_of(folder), NULL, NULL, &store) != 0)
         return 99;
     for (unsigned i = 0; i < 20; i++) {
         char key[16];
-        snprintf(key, sizeof(key), "new/%u", i);
+        (void)snprintf(key, sizeof(key), "new/%u", i);
         won += fixture_put(store, key, text, STORE_IF_ABSENT, NULL, NULL) == 0;
         if (store_head(store, NULL, TEXT_LIT("shared"), &info) != 0)
             return 98;
@@ -225,7 +225,7 @@ static int increment(unsigned times)
         if (store_get(store, NULL, &get, &len, &info) != 0)
             return 2;
         to[len] = '\0';
-        snprintf(text, sizeof(text), "%d", atoi(to) + 1);
+        (void)snprintf(text, sizeof(text), "%d", (int)strtol(to, NULL, 10) + 1);
         int rc = fixture_put(store, "n", text, STORE_IF_MATCH, info.etag, NULL);
         if (rc != 0 && rc != PDB_FAILED_PRECONDITION)
             return 3;
@@ -260,7 +260,7 @@ static void a_list_without_memory_says_so(void **state)
     int rc = PDB_RESOURCE_EXHAUSTED;
     for (unsigned i = 0; i < 70; i++) {
         char key[16];
-        snprintf(key, sizeof(key), "k/%u", i);
+        (void)snprintf(key, sizeof(key), "k/%u", i);
         assert_int_equal(fixture_put(store, key, "x", STORE_ALWAYS, NULL, NULL), 0);
     }
     for (uint64_t n = 1; rc == PDB_RESOURCE_EXHAUSTED; n++) {

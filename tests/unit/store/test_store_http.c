@@ -36,7 +36,8 @@ static void addresses_in_disguise_are_refused_when_they_resolve(void **state)
         struct store_info info;
         struct trail trail = {0};
         const struct store_call call = {.trail = &trail};
-        snprintf(url, sizeof(url), "s3://bucket?allow_http=true&endpoint=http://%s", hosts[i]);
+        (void)snprintf(url, sizeof(url), "s3://bucket?allow_http=true&endpoint=http://%s",
+                       hosts[i]);
         struct store *store = open_store(url);
         assert_int_equal(store_head(store, &call, TEXT_LIT("k"), &info), PDB_INVALID_ARGUMENT);
         assert_non_null(strstr(trail.text, "address that no store may have"));

@@ -150,7 +150,7 @@ static void list_arrays(struct store *store)
     size_t count = 0;
     for (unsigned i = 0; i < 100; i++) {
         char key[16];
-        snprintf(key, sizeof(key), "k/%02u", i);
+        (void)snprintf(key, sizeof(key), "k/%02u", i);
         assert_int_equal(fixture_put(store, key, key, STORE_ALWAYS, NULL, NULL), 0);
     }
     assert_int_equal(store_list_all(store, NULL, TEXT_LIT("k/"), 100, &arena, &objects, &count), 0);
@@ -176,7 +176,7 @@ static void files(struct store *store)
     char path[128];
     uint64_t len = 0;
     struct stat st;
-    snprintf(path, sizeof(path), "%s/../store-test-file-%d", folder, (int)getpid());
+    (void)snprintf(path, sizeof(path), "%s/../store-test-file-%d", folder, (int)getpid());
     FILE *file = fopen(path, "w");
     assert_non_null(file);
     assert_true(fputs("0123456789", file) >= 0);

@@ -143,10 +143,10 @@ static void other_machines_need_tls_and_link_local_ones_are_refused(void **state
         "0.0.0.0",         "255.255.255.255", "[ff02::1]",       "[febf::1]"};
     for (size_t i = 0; i < sizeof(forbidden) / sizeof(forbidden[0]); i++) {
         char text[128];
-        snprintf(text, sizeof(text), "s3://bucket?allow_http=true&endpoint=http://%s",
-                 forbidden[i]);
+        (void)snprintf(text, sizeof(text), "s3://bucket?allow_http=true&endpoint=http://%s",
+                       forbidden[i]);
         refused(text, "link-local");
-        snprintf(text, sizeof(text), "s3://bucket?endpoint=https://%s:443", forbidden[i]);
+        (void)snprintf(text, sizeof(text), "s3://bucket?endpoint=https://%s:443", forbidden[i]);
         refused(text, "link-local");
     }
     assert_false(store_host_forbidden("170.254.169.254"));
