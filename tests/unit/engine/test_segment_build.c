@@ -412,7 +412,7 @@ static void a_finished_segment_survives_the_power_and_an_unfinished_one_is_clean
     (void)state;
     enum { ROWS = 4000 };
     uint64_t count = ios_of_a_build(ROWS);
-    for (uint64_t seed = 1; seed <= 8; seed++) {
+    for (uint64_t seed = 1; seed <= 3; seed++) {
         for (uint64_t n = 1; n <= count + 1; n++) {
             struct lab *lab = test_malloc(sizeof(*lab));
             struct trail trail = {0};

@@ -1,7 +1,7 @@
 /* The life of a shard's files on a disk that loses power at every I/O of it: folder, flushes with
  * ends of older rows, a merge, dead files removed. After each crash a start finds a manifest not
- * older than the last acknowledged one, cleans up, opens every segment, and sees exactly the rows of
- * that version; then life goes on, and is cut again. */
+ * older than the last acknowledged one, cleans up, opens every segment, and sees exactly the rows
+ * of that version; then life goes on, and is cut again. */
 #include "engine/segment_merge.h"
 #include "files_fixture.h"
 
@@ -14,7 +14,7 @@ enum {
     BATCH_STEP = 30, /* keys of batch v: v * BATCH_STEP and the BATCH_ROWS from there */
     MERGE_AT = 3,    /* segments */
     LIVE_MAX = 8,
-    SEEDS = 6,
+    SEEDS = 2,
 };
 
 static const struct uuid uuid = {{7}};
