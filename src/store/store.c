@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/no_libc_heap.h"
@@ -24,6 +25,7 @@ enum {
     CONNECT_DEFAULT_MS = 10000,
     STALL_DEFAULT_MS = 30000,
     PART_DEFAULT_BYTES = 64 << 20,
+    PAUSE_SLICE_MS = 20,
     CALL_ARENA_BYTES_MAX = 256 << 20, /* the names of a folder with a million files fit */
 };
 
@@ -142,6 +144,20 @@ int store_call_check(const struct store_call *call)
     if (call->deadline_ns != 0 && clock_monotonic_ns() >= call->deadline_ns)
         return trail_add(call->trail, PDB_DEADLINE_EXCEEDED, "deadline exceeded");
     return 0;
+}
+
+int store_pause(const struct store_call *call, uint64_t ms)
+{
+    uint64_t until_ns = clock_monotonic_ns() + ms * 1000000;
+    for (;;) {
+        int rc = store_call_check(call);
+        uint64_t now_ns = clock_monotonic_ns();
+        if (rc != 0 || now_ns >= until_ns)
+            return rc;
+        uint64_t left_ns = until_ns - now_ns, slice_ns = PAUSE_SLICE_MS * 1000000u;
+        struct timespec time = {0, (long)(left_ns < slice_ns ? left_ns : slice_ns)};
+        (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);
+    }
 }
 
 int store_errno(struct trail *trail, int error, const char *what)

@@ -40,7 +40,7 @@
 #include "base/no_libc_heap.h"
 
 #define CRC_ATTRIBUTE "user.proximadb.crc32c"
-enum { CHUNK_BYTES = 1 << 20, TEMP_NAME_SIZE = 32, CRC_DIGITS = 8 };
+enum { CHUNK_BYTES = 1 << 20, TEMP_NAME_SIZE = 32, CRC_DIGITS = 8, LOCK_POLL_MS = 5 };
 
 int store_file_open(struct store *store, struct trail *trail)
 {
@@ -210,20 +210,25 @@ static int write_temp(int folder, const char *name, const struct store_source *s
     return rc;
 }
 
-static int lock_folder(struct store *store, struct trail *trail, int *lock_out)
+/* Polls, because a wait inside flock could not be cancelled, and the other one may be a process
+ * that hangs. */
+static int lock_folder(struct store *store, const struct store_call *call, int *lock_out)
 {
     int lock = openat(store->folder, ".lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0640);
     if (lock < 0)
-        return store_errno(trail, errno, ".lock");
-    while (flock(lock, LOCK_EX) != 0) {
-        if (errno == EINTR)
-            continue;
-        int rc = store_errno(trail, errno, ".lock");
-        (void)close(lock);
-        return rc;
+        return store_errno(call->trail, errno, ".lock");
+    int rc = 0;
+    while (rc == 0 && flock(lock, LOCK_EX | LOCK_NB) != 0) {
+        if (errno == EWOULDBLOCK)
+            rc = store_pause(call, LOCK_POLL_MS);
+        else if (errno != EINTR)
+            rc = store_errno(call->trail, errno, ".lock");
     }
-    *lock_out = lock;
-    return 0;
+    if (rc == 0)
+        *lock_out = lock;
+    else
+        (void)close(lock);
+    return rc;
 }
 
 static int publish_absent(const struct place *place, const char *temp, struct trail *trail)
@@ -262,14 +267,15 @@ static int publish_over(const struct place *place, const char *temp,
     return 0;
 }
 
-static int publish(struct store *store, const struct place *place, const char *temp,
-                   const struct store_put_request *request, struct trail *trail)
+static int publish(struct store *store, const struct store_call *call, const struct place *place,
+                   const char *temp, const struct store_put_request *request)
 {
+    struct trail *trail = call->trail;
     int lock = -1, rc = 0;
     if (request->condition == STORE_IF_ABSENT) {
         rc = publish_absent(place, temp, trail);
     } else {
-        rc = lock_folder(store, trail, &lock);
+        rc = lock_folder(store, call, &lock);
         if (rc == 0) {
             rc = publish_over(place, temp, request, trail);
             (void)close(lock);
@@ -306,7 +312,7 @@ static int put(struct store *store, const struct store_call *call,
         if (rc == 0) {
             rc = write_temp(place.folder, temp, &source, call, info_out);
             if (rc == 0)
-                rc = publish(store, &place, temp, request, call->trail);
+                rc = publish(store, call, &place, temp, request);
             else
                 (void)unlinkat(place.folder, temp, 0);
         }
@@ -387,7 +393,7 @@ static int remove_object(struct store *store, const struct store_call *call, str
         return 0;
     if (rc != 0)
         return trail_add(call->trail, rc, "%s", local.text);
-    rc = lock_folder(store, call->trail, &lock);
+    rc = lock_folder(store, call, &lock);
     if (rc == 0) {
         bool gone = unlinkat(place.folder, place.leaf, 0) == 0;
         int error = gone ? 0 : errno;

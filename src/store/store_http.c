@@ -21,6 +21,7 @@
 #include <curl/curl.h>
 #include <errno.h>
 #include <openssl/crypto.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -432,9 +433,9 @@ static enum store_outcome outcome_of(struct attempt *a, CURLcode code)
         a->stopped = PDB_UNAVAILABLE; /* trying again would not help */
         return STORE_STOPPED;
     }
-    bool early = code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_CONNECT ||
-                 code == CURLE_SSL_CONNECT_ERROR;
-    return early ? STORE_NOT_SENT : STORE_CUT_OFF;
+    long sent_bytes = 0;
+    (void)curl_easy_getinfo(a->curl, CURLINFO_REQUEST_SIZE, &sent_bytes);
+    return sent_bytes == 0 ? STORE_NOT_SENT : STORE_CUT_OFF;
 }
 
 static int sign(struct attempt *a, struct store_request *r, const struct store_credentials *c)
@@ -445,6 +446,24 @@ static int sign(struct attempt *a, struct store_request *r, const struct store_c
     if (!store_request_header(r, "host", host))
         return PDB_RESOURCE_EXHAUSTED;
     return store_dialect_of(a->store)->sign(a->store, c, &a->arena, r);
+}
+
+/* OpenSSL writes to sockets without MSG_NOSIGNAL: a peer that closed must not end the process. The
+ * signal is blocked in this thread, and taken away if it came meanwhile. */
+static CURLcode transfer(CURL *curl)
+{
+    const struct timespec now = {0};
+    sigset_t pipe_only, old, pending;
+    (void)sigemptyset(&pipe_only);
+    (void)sigaddset(&pipe_only, SIGPIPE);
+    (void)sigpending(&pending);
+    bool was_pending = sigismember(&pending, SIGPIPE) == 1;
+    (void)pthread_sigmask(SIG_BLOCK, &pipe_only, &old);
+    CURLcode code = curl_easy_perform(curl);
+    if (!was_pending)
+        (void)sigtimedwait(&pipe_only, NULL, &now);
+    (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return code;
 }
 
 static enum store_outcome perform(struct attempt *a, struct store_request *r)
@@ -467,7 +486,7 @@ static enum store_outcome perform(struct attempt *a, struct store_request *r)
         if (code == CURLE_OK)
             code = set_request(a, url, headers);
         if (code == CURLE_OK)
-            code = curl_easy_perform(a->curl);
+            code = transfer(a->curl);
     }
     enum store_outcome outcome = outcome_of(a, code);
     curl_slist_free_all(headers);

@@ -106,6 +106,8 @@ int store_http_open(struct store *store, struct trail *trail);
 void store_arena_init(const struct store *store, struct arena *arena);
 /* 0, or PDB_CANCELLED or PDB_DEADLINE_EXCEEDED. */
 int store_call_check(const struct store_call *call);
+/* Sleeps, in slices, so that a cancelled call does not wait. 0, or why the call ends. */
+int store_pause(const struct store_call *call, uint64_t ms);
 /* Translates an errno of a file or folder; adds "what: text". */
 int store_errno(struct trail *trail, int error, const char *what);
 

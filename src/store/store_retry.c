@@ -8,16 +8,10 @@
  * unseen, the second would be refused because of our own object. Its hook looks first. */
 #include "store/store_http_internal.h"
 
-#include "base/clock.h"
-
-#include <errno.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 
 #include "base/no_libc_heap.h"
-
-enum { SLEEP_SLICE_MS = 20 };
 
 static bool code_is(const struct store_answer *a, const char *const codes[])
 {
@@ -76,21 +70,6 @@ static int refuse(const struct store_call *call, const struct store_answer *a)
         a->status >= 300 && a->status < 400 ? " (a redirect: is it the right region?)" : "";
     return trail_add(call->trail, meaning_of(a), "server: %ld%s%s%s", a->status,
                      a->error_code[0] != '\0' ? " " : "", a->error_code, hint);
-}
-
-/* Sleeps in slices, so that a cancelled call does not wait. 0, or why the call ends. */
-static int pause_for(const struct store_call *call, uint64_t ms)
-{
-    uint64_t until_ns = clock_monotonic_ns() + ms * 1000000;
-    for (;;) {
-        int rc = store_call_check(call);
-        uint64_t now_ns = clock_monotonic_ns();
-        if (rc != 0 || now_ns >= until_ns)
-            return rc;
-        uint64_t left_ns = until_ns - now_ns, slice_ns = SLEEP_SLICE_MS * 1000000u;
-        struct timespec time = {0, (long)(left_ns < slice_ns ? left_ns : slice_ns)};
-        (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);
-    }
 }
 
 static uint64_t pause_ms(const struct store *store, unsigned attempt, const struct store_answer *a)
@@ -154,7 +133,7 @@ int store_http_send(struct store *store, const struct store_call *call,
         } else {
             unknown |= outcome != STORE_NOT_SENT && answer_out->status != 429;
             bool last = attempt >= store->options.attempts_max;
-            rc = last ? 0 : pause_for(call, pause_ms(store, attempt, answer_out));
+            rc = last ? 0 : store_pause(call, pause_ms(store, attempt, answer_out));
             if (rc == 0 && unknown && request->again != NULL)
                 rc = request->again(request->arg, request, false);
             if (rc == 0 && last)

@@ -1,5 +1,6 @@
 /* A folder as a store: what only a folder can suffer - links, strangers' files, races between
  * processes, full disks, rot. */
+#include "base/clock.h"
 #include "store/store_internal.h"
 
 #include "store_fixture.h"
@@ -7,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -254,6 +256,20 @@ static void a_counter_kept_by_etags_loses_no_increment(void **state)
     fixture_expect(store, "n", "60");
 }
 
+static void a_lock_that_is_never_released_does_not_hold_a_call_with_a_deadline(void **state)
+{
+    struct store *store = *state;
+    const struct store_put_request put = {.key = TEXT_LIT("k"), .bytes = "x", .len = 1};
+    int lock = open(inside(".lock"), O_RDWR | O_CREAT, 0600);
+    assert_true(lock >= 0);
+    assert_int_equal(flock(lock, LOCK_EX), 0);
+    const struct store_call call = {.deadline_ns = clock_monotonic_ns() + 30000000};
+    assert_int_equal(store_put(store, &call, &put, NULL), PDB_DEADLINE_EXCEEDED);
+    assert_int_equal(store_delete(store, &call, TEXT_LIT("k")), PDB_DEADLINE_EXCEEDED);
+    assert_int_equal(close(lock), 0);
+    assert_int_equal(store_put(store, NULL, &put, NULL), 0);
+}
+
 static void a_list_without_memory_says_so(void **state)
 {
     struct store *store = *state;
@@ -297,6 +313,7 @@ int main(void)
         EACH(rot_is_found_where_attributes_are_kept),
         EACH(one_of_several_processes_creates_each_key),
         EACH(a_counter_kept_by_etags_loses_no_increment),
+        EACH(a_lock_that_is_never_released_does_not_hold_a_call_with_a_deadline),
         EACH(a_list_without_memory_says_so),
         EACH(a_missing_folder_is_told_at_the_start),
     };
