@@ -5,9 +5,10 @@
  * ago; a row that goes cannot bring an older one back, because each row's end is marked on itself.
  * A row that stays although it has ended keeps its end: it is noted under its new number.
  *
- * The inputs are mapped for random access (single rows are looked up), so the kernel reads nothing
- * ahead of a merge. The merge does it itself, a window before the rows of each field, which costs
- * little where the pages are resident. It never drops pages behind it: searches use them. */
+ * The inputs may be mapped for random access (single rows are looked up), so the kernel reads
+ * nothing ahead of a merge. The merge does it itself, a window before the rows of each field, which
+ * costs little where the pages are resident, and turns a disk that fails into an error instead of a
+ * signal. Behind it the pages stay in the page cache, where searches find them. */
 #include "engine/segment_merge.h"
 
 #include "base/assert.h"
@@ -23,6 +24,7 @@ struct cursor {
     const struct segment_file *file;
     const struct segment_deletes *deletes;
     uint32_t row, row_count;
+    bool begun;       /* its first window was asked for */
     uint64_t version; /* of the row */
     struct pdb_text id;
     size_t *populated; /* per field: bytes of the file up to here were asked for */
@@ -86,23 +88,43 @@ static void step(struct segment_merge *m)
         sift_down(m, 0);
 }
 
-/* Reads ahead of the vectors that were just pointed at. */
-static void read_ahead(struct segment_merge *m, struct cursor *c)
+/* The next window of a field; what is two windows behind leaves our tables again if the file is
+ * not to be resident. */
+static int populate(struct cursor *c, uint32_t field, size_t from)
 {
     const struct file_map *map = &c->file->parquet;
-    if (!map->mapped)
-        return;
-    for (uint32_t f = 0; f < m->field_count; f++) {
+    int rc = file_map_populate(map, from, WINDOW_BYTES);
+    c->populated[field] = from + WINDOW_BYTES;
+    if (map->kept != 0 && from >= 2 * (size_t)WINDOW_BYTES)
+        file_map_forget(map, from - 2 * (size_t)WINDOW_BYTES, WINDOW_BYTES);
+    return rc;
+}
+
+/* Before the first row of an input. */
+static int read_first(const struct segment_merge *m, struct cursor *c)
+{
+    uint64_t from, to;
+    int rc = 0;
+    for (uint32_t f = 0; f < m->field_count && rc == 0; f++)
+        if (segment_vector_range(c->file->segment, f, c->row, 1, &from, &to))
+            rc = populate(c, f, (size_t)from);
+    return rc;
+}
+
+/* Ahead of the vectors that were just pointed at. */
+static int read_ahead(struct segment_merge *m, struct cursor *c)
+{
+    const struct file_map *map = &c->file->parquet;
+    int rc = 0;
+    for (uint32_t f = 0; f < m->field_count && map->mapped && rc == 0; f++) {
         uintptr_t at = (uintptr_t)m->vectors[f], start = (uintptr_t)map->ptr;
         if (at < start || at - start >= map->len) /* none, or decompressed */
             continue;
-        size_t offset = at - start;
-        if (offset + WINDOW_BYTES / 2 < c->populated[f])
-            continue;
-        size_t from = offset < c->populated[f] ? c->populated[f] : offset;
-        (void)file_map_populate(map, from, WINDOW_BYTES); /* speed only */
-        c->populated[f] = from + WINDOW_BYTES;
+        size_t offset = at - start, end = c->populated[f];
+        if (offset + WINDOW_BYTES / 2 >= end)
+            rc = populate(c, f, offset < end ? end : offset);
     }
+    return rc;
 }
 
 /* ---- the source ---- */
@@ -119,6 +141,13 @@ static int note_ended(struct segment_merge *m, uint64_t version)
     return m->ended.failed ? PDB_RESOURCE_EXHAUSTED : 0;
 }
 
+/* A touch of those pages would have been a SIGBUS. */
+static int fail_read(const struct cursor *c, struct trail *trail)
+{
+    return trail_add(trail, PDB_DATA_LOSS, "segment %" PRIu64 ", row %" PRIu32 ": cannot be read",
+                     c->file->stats.number, c->row);
+}
+
 /* The row at the front: 1 and the row, 0 if it goes, or an error. */
 static int take(struct segment_merge *m, struct cursor *c, struct pdb_row *row_out,
                 struct trail *trail)
@@ -128,6 +157,9 @@ static int take(struct segment_merge *m, struct cursor *c, struct pdb_row *row_o
         m->stats.rows_ended++;
         return 0;
     }
+    if (!c->begun && read_first(m, c) < 0)
+        return fail_read(c, trail);
+    c->begun = true;
     if (!segment_row(c->file->segment, c->row, row_out, m->vectors))
         return trail_add(trail, PDB_DATA_LOSS,
                          "segment %" PRIu64 ", row %" PRIu32 ": its page is damaged",
@@ -138,7 +170,8 @@ static int take(struct segment_merge *m, struct cursor *c, struct pdb_row *row_o
     }
     if (end != SEGMENT_NEVER && note_ended(m, end) < 0)
         return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "merge: out of memory");
-    read_ahead(m, c);
+    if (read_ahead(m, c) < 0)
+        return fail_read(c, trail);
     m->stats.rows++;
     return 1;
 }
