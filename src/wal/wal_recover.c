@@ -9,7 +9,8 @@
  * then goes on in another segment, never behind the cut: a write of the killed process may still be
  * under way in the kernel, and it must find nothing to spoil (rule W11).
  *
- * Segments that were made ahead are kept if nothing was ever written to them. Of a recycled one
+ * Segments that were made ahead are kept if nothing was ever written to them, but for the one that
+ * a killed process may have gone on in: that is cut, too. Of a recycled one
  * nobody can tell: a sector of a torn group may hide among the bytes of its earlier life, under the
  * same uuid and the same group number that the next group would get. Such a file, and one whose
  * first block a torn group has reached, gives its number back and is recycled once more, newest
@@ -130,8 +131,10 @@ static int free_newest(struct wal *w, struct wal_scan_log *log, struct trail *tr
 static int cut_tail(struct wal *w, struct wal_scan_log *log, uint32_t *first_ready_out,
                     struct trail *trail)
 {
-    /* Not the one that the log ends in: it may be the only one that says where the log is. */
-    while (log->segment_count > log->end.segment + 1) {
+    /* The first that no write of a killed process can be under way to: after an unclean stop that is
+     * the one the log ends in, or the one behind it. Cutting a file waits for such a write. */
+    uint32_t quiet = log->end.segment + (log->clean ? 1 : 2);
+    while (log->segment_count > quiet) {
         const struct wal_scan_segment *s = &log->segments[log->segment_count - 1];
         if (as_new(w, s) || !as_free(w, s))
             break;
@@ -140,7 +143,7 @@ static int cut_tail(struct wal *w, struct wal_scan_log *log, uint32_t *first_rea
             return rc;
     }
     uint32_t count = log->segment_count, ready = count;
-    while (ready > 0 && count - ready < WAL_READY_MAX && as_new(w, &log->segments[ready - 1]))
+    while (ready > quiet && count - ready < WAL_READY_MAX && as_new(w, &log->segments[ready - 1]))
         ready--;
     for (uint32_t i = log->end.segment; i < ready; i++) {
         int rc = cut(w, &log->segments[i], log->segments[i].valid_end, trail);
