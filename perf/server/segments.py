@@ -90,11 +90,12 @@ class Server:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return dict(json.loads(answer.read()))
 
-    def counter(self, name: str) -> float:
+    def counter(self, name: str, label: str = "") -> float:
         url = f"http://127.0.0.1:{self.port}/metrics"
         with urllib.request.urlopen(url, timeout=60) as answer:
             lines = answer.read().decode().splitlines()
-        return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+        wanted = [line for line in lines if line.startswith(name) and label in line]
+        return sum(float(line.split()[-1]) for line in wanted)
 
     def bench(self, *arguments: str) -> list[str]:
         return [
@@ -145,7 +146,7 @@ def amplify(settings: Settings, data: Path) -> dict[str, float]:
         "write": sent / logical,
         "write_log": server.counter("proximadb_wal_bytes_total") / logical,
         "write_flush": server.counter("proximadb_flush_bytes_total") / logical,
-        "write_merge": server.counter('proximadb_compaction_bytes_total{kind="written"') / logical,
+        "write_merge": server.counter("proximadb_compaction_bytes_total", "written") / logical,
         "merges": server.counter("proximadb_compactions_total"),
         "space": folder_bytes(data / "collections") / logical,
     }
