@@ -131,8 +131,8 @@ static int free_newest(struct wal *w, struct wal_scan_log *log, struct trail *tr
 static int cut_tail(struct wal *w, struct wal_scan_log *log, uint32_t *first_ready_out,
                     struct trail *trail)
 {
-    /* The first that no write of a killed process can be under way to: after an unclean stop that is
-     * the one the log ends in, or the one behind it. Cutting a file waits for such a write. */
+    /* The first that no write of a killed process can be under way to. After an unclean stop one
+     * may be to the file that the log ends in, or to the one behind it; cutting waits for it. */
     uint32_t quiet = log->end.segment + (log->clean ? 1 : 2);
     while (log->segment_count > quiet) {
         const struct wal_scan_segment *s = &log->segments[log->segment_count - 1];

@@ -1,4 +1,4 @@
-/* src/wal/wal_ledger.c: who needs which segment, against a table that is searched by brute force. */
+/* src/wal/wal_ledger.c: who needs which segment, against a table searched by brute force. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -437,6 +437,51 @@ static void a_closed_segment_is_told_and_durable(void **state)
     lab_dispose(&lab);
 }
 
+static void files_close_in_any_order_and_are_told_in_theirs(void **state)
+{
+    (void)state;
+    struct lab lab;
+    struct closed_list list = {.lab = &lab};
+    lab_init(&lab, 26);
+    lab.options.closed = note_closed;
+    lab.options.arg = &list;
+    lab.options.poisoned = NULL;
+    assert_int_equal(lab_open(&lab), 0);
+    struct sim_faults faults = {.latency_min_ns = 1000, .latency_max_ns = 60000000};
+    sim_disk_set_faults(lab.disk, &faults);
+    while (list.count < 60) { /* small ones, and released at once: files go while others close */
+        lab_wait(&lab, lab_append(&lab, PDB_SYNC_ALWAYS, 1, 4));
+        release_all(&lab, lab.op_count);
+        wal_roll_now(lab.wal);
+        assert_true(lab.op_count < LAB_OPS_MAX - 1);
+    }
+    for (size_t i = 1; i < list.count; i++)
+        assert_true(list.seqs[i] > list.seqs[i - 1]);
+    assert_true(stats_of(&lab).segments_recycled > 20);
+    lab_dispose(&lab);
+}
+
+static void a_mark_behind_a_close_takes_its_meaning_away(void **state)
+{
+    (void)state;
+    struct lab lab;
+    struct wal_scan_stats stats;
+    open_and_fill(&lab, 27, 3);
+    lab_stop(&lab);
+    lab_boot(&lab);
+    assert_int_equal(lab_open(&lab), 0);
+    release_all(&lab, UINT64_MAX);
+    lab_run_ms(&lab, 300);
+    assert_int_equal(stats_of(&lab).groups, 1); /* the mark; no record yet */
+    struct lab_op *lost = lab_append(&lab, PDB_SYNC_NEVER, ROWS, FLOATS);
+    lab_run_ms(&lab, 1);
+    assert_true(lost->done); /* without a trace */
+    lab_crash(&lab);
+    assert_int_equal(lab_count(&lab, ROWS, FLOATS, &stats), 0);
+    assert_false(stats.clean);
+    lab_dispose(&lab);
+}
+
 struct seen_segments {
     uint64_t first, count, bytes, complete;
 };
@@ -923,6 +968,8 @@ int main(void)
         cmocka_unit_test(an_oversized_segment_is_removed_not_recycled),
         cmocka_unit_test(segments_made_ahead_of_used_files_get_a_new_uuid_at_a_start),
         cmocka_unit_test(a_closed_segment_is_told_and_durable),
+        cmocka_unit_test(files_close_in_any_order_and_are_told_in_theirs),
+        cmocka_unit_test(a_mark_behind_a_close_takes_its_meaning_away),
         cmocka_unit_test(the_live_segments_can_be_listed),
         cmocka_unit_test(giving_space_up_needs_no_space),
         cmocka_unit_test(a_filesystem_that_cannot_allocate_gets_written_zeros),
