@@ -162,6 +162,13 @@ int64_t io_wait_rename(struct io *io, const char *from, const char *to)
     return finish(io, &w);
 }
 
+int64_t io_wait_link(struct io *io, const char *from, const char *to)
+{
+    struct waiting w = WAITING;
+    io->ops->link(io, &w.op, from, to);
+    return finish(io, &w);
+}
+
 int64_t io_wait_unlink(struct io *io, const char *path)
 {
     struct waiting w = WAITING;

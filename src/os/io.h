@@ -69,6 +69,9 @@ struct io_ops {
     void (*allocate)(struct io *io, struct io_op *op, int file, uint64_t offset, uint64_t len);
     void (*truncate)(struct io *io, struct io_op *op, int file, uint64_t len);
     void (*rename)(struct io *io, struct io_op *op, const char *from, const char *to);
+    /* A second name for a file (a hard link): -EEXIST where `to` is there, -EXDEV on another
+     * filesystem. Durable by sync_dir of the folder of `to`. */
+    void (*link)(struct io *io, struct io_op *op, const char *from, const char *to);
     void (*unlink)(struct io *io, struct io_op *op,
                    const char *path); /* a file or an empty folder */
     void (*make_dir)(struct io *io, struct io_op *op, const char *path);
@@ -137,6 +140,7 @@ int64_t io_wait_sync(struct io *io, int file);
 int64_t io_wait_allocate(struct io *io, int file, uint64_t offset, uint64_t len);
 int64_t io_wait_truncate(struct io *io, int file, uint64_t len);
 int64_t io_wait_rename(struct io *io, const char *from, const char *to);
+int64_t io_wait_link(struct io *io, const char *from, const char *to);
 int64_t io_wait_unlink(struct io *io, const char *path);
 int64_t io_wait_make_dir(struct io *io, const char *path);
 int64_t io_wait_sync_dir(struct io *io, const char *path);

@@ -17,6 +17,7 @@ enum io_kind {
     IO_KIND_UNLINK,
     IO_KIND_MAKE_DIR,
     IO_KIND_SYNC_DIR,
+    IO_KIND_LINK,
     IO_KIND_COUNT,
 };
 _Static_assert(IO_KIND_COUNT <= 16, "io.stats.ops_total has 16 places");
@@ -34,6 +35,7 @@ void io_start_sync(struct io *io, struct io_op *op, int file);
 void io_start_allocate(struct io *io, struct io_op *op, int file, uint64_t offset, uint64_t len);
 void io_start_truncate(struct io *io, struct io_op *op, int file, uint64_t len);
 void io_start_rename(struct io *io, struct io_op *op, const char *from, const char *to);
+void io_start_link(struct io *io, struct io_op *op, const char *from, const char *to);
 void io_start_unlink(struct io *io, struct io_op *op, const char *path);
 void io_start_make_dir(struct io *io, struct io_op *op, const char *path);
 void io_start_sync_dir(struct io *io, struct io_op *op, const char *path);
@@ -41,8 +43,8 @@ void io_start_sync_dir(struct io *io, struct io_op *op, const char *path);
 #define IO_START_FUNCTIONS                                                                         \
     .open = io_start_open, .close = io_start_close, .read = io_start_read,                         \
     .write = io_start_write, .sync = io_start_sync, .allocate = io_start_allocate,                 \
-    .truncate = io_start_truncate, .rename = io_start_rename, .unlink = io_start_unlink,           \
-    .make_dir = io_start_make_dir, .sync_dir = io_start_sync_dir
+    .truncate = io_start_truncate, .rename = io_start_rename, .link = io_start_link,               \
+    .unlink = io_start_unlink, .make_dir = io_start_make_dir, .sync_dir = io_start_sync_dir
 
 /* O_ flags for IO_OPEN_ flags. */
 int io_system_open_flags(unsigned flags);

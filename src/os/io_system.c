@@ -110,6 +110,12 @@ void io_start_rename(struct io *io, struct io_op *op, const char *from, const ch
     io->ops->start(io, op);
 }
 
+void io_start_link(struct io *io, struct io_op *op, const char *from, const char *to)
+{
+    fill_paths(op, IO_KIND_LINK, from, to);
+    io->ops->start(io, op);
+}
+
 void io_start_unlink(struct io *io, struct io_op *op, const char *path)
 {
     fill_paths(op, IO_KIND_UNLINK, path, NULL);
@@ -275,6 +281,8 @@ int64_t io_system_run(const struct io_op *op)
         return run_truncate(op);
     case IO_KIND_RENAME:
         return rename(op->engine.path, op->engine.path_to) == 0 ? 0 : -errno;
+    case IO_KIND_LINK:
+        return link(op->engine.path, op->engine.path_to) == 0 ? 0 : -errno;
     case IO_KIND_UNLINK:
         return run_unlink(op->engine.path);
     case IO_KIND_MAKE_DIR:

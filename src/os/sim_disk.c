@@ -17,7 +17,7 @@
  * Names work alike: a folder has its names of now and its durable ones, and the disk a list of
  * moves between them. sync_dir plays the moves into that folder; syncing a file does not make its
  * name durable. A rename is one move, so it happens wholly or not. Moves between folders belong to
- * the folder they lead to.
+ * the folder they lead to. A link is a move from nowhere: the file gets one more name.
  *
  * Memory that runs out here is the test machine's and ends the test. */
 #include "os/sim_internal.h"
@@ -557,6 +557,26 @@ static int64_t do_rename(struct sim_disk *disk, const struct io_op *op)
     return 0;
 }
 
+static int64_t do_link(struct sim_disk *disk, const struct io_op *op)
+{
+    struct sim_inode *from_dir, *to_dir;
+    char from[256], to[256];
+    int rc = walk(disk, op->engine.path, false, &from_dir, from);
+    if (rc < 0)
+        return rc;
+    if ((rc = walk(disk, op->engine.path_to, false, &to_dir, to)) < 0)
+        return rc;
+    const struct sim_name *source = from[0] != '\0' ? find_name(&from_dir->names, from) : NULL;
+    if (source == NULL)
+        return -ENOENT;
+    if (source->inode->is_dir)
+        return -EPERM;
+    if (to[0] == '\0' || find_name(&to_dir->names, to) != NULL)
+        return -EEXIST;
+    move_name(disk, source->inode, NULL, "", to_dir, to);
+    return 0;
+}
+
 static int64_t do_unlink(struct sim_disk *disk, const struct io_op *op)
 {
     struct sim_inode *dir;
@@ -641,6 +661,8 @@ int64_t sim_execute(struct sim_disk *disk, const struct io_op *op, bool crashing
         return do_resize(disk, op);
     case IO_KIND_RENAME:
         return do_rename(disk, op);
+    case IO_KIND_LINK:
+        return do_link(disk, op);
     case IO_KIND_UNLINK:
         return do_unlink(disk, op);
     case IO_KIND_MAKE_DIR:

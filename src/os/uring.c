@@ -74,7 +74,7 @@ struct uring {
     size_t ops_in_flight; /* all that were started and not told */
     bool stuck;           /* the last submit left entries behind */
     bool event_polled;
-    bool can_message, can_rename, can_unlink, can_make_dir;
+    bool can_message, can_rename, can_link, can_unlink, can_make_dir;
     int event_fd;
     _Atomic bool event_signalled; /* somebody has written event_fd, or is about to */
 };
@@ -154,6 +154,8 @@ static bool ring_can(const struct uring *u, const struct io_op *op)
     switch ((enum io_kind)op->engine.kind) {
     case IO_KIND_RENAME:
         return u->can_rename;
+    case IO_KIND_LINK:
+        return u->can_link;
     case IO_KIND_UNLINK:
         return u->can_unlink;
     case IO_KIND_MAKE_DIR:
@@ -201,6 +203,9 @@ static void prepare(struct uring *u, struct io_op *op)
         break;
     case IO_KIND_RENAME:
         io_uring_prep_renameat(sqe, AT_FDCWD, op->engine.path, AT_FDCWD, op->engine.path_to, 0);
+        break;
+    case IO_KIND_LINK:
+        io_uring_prep_linkat(sqe, AT_FDCWD, op->engine.path, AT_FDCWD, op->engine.path_to, 0);
         break;
     case IO_KIND_UNLINK:
         io_uring_prep_unlinkat(sqe, AT_FDCWD, op->engine.path,
@@ -529,6 +534,7 @@ static int check_operations(struct uring *u)
     }
     u->can_message = io_uring_opcode_supported(probe, IORING_OP_MSG_RING) != 0 &&
                      (u->ring.features & IORING_FEAT_CQE_SKIP) != 0;
+    u->can_link = io_uring_opcode_supported(probe, IORING_OP_LINKAT) != 0;
     u->can_rename = io_uring_opcode_supported(probe, IORING_OP_RENAMEAT) != 0;
     u->can_unlink = io_uring_opcode_supported(probe, IORING_OP_UNLINKAT) != 0;
     u->can_make_dir = io_uring_opcode_supported(probe, IORING_OP_MKDIRAT) != 0;

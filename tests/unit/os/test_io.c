@@ -209,6 +209,26 @@ static void a_renamed_file_keeps_its_bytes_and_replaces_the_target(void **state)
     assert_int_equal(io_wait_close(fx->io, file), 0);
 }
 
+static void a_link_is_a_second_name_that_outlives_the_first(void **state)
+{
+    struct fixture *fx = fixture_of(state);
+    char from[128], to[128], buf[4];
+    int file = create_file(fx, "first", 0);
+    assert_int_equal(io_wait_write(fx->io, file, "same", 4, 0, 0), 4);
+    assert_int_equal(io_wait_close(fx->io, file), 0);
+    path_in(fx, "first", from);
+    path_in(fx, "second", to);
+    assert_int_equal(io_wait_link(fx->io, from, to), 0);
+    assert_int_equal(io_wait_link(fx->io, from, to), -EEXIST);
+    assert_int_equal(io_wait_unlink(fx->io, from), 0);
+    assert_int_equal(io_wait_link(fx->io, from, to), -ENOENT);
+    file = (int)io_wait_open(fx->io, to, IO_OPEN_READ);
+    assert_true(file >= 0);
+    assert_int_equal(io_wait_read(fx->io, file, buf, 4, 0), 4);
+    assert_memory_equal(buf, "same", 4);
+    assert_int_equal(io_wait_close(fx->io, file), 0);
+}
+
 static void allocation_and_truncation_change_the_size(void **state)
 {
     struct fixture *fx = fixture_of(state);
@@ -482,6 +502,7 @@ static void auto_always_finds_an_engine(void **state)
         CASE(opening_what_is_not_there_tells_enoent, engine),                                      \
         CASE(exclusive_creation_refuses_an_existing_file, engine),                                 \
         CASE(a_renamed_file_keeps_its_bytes_and_replaces_the_target, engine),                      \
+        CASE(a_link_is_a_second_name_that_outlives_the_first, engine),                             \
         CASE(allocation_and_truncation_change_the_size, engine),                                   \
         CASE(folders_are_made_listed_and_removed, engine),                                         \
         CASE(a_listing_has_every_name_and_no_dots, engine),                                        \

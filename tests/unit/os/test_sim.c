@@ -213,6 +213,25 @@ static void an_unsynced_rename_leaves_the_old_name_or_the_new_one(void **state)
     assert_true(old_count > 5 && new_count > 5);
 }
 
+static void a_link_is_durable_once_its_folder_is_synced(void **state)
+{
+    (void)state;
+    unsigned kept = 0;
+    for (uint64_t seed = 1; seed != 40; ++seed) {
+        struct life l = begin(seed);
+        assert_int_equal(io_replace_file(l.io, "/", "file", "x", 1), 0);
+        assert_int_equal(io_wait_link(l.io, "file", "synced"), 0);
+        assert_int_equal(io_wait_sync_dir(l.io, "/"), 0);
+        assert_int_equal(io_wait_link(l.io, "file", "unsynced"), 0);
+        crash(&l);
+        assert_true(io_wait_open(l.io, "file", IO_OPEN_READ) >= 0);
+        assert_true(io_wait_open(l.io, "synced", IO_OPEN_READ) >= 0);
+        kept += io_wait_open(l.io, "unsynced", IO_OPEN_READ) >= 0;
+        end(&l);
+    }
+    assert_true(kept > 5 && kept < 35);
+}
+
 static void a_replaced_file_is_wholly_old_or_wholly_new(void **state)
 {
     (void)state;
@@ -390,6 +409,7 @@ int main(void)
         cmocka_unit_test(what_is_in_flight_never_completes_and_may_be_on_the_disk),
         cmocka_unit_test(a_new_name_survives_only_with_its_folders_sync),
         cmocka_unit_test(an_unsynced_rename_leaves_the_old_name_or_the_new_one),
+        cmocka_unit_test(a_link_is_durable_once_its_folder_is_synced),
         cmocka_unit_test(a_replaced_file_is_wholly_old_or_wholly_new),
         cmocka_unit_test(the_nth_io_fails_once_and_has_no_effect),
         cmocka_unit_test(after_a_failed_sync_the_next_one_succeeds_and_proves_nothing),
