@@ -98,6 +98,7 @@ struct segment_rows {
     const void *vectors[PDB_FIELD_MAX];
     uint32_t row_group;
     uint64_t row_in_group, row; /* the next one */
+    uint64_t chunk_end;         /* of the column before, in the file */
 };
 
 /* The bytes must live as long as it does. 0, PDB_DATA_LOSS, PDB_FAILED_PRECONDITION,

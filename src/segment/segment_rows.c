@@ -9,7 +9,7 @@
 
 #include "base/no_libc_heap.h"
 
-enum { BATCH_ROWS_MAX = 1024, BATCH_BYTES = 1 << 20 };
+enum { BATCH_ROWS_MAX = 1024, BATCH_BYTES = 1 << 20, PARQUET_MAGIC_BYTES = 4 };
 
 /* What one column has for one row. */
 struct leaf_row {
@@ -76,7 +76,7 @@ static int open_leaves(struct segment_rows *r, struct trail *trail)
 int segment_rows_open(struct segment_rows *r, struct heap *heap,
                       const struct segment_bytes *parquet, struct trail *trail)
 {
-    *r = (struct segment_rows){.heap = heap};
+    *r = (struct segment_rows){.heap = heap, .chunk_end = PARQUET_MAGIC_BYTES};
     struct pqfile_error error = {0};
     struct pqfile_source source = {.size = parquet->len, .memory = parquet->ptr};
     struct pqfile_reader_options options = {.allocator = segment_allocator(heap)};
@@ -117,7 +117,8 @@ uint64_t segment_rows_total(const struct segment_rows *r)
 /* ---- columns of one row ---- */
 
 /* The sums cover pages, not their headers and not the footer. Another encoding in a header could
- * make other numbers of sound bytes, so that pages are read only as they are written. */
+ * make other numbers of sound bytes, and another offset in the footer other rows of sound pages. So
+ * pages are read only as they are written: column behind column without gaps, in one encoding. */
 static int check_storage(struct segment_rows *r, uint32_t leaf, struct trail *trail)
 {
     struct pqfile_error error = {0};
@@ -125,8 +126,12 @@ static int check_storage(struct segment_rows *r, uint32_t leaf, struct trail *tr
     struct pqfile_page page;
     const struct pqfile_column_options *options = r->leaves[leaf].options;
     const struct pqfile_row_group *group = &pqfile_metadata(r->reader)->row_groups[r->row_group];
-    if (group->chunks[leaf].codec != options->codec)
+    const struct pqfile_chunk *chunk = &group->chunks[leaf];
+    if (chunk->codec != options->codec)
         return bad_row(r, "a column is compressed in another way", trail);
+    if (chunk->start != r->chunk_end)
+        return bad_row(r, "a column begins in another place", trail);
+    r->chunk_end = chunk->start + chunk->stored_bytes;
     if (pqfile_pages_open(r->reader, r->row_group, leaf, &pages, &error) < 0)
         return pqfile_failed(&error, trail);
     int rc = 0;
