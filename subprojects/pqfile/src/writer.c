@@ -94,6 +94,7 @@ static void find_list(struct pq_column *column, const struct pqfile_metadata *m,
     if (m->nodes[leaf].repetition_max != 1 || m->nodes[leaf].repetition == PQFILE_REPEATED)
         return; /* within another list: written by levels alone */
     column->list_size = fields[list - 1].list_size;
+    column->list_field = list - 1;
     column->list_is_optional = m->nodes[list].repetition == PQFILE_OPTIONAL;
     column->list_absent =
         (uint8_t)(m->nodes[list].definition_max - (column->list_is_optional ? 1 : 0));
@@ -149,9 +150,8 @@ static int copy_key_values(struct pqfile_writer *w, const struct pqfile_writer_o
     return rc;
 }
 
-/* The footer's texts: the caller's keys, the Arrow schema, who wrote it. */
-static int build_texts(struct pqfile_writer *w, const struct pqfile_field *fields,
-                       size_t field_count, const struct pqfile_writer_options *options,
+/* The footer's texts: the caller's keys with room for one more, who wrote it. */
+static int build_texts(struct pqfile_writer *w, const struct pqfile_writer_options *options,
                        struct pqfile_error *error)
 {
     struct pqfile_metadata *m = &w->metadata;
@@ -167,21 +167,25 @@ static int build_texts(struct pqfile_writer *w, const struct pqfile_field *field
                        &m->created_by);
     if (rc < 0)
         return pq_error_plain(error, rc);
-    m->key_values = pairs;
+    m->key_values = w->pairs = pairs;
     m->key_value_count = count;
-    if (options->no_arrow_schema)
-        return 0;
-    struct pq_buffer *base64 = &w->encoded;
-    rc = pq_arrow_schema_encode(fields, field_count, &w->allocator, base64, error);
-    if (rc < 0)
-        return rc;
-    rc = copy_text(&w->arena, "ARROW:schema", &pairs[count].key);
-    if (rc == 0)
-        rc = copy_bytes(&w->arena, (struct pqfile_bytes){base64->data, base64->len},
-                        &pairs[count].value);
-    pairs[count].has_value = true;
-    m->key_value_count++;
-    return rc < 0 ? pq_error_plain(error, rc) : 0;
+    return 0;
+}
+
+/* The Arrow schema waits for the end, when it is known whether lists are absent. */
+static int copy_fields(struct pqfile_writer *w, const struct pqfile_field *fields,
+                       size_t field_count, struct pqfile_error *error)
+{
+    w->fields = pq_arena_zeroed(&w->arena, field_count, sizeof *w->fields);
+    if (w->fields == NULL)
+        return pq_error_plain(error, PQFILE_NO_MEMORY);
+    w->field_count = field_count;
+    for (size_t i = 0; i < field_count; i++) {
+        w->fields[i] = fields[i];
+        w->fields[i].name = w->metadata.nodes[i + 1].name;
+        w->fields[i].options = NULL;
+    }
+    return 0;
 }
 
 static int open_writer(struct pqfile_writer *w, const struct pqfile_field *fields,
@@ -189,11 +193,14 @@ static int open_writer(struct pqfile_writer *w, const struct pqfile_field *field
                        struct pqfile_error *error)
 {
     w->metadata.version = PQ_VERSION;
+    w->list_when_absent = options->list_when_absent;
     int rc = pq_schema_build(fields, field_count, &w->arena, &w->metadata, error);
     if (rc == 0)
         rc = build_columns(w, fields, &options->column, error);
     if (rc == 0)
-        rc = build_texts(w, fields, field_count, options, error);
+        rc = build_texts(w, options, error);
+    if (rc == 0 && !options->no_arrow_schema)
+        rc = copy_fields(w, fields, field_count, error);
     if (rc == 0)
         rc = pq_writer_put(w, pq_magic, PQ_MAGIC_BYTES, error);
     return rc;
@@ -507,6 +514,28 @@ static int build_row_groups(struct pqfile_writer *w, struct pqfile_error *error)
     return 0;
 }
 
+static int add_arrow_schema(struct pqfile_writer *w, struct pqfile_error *error)
+{
+    struct pqfile_metadata *m = &w->metadata;
+    struct pqfile_key_value pair = {.has_value = true};
+    if (w->fields == NULL)
+        return 0;
+    for (uint32_t i = 0; i < m->column_count && w->list_when_absent; i++)
+        if (w->columns[i].has_absent)
+            w->fields[w->columns[i].list_field].list_size = 0;
+    int rc = pq_arrow_schema_encode(w->fields, w->field_count, &w->allocator, &w->encoded, error);
+    if (rc < 0)
+        return rc;
+    rc = copy_text(&w->arena, "ARROW:schema", &pair.key);
+    if (rc == 0)
+        rc = copy_bytes(&w->arena, (struct pqfile_bytes){w->encoded.data, w->encoded.len},
+                        &pair.value);
+    if (rc < 0)
+        return pq_error_plain(error, rc);
+    w->pairs[m->key_value_count++] = pair;
+    return 0;
+}
+
 static int write_footer(struct pqfile_writer *w, struct pqfile_error *error)
 {
     pq_buffer_clear(&w->encoded);
@@ -534,6 +563,8 @@ int pqfile_writer_finish(struct pqfile_writer *writer, uint64_t *file_bytes_out,
         rc = write_indexes(w, error_out);
     if (rc == 0)
         rc = build_row_groups(w, error_out);
+    if (rc == 0)
+        rc = add_arrow_schema(w, error_out);
     if (rc == 0)
         rc = write_footer(w, error_out);
     if (rc < 0) {

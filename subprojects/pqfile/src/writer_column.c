@@ -88,12 +88,35 @@ static int check_values(const struct pqfile_node *node, const struct pqfile_batc
     return 0;
 }
 
-int pq_check_batch(const struct pqfile_writer *w, const struct pqfile_batch *batch,
+/* Rows of a LIST with a size: that many elements, or the list or a group around it is null. */
+static int check_lists(struct pq_column *column, const struct pqfile_batch *b,
+                       struct pqfile_error *error)
+{
+    int absent_max = (int)column->list_absent - (column->list_is_optional ? 0 : 1);
+    for (size_t i = 0, row = 0; i < b->level_count; row++) {
+        size_t first = i++;
+        while (i < b->level_count && b->repetition[i] != 0)
+            i++;
+        bool has_elements = b->definition[first] > column->list_absent + column->list_is_optional;
+        if (i - first == 1 && (int)b->definition[first] <= absent_max)
+            column->has_absent = true;
+        else if (!has_elements || i - first != column->list_size)
+            return pq_error(error, PQFILE_INVALID, "row %zu has %zu elements, not %u", row,
+                            has_elements ? i - first : 0, (unsigned)column->list_size);
+    }
+    return 0;
+}
+
+int pq_check_batch(struct pqfile_writer *w, const struct pqfile_batch *batch,
                    struct pqfile_error *error)
 {
-    const struct pqfile_node *node = w->columns[w->column].node;
-    int rc = check_levels(node, batch, error);
-    return rc < 0 ? rc : check_values(node, batch, error);
+    struct pq_column *column = &w->columns[w->column];
+    int rc = check_levels(column->node, batch, error);
+    if (rc == 0)
+        rc = check_values(column->node, batch, error);
+    if (rc == 0 && column->list_size > 0)
+        rc = check_lists(column, batch, error);
+    return rc;
 }
 
 /* ---- slices ---- */

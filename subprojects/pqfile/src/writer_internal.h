@@ -26,7 +26,9 @@ struct pq_column {
     struct pqfile_column_options options; /* no defaults left to fill in */
     uint32_t width;                       /* of a value in memory */
     uint32_t list_size;                   /* of its LIST; 0: none, or any */
+    uint32_t list_field;                  /* which field that LIST is */
     bool list_is_optional;
+    bool has_absent;     /* a row's LIST was null */
     uint8_t list_absent; /* definition level of a row whose LIST is null */
     bool direct;         /* pages store what memory holds: PLAIN, uncompressed, of fixed width */
 };
@@ -84,6 +86,10 @@ struct pqfile_writer {
     bool finished;
     struct pq_arena arena; /* schema, texts, bounds: until close */
     struct pqfile_metadata metadata;
+    struct pqfile_key_value *pairs; /* the metadata's, with room for one more */
+    struct pqfile_field *fields;    /* a copy, for the Arrow schema; NULL: there will be none */
+    size_t field_count;
+    bool list_when_absent;
     struct pq_column *columns;
     struct pq_bloom_bits *blooms; /* one a column */
     struct pq_group *groups;      /* the last is the current one while group_open */
@@ -136,7 +142,7 @@ int pq_column_options(struct pq_column *column, const struct pqfile_column_optio
 /* ---- writer_column.c ---- */
 
 /* Whether levels and values agree with the schema and each other. */
-int pq_check_batch(const struct pqfile_writer *w, const struct pqfile_batch *batch,
+int pq_check_batch(struct pqfile_writer *w, const struct pqfile_batch *batch,
                    struct pqfile_error *error);
 
 /* Appends rows of the current column; they have been checked. */

@@ -160,6 +160,7 @@ static int add_absent(struct pqfile_writer *w, struct pqfile_error *error)
     if (!column->list_is_optional)
         return pq_error(error, PQFILE_INVALID, "a row of a required list is absent");
     add_level_absent(&w->page, column);
+    w->columns[w->column].has_absent = true;
     return end_page_if_full(w, NULL, error);
 }
 

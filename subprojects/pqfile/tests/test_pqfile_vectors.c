@@ -175,6 +175,80 @@ static void levels_and_vectors_mix_within_a_column(void **state)
     free(rows);
 }
 
+static void lists_of_another_size_are_refused(void **state)
+{
+    (void)state;
+    static const float values[SIZE] = {0};
+    static const uint8_t definitions[][SHORT + 1] = {{2, 2, 2, 2}, {2, 2}, {1}, {0, 2, 2, 2}};
+    static const uint8_t repetitions[][SHORT + 1] = {{0, 1, 1, 1}, {0, 1}, {0}, {0, 0, 1, 1}};
+    static const size_t levels[] = {4, 2, 1, 4}, counts[] = {4, 2, 0, 3};
+    static const char *const within[] = {"row 0 has 4 elements, not 3", "row 0 has 2 elements",
+                                         "row 0 has 0 elements", NULL};
+    for (size_t i = 0; i < 4; i++) {
+        struct maker m;
+        struct pqfile_field fields[3];
+        struct pqfile_batch batch = {.row_count = i < 3 ? 1 : 2,
+                                     .level_count = levels[i],
+                                     .value_count = counts[i],
+                                     .definition = definitions[i],
+                                     .repetition = repetitions[i],
+                                     .values = values};
+        list_fields(fields, SHORT, PQFILE_OPTIONAL);
+        maker_begin(&m, fields, 3, NULL);
+        int rc = pqfile_write(m.writer, &batch, &m.error);
+        if (within[i] != NULL)
+            maker_refused(&m, rc, PQFILE_INVALID, within[i]);
+        else
+            maker_ok(&m, rc);
+        maker_end(&m, NULL);
+    }
+}
+
+/* Whether the file's Arrow schema is that of a list of `size` elements; 0: of any list. */
+static void assert_arrow_list(const struct pqfile_reader *reader, uint32_t size)
+{
+    struct pqfile_field fields[3];
+    char *base64 = NULL;
+    size_t len = 0;
+    const struct pqfile_key_value *pair = pqfile_find_key(pqfile_metadata(reader), "ARROW:schema");
+    assert_non_null(pair);
+    list_fields(fields, size, PQFILE_OPTIONAL);
+    fields[2].options = NULL;
+    assert_int_equal(pqfile_arrow_schema(fields, 3, NULL, &base64, &len, NULL), 0);
+    assert_int_equal(pair->value.len, len);
+    assert_memory_equal(pair->value.data, base64, len);
+    free(base64);
+}
+
+static void arrow_is_told_of_plain_lists_where_rows_are_absent_if_asked_to(void **state)
+{
+    (void)state;
+    struct rows *rows = make_rows(SIZE);
+    for (int asked = 0; asked <= 1; asked++)
+        for (int absent = 0; absent <= 1; absent++)
+            for (int levels = 0; levels <= absent; levels++) {
+                struct maker m;
+                struct pqfile_field fields[3];
+                struct pqfile_writer_options options = {.list_when_absent = asked != 0};
+                struct pqfile_batch null = {.row_count = 1,
+                                            .level_count = 1,
+                                            .definition = (const uint8_t[]){0},
+                                            .repetition = (const uint8_t[]){0}};
+                list_fields(fields, SIZE, PQFILE_OPTIONAL);
+                maker_begin(&m, fields, 3, &options);
+                maker_ok(&m, pqfile_write_vectors(m.writer, rows->values,
+                                                  absent && !levels ? rows->present : NULL, ROWS,
+                                                  &m.error));
+                if (levels)
+                    maker_ok(&m, pqfile_write(m.writer, &null, &m.error));
+                maker_end_column(&m, true);
+                struct pqfile_reader *reader = maker_read(&m);
+                assert_arrow_list(reader, asked && absent ? 0 : SIZE);
+                maker_end(&m, reader);
+            }
+    free(rows);
+}
+
 static void a_required_list_refuses_absent_rows(void **state)
 {
     (void)state;
@@ -261,6 +335,8 @@ int main(void)
         cmocka_unit_test(rows_that_lie_anywhere_give_the_same_file),
         cmocka_unit_test(vectors_without_absent_rows_lie_in_the_file_as_in_memory),
         cmocka_unit_test(levels_and_vectors_mix_within_a_column),
+        cmocka_unit_test(lists_of_another_size_are_refused),
+        cmocka_unit_test(arrow_is_told_of_plain_lists_where_rows_are_absent_if_asked_to),
         cmocka_unit_test(a_required_list_refuses_absent_rows),
         cmocka_unit_test(columns_that_are_no_vectors_refuse_them),
         cmocka_unit_test(values_by_bitmap_are_values_by_levels),

@@ -83,10 +83,10 @@ struct pqfile_field {
     enum pqfile_repetition repetition;
     uint32_t child_count; /* 0: a column */
     enum pqfile_type type;
-    uint32_t type_length; /* FIXED_LEN_BYTE_ARRAY */
-    uint32_t list_size;   /* LIST: all lists have that many elements (or are null); 0: any */
-    int32_t field_id;     /* 0: none */
-    struct pqfile_logical logical;               /* the matching ConvertedType is written as well */
+    uint32_t type_length;          /* FIXED_LEN_BYTE_ARRAY */
+    uint32_t list_size;            /* LIST: every list has that many elements, or is null; 0: any */
+    int32_t field_id;              /* 0: none */
+    struct pqfile_logical logical; /* the matching ConvertedType is written as well */
     const struct pqfile_column_options *options; /* columns; NULL: those of the writer */
 };
 
@@ -96,7 +96,10 @@ struct pqfile_writer_options {
     struct pqfile_column_options column;       /* for fields without options of their own */
     const struct pqfile_key_value *key_values; /* into the footer; copied */
     uint32_t key_value_count;
-    bool no_arrow_schema;   /* else the key ARROW:schema says what Arrow makes of the fields */
+    bool no_arrow_schema; /* else the key ARROW:schema says what Arrow makes of the fields */
+    /* A LIST with a list_size of which a row turned out to be null is called a list, not a
+     * fixed_size_list, in ARROW:schema: pyarrow before 26 cannot read the latter with nulls. */
+    bool list_when_absent;
     const char *created_by; /* NULL: "ProximaDB pqfile <version>" */
 };
 
