@@ -111,8 +111,7 @@ bool pq_bound_is_valid(const struct pqfile_node *leaf, struct pqfile_bytes bound
     return bound.len == pqfile_value_size(leaf->type, leaf->type_length) && !is_nan(leaf, bound);
 }
 
-/* Gives a zero the sign that includes the other one. */
-static void widen_zero(const struct pqfile_node *leaf, uint8_t *bound, size_t len, bool is_min)
+void pq_bound_widen_zero(const struct pqfile_node *leaf, uint8_t *bound, size_t len, bool is_min)
 {
     bool is_float = leaf->type == PQFILE_FLOAT || leaf->type == PQFILE_DOUBLE;
     if (!is_float && !is_half_float(leaf))
@@ -130,7 +129,7 @@ static int take_bound(struct pqfile_bytes from, const struct pqfile_node *leaf, 
     char *copy = pq_arena_text(arena, from.data, from.len);
     if (copy == NULL)
         return pq_arena_code(arena);
-    widen_zero(leaf, (uint8_t *)copy, from.len, is_min);
+    pq_bound_widen_zero(leaf, (uint8_t *)copy, from.len, is_min);
     *bound_out = (struct pqfile_bytes){.data = (uint8_t *)copy, .len = from.len};
     return PQFILE_OK;
 }

@@ -41,4 +41,7 @@ int pq_statistics_take(const struct pq_raw_statistics *raw, const struct pqfile_
  * NaN; and whether the column has an order at all. */
 bool pq_bound_is_valid(const struct pqfile_node *leaf, struct pqfile_bytes bound);
 
+/* Gives a valid bound that is a zero the sign that includes the other one. */
+void pq_bound_widen_zero(const struct pqfile_node *leaf, uint8_t *bound, size_t len, bool is_min);
+
 #endif

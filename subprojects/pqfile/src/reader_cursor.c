@@ -134,6 +134,8 @@ static size_t levels_of_rows(const struct pqfile_cursor *c, size_t row_count)
     size_t end = w->head.level_count, at = c->level_at, rows = 0;
     if (w->repetition == NULL)
         return row_count;
+    if (row_count == c->rows_left)
+        return end - at; /* all that is left */
     for (; at < end; at++) {
         rows += w->repetition[at] == 0;
         if (rows > row_count)

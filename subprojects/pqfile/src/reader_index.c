@@ -70,12 +70,25 @@ static int check_entries(const struct pqfile_page_index_view *view,
     return PQFILE_OK;
 }
 
+static void widen(const struct pqfile_node *leaf, struct pqfile_bytes bound, bool is_min)
+{
+    uint8_t *bytes = NULL;
+    memcpy(&bytes, &bound.data, sizeof(bytes)); /* const for callers; it is the arena's */
+    pq_bound_widen_zero(leaf, bytes, bound.len, is_min);
+}
+
 static void check_bounds(struct pqfile_page_index_view *view, const struct pqfile_node *leaf)
 {
-    for (uint32_t i = 0; i < view->page_count; i++) {
+    for (uint32_t i = 0; i < view->page_count && view->has_bounds; i++) {
         const struct pqfile_page_entry *e = &view->entries[i];
-        if (!e->is_null && (!pq_bound_is_valid(leaf, e->min) || !pq_bound_is_valid(leaf, e->max)))
+        if (e->is_null)
+            continue;
+        if (!pq_bound_is_valid(leaf, e->min) || !pq_bound_is_valid(leaf, e->max)) {
             view->has_bounds = false;
+            break;
+        }
+        widen(leaf, e->min, true);
+        widen(leaf, e->max, false);
     }
 }
 

@@ -3,8 +3,8 @@
  * pq_check.c tells. The first byte chooses between memory and callback.
  *
  * Page checksums would stop nearly every mutation at the door, so they are not verified. A mutated
- * index may then well disagree with the pages, which is no finding; a crash, a hang, a value outside
- * its memory or an error without a message is. */
+ * index may then well disagree with the pages, which is no finding; a crash, a hang, a value
+ * outside its memory or an error without a message is. */
 #include <assert.h>
 #include <stdint.h>
 #include <stdlib.h>

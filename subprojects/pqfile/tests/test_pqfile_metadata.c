@@ -1,5 +1,5 @@
-/* Tests src/metadata_*.c, reading: footers, page headers and indexes that were put together by hand,
- * because no writer makes them. */
+/* Tests src/metadata_*.c, reading: footers, page headers and indexes that were put together by
+ * hand, because no writer makes them. */
 #include "pqfile_fixture.h"
 
 #include "memory.h"

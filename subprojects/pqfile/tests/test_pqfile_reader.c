@@ -1,6 +1,6 @@
-/* Tests src/reader*.c: sources, limits, arguments, seeking, vectors, and what happens when memory or
- * the source fails. That values are right is shown by test_pqfile_random.c and by comparison with
- * other implementations; what damage does by test_pqfile_damage.c. */
+/* Tests src/reader*.c: sources, limits, arguments, seeking, vectors, and what happens when memory
+ * or the source fails. That values are right is shown by test_pqfile_random.c and by comparison
+ * with other implementations; what damage does by test_pqfile_damage.c. */
 #include "writer_fixture.h"
 
 #include <stdio.h>
