@@ -11,6 +11,11 @@
 #include <stdlib.h>
 
 enum { DIMENSION = 24, NUMBER = 7 };
+#ifdef PDB_STRESS /* row groups of a few rows: their metadata is most of it */
+enum { MANY = 40000 };
+#else
+enum { MANY = 100000 }; /* several jobs and buffers */
+#endif
 #define FOLDER  "shard"
 #define PARQUET FOLDER "/0000000007.parquet"
 #define INDEX   FOLDER "/0000000007.index"
@@ -185,7 +190,7 @@ static void expect_rows(const struct segment_file *file, uint32_t count)
 static void rows_become_two_files_and_an_open_segment(void **state)
 {
     (void)state;
-    static const uint32_t counts[] = {1, 2, 5000, 100000}; /* the last: several jobs and buffers */
+    static const uint32_t counts[] = {1, 2, 5000, MANY};
     for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
         struct lab *lab = test_malloc(sizeof(*lab));
         lab_begin(lab, i, counts[i]);
@@ -228,10 +233,10 @@ static void no_rows_make_no_file(void **state)
 static void an_error_of_the_source_ends_it_without_a_trace(void **state)
 {
     (void)state;
-    static const uint32_t rows[] = {0, 1, 99999};
+    static const uint32_t rows[] = {0, 1, MANY - 1};
     for (size_t i = 0; i < 3; i++) {
         struct lab *lab = test_malloc(sizeof(*lab));
-        lab_begin(lab, i, 100000);
+        lab_begin(lab, i, MANY);
         lab->rows.fail_at = rows[i];
         run(lab);
         assert_int_equal(lab->rc, PDB_DATA_LOSS);
@@ -339,7 +344,7 @@ static void the_rate_is_kept_over_all_builds(void **state)
 {
     (void)state;
     struct lab *lab = test_malloc(sizeof(*lab));
-    lab_begin(lab, 1, 100000);
+    lab_begin(lab, 1, MANY);
     struct segment_build_options options = build_options(lab);
     lab->rate.bytes_per_s = 4 << 20;
     options.rate = &lab->rate;
@@ -370,7 +375,7 @@ static void its_memory_is_told_while_it_runs(void **state)
 {
     (void)state;
     struct lab *lab = test_malloc(sizeof(*lab));
-    lab_begin(lab, 1, 100000);
+    lab_begin(lab, 1, MANY);
     struct segment_build_options options = build_options(lab);
     uint64_t most = 0;
     assert_int_equal(segment_build_start(&options, &lab->build), 0);
