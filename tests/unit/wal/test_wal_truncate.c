@@ -334,12 +334,15 @@ static void a_recycled_file_costs_no_allocation(void **state)
     lab_dispose(&lab);
 }
 
-static void an_oversized_segment_is_removed_not_recycled(void **state)
+static void a_segment_of_another_size_is_removed_not_recycled(void **state)
 {
     (void)state;
     struct lab lab;
     lab_init(&lab, 10);
     assert_int_equal(lab_open(&lab), 0);
+    lab_wait(&lab, lab_append(&lab, PDB_SYNC_ALWAYS, ROWS, FLOATS));
+    lab_run_ms(&lab, 300);
+    assert_int_equal(lab.wal->ready_count, 2); /* these are passed over and cut */
     lab_wait(&lab, lab_append(&lab, PDB_SYNC_ALWAYS, 64, 10000)); /* 2.5 MB */
     lab_wait(&lab, lab_append(&lab, PDB_SYNC_ALWAYS, ROWS, FLOATS));
     lab_run_ms(&lab, 300);
@@ -347,7 +350,8 @@ static void an_oversized_segment_is_removed_not_recycled(void **state)
     release_all(&lab, UINT64_MAX);
     lab_run_ms(&lab, 1000);
     assert_int_equal(stats_of(&lab).live_bytes, 1 << 20);
-    assert_true(stats_of(&lab).segments_removed > 0);
+    assert_true(stats_of(&lab).segments_removed >= 3);
+    assert_true(lab.wal->free_count > 0);
     for (uint32_t i = 0; i < lab.wal->free_count; i++) {
         char path[WAL_PATH_MAX];
         size_t len = 0;
@@ -459,6 +463,25 @@ static void files_close_in_any_order_and_are_told_in_theirs(void **state)
         assert_true(list.seqs[i] > list.seqs[i - 1]);
     assert_true(stats_of(&lab).segments_recycled > 20);
     lab_dispose(&lab);
+
+    for (uint64_t seed = 0; seed < 20; seed++) { /* two at once, and either may be faster */
+        list.count = 0;
+        lab_init(&lab, 30 + seed);
+        lab.options.closed = note_closed;
+        lab.options.arg = &list;
+        lab.options.poisoned = NULL;
+        assert_int_equal(lab_open(&lab), 0);
+        lab_wait(&lab, lab_append(&lab, PDB_SYNC_ALWAYS, 1, 4));
+        lab_run_ms(&lab, 300);
+        sim_disk_set_faults(lab.disk, &faults);
+        assert_int_equal(wal_roll(lab.wal, 0, true), 0);
+        assert_int_equal(wal_roll(lab.wal, 0, true), 0);
+        lab_run_ms(&lab, 500);
+        assert_int_equal(list.count, 2);
+        assert_int_equal(list.seqs[0], 1);
+        assert_int_equal(list.seqs[1], 2);
+        lab_dispose(&lab);
+    }
 }
 
 static void a_mark_behind_a_close_takes_its_meaning_away(void **state)
@@ -470,14 +493,15 @@ static void a_mark_behind_a_close_takes_its_meaning_away(void **state)
     lab_stop(&lab);
     lab_boot(&lab);
     assert_int_equal(lab_open(&lab), 0);
-    release_all(&lab, UINT64_MAX);
+    release_all(&lab, first_version_in(&lab, 2) - 1); /* the CLOSE record stays */
     lab_run_ms(&lab, 300);
     assert_int_equal(stats_of(&lab).groups, 1); /* the mark; no record yet */
     struct lab_op *lost = lab_append(&lab, PDB_SYNC_NEVER, ROWS, FLOATS);
     lab_run_ms(&lab, 1);
     assert_true(lost->done); /* without a trace */
     lab_crash(&lab);
-    assert_int_equal(lab_count(&lab, ROWS, FLOATS, &stats), 0);
+    (void)lab_count(&lab, ROWS, FLOATS, &stats);
+    assert_true(stats.records > 0);
     assert_false(stats.clean);
     lab_dispose(&lab);
 }
@@ -965,7 +989,7 @@ int main(void)
         cmocka_unit_test(a_log_in_use_is_not_left_for_being_released),
         cmocka_unit_test(freed_files_are_used_again_and_the_rest_removed),
         cmocka_unit_test(a_recycled_file_costs_no_allocation),
-        cmocka_unit_test(an_oversized_segment_is_removed_not_recycled),
+        cmocka_unit_test(a_segment_of_another_size_is_removed_not_recycled),
         cmocka_unit_test(segments_made_ahead_of_used_files_get_a_new_uuid_at_a_start),
         cmocka_unit_test(a_closed_segment_is_told_and_durable),
         cmocka_unit_test(files_close_in_any_order_and_are_told_in_theirs),
