@@ -63,9 +63,9 @@ int segment_writer_new(const struct segment_writer_options *options,
 /* The next row, in order of id and, for one id, of falling version; vectors and texts are copied.
  * 0, PDB_RESOURCE_EXHAUSTED, or what `write` returned; the writer is then only good for freeing. */
 int segment_writer_add(struct segment_writer *w, const struct pdb_row *row, struct trail *trail);
-/* The rest of the Parquet file. */
+/* The rest of the Parquet file. PDB_INVALID_ARGUMENT: no row was added. */
 int segment_writer_finish(struct segment_writer *w, struct trail *trail);
-/* After finish: the whole .index, appended to the buffer. */
+/* After finish, once: the whole .index, appended to the buffer. */
 int segment_writer_index(struct segment_writer *w, struct buffer *index_out, struct trail *trail);
 
 struct segment_writer_stats {
@@ -80,7 +80,8 @@ void segment_writer_free(struct segment_writer *w); /* NULL is legal */
 
 struct segment;
 
-struct segment_bytes { /* a mapped or read file; must outlive the segment */
+/* A mapped or read file; must outlive the segment. Aligned to 8 bytes or more. */
+struct segment_bytes {
     const uint8_t *ptr;
     size_t len;
 };
@@ -105,8 +106,9 @@ void segment_free(struct segment *s); /* NULL is legal */
 int segment_index_rebuild(const struct segment_open_options *options, uint64_t hash_seed,
                           struct buffer *index_out, struct trail *trail);
 /* Reads everything and compares: every page checksum, order and uniqueness of (id, version), the
- * index against the Parquet rows, finite values. `report` gets each finding as a line of text. 0 or
- * PDB_DATA_LOSS. */
+ * index against the Parquet rows, finite values. `report` gets each finding as a line of text. 0,
+ * PDB_DATA_LOSS, PDB_RESOURCE_EXHAUSTED. Any thread: what it needs is not taken from the segment's
+ * heap. */
 int segment_check(const struct segment *s, void (*report)(void *arg, const char *line), void *arg,
                   struct trail *trail);
 

@@ -69,6 +69,8 @@ int segment_schema_read(const struct pqfile_metadata *metadata, struct arena *ar
 
 /* pqfile's memory from a heap. */
 struct pqfile_allocator segment_allocator(struct heap *heap);
+/* For reading our own files: their footers grow with fields, columns and row groups. */
+struct pqfile_reader_options segment_reader_options(struct heap *heap);
 /* Adds pqfile's message and returns the PDB_* that its code stands for. */
 int segment_pqfile_failed(const struct pqfile_error *error, struct trail *trail);
 

@@ -314,7 +314,7 @@ int segment_load_vectors(struct segment *s, uint32_t field, struct trail *trail)
     struct pqfile_error error = {0};
     struct pqfile_reader *reader = NULL;
     struct pqfile_source source = {.size = s->parquet.len, .memory = s->parquet.ptr};
-    struct pqfile_reader_options options = {.allocator = segment_allocator(s->heap)};
+    struct pqfile_reader_options options = segment_reader_options(s->heap);
     size_t bytes = (size_t)f->vector_count * f->bytes;
     f->heap_vectors = heap_alloc_aligned(s->heap, SEGMENT_ALIGNMENT, bytes);
     if (f->heap_vectors == NULL)

@@ -79,7 +79,7 @@ int segment_rows_open(struct segment_rows *r, struct heap *heap,
     *r = (struct segment_rows){.heap = heap, .chunk_end = PARQUET_MAGIC_BYTES};
     struct pqfile_error error = {0};
     struct pqfile_source source = {.size = parquet->len, .memory = parquet->ptr};
-    struct pqfile_reader_options options = {.allocator = segment_allocator(heap)};
+    struct pqfile_reader_options options = segment_reader_options(heap);
     if (parquet->len == 0)
         return trail_add(trail, PDB_DATA_LOSS, "Parquet file: empty");
     if (pqfile_open(&source, &options, &r->reader, &error) < 0)

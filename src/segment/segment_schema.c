@@ -15,7 +15,8 @@ enum {
     PAGE_BYTES = 256 << 10,
     VECTOR_PAGE_BYTES_MAX = 64 << 20, /* pages of vectors end by rows */
     VECTOR_PAGE_ROWS_UNIT = 128,      /* a scan looks at as many at once */
-    FIELDS_BEFORE = 5,                /* id, version and times */
+    FOOTER_BYTES_MAX = 1 << 29,
+    FIELDS_BEFORE = 5, /* id, version and times */
     FIELDS_PER_COLUMN_MAX = 3,
 };
 
@@ -491,6 +492,13 @@ static void pqfile_release(void *context, void *memory)
 struct pqfile_allocator segment_allocator(struct heap *heap)
 {
     return (struct pqfile_allocator){pqfile_allocate, pqfile_release, heap};
+}
+
+struct pqfile_reader_options segment_reader_options(struct heap *heap)
+{
+    return (struct pqfile_reader_options){.allocator = segment_allocator(heap),
+                                          .footer_bytes_max = FOOTER_BYTES_MAX,
+                                          .memory_max = (size_t)8 * FOOTER_BYTES_MAX};
 }
 
 int segment_pqfile_failed(const struct pqfile_error *error, struct trail *trail)

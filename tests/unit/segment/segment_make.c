@@ -36,7 +36,7 @@ struct made {
     uint8_t bits[2];
 };
 
-static void stop(const char *what)
+__attribute__((noreturn)) static void stop(const char *what)
 {
     (void)fprintf(stderr, "segment_make: %s\n", what);
     exit(1);

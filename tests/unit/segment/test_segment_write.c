@@ -258,6 +258,53 @@ static void pages_of_vectors_are_whole_and_aligned(void **state)
     fixture_dispose(&fx);
 }
 
+/* As many fields, columns and dimensions, and as long ids, as there may be. */
+static void what_the_limits_allow_is_stored(void **state)
+{
+    (void)state;
+    enum { ROWS = 5 };
+    static struct pdb_field fields[PDB_FIELD_MAX];
+    static struct pdb_column columns[PDB_COLUMN_MAX];
+    static char names[PDB_FIELD_MAX][8], column_names[PDB_COLUMN_MAX][8], ids[ROWS][600];
+    static float values[PDB_DIMENSION_MAX];
+    struct fixture fx;
+    struct trail trail = {0};
+    const void *vectors[PDB_FIELD_MAX] = {NULL};
+    fixture_init(&fx, 12, 0);
+    free(fx.rows);
+    fx.rows = calloc(ROWS, sizeof(*fx.rows));
+    for (uint32_t f = 0; f < PDB_FIELD_MAX; f++) {
+        int len = snprintf(names[f], sizeof(names[f]), "f%u", f);
+        fields[f] = (struct pdb_field){.name = {names[f], (size_t)len},
+                                       .dimension = f < 2 ? PDB_DIMENSION_MAX : 1,
+                                       .metric = f == 1 ? PDB_METRIC_HAMMING : PDB_METRIC_DOT};
+        vectors[f] = f % 3 != 2 ? values : NULL;
+    }
+    for (uint32_t i = 0; i < PDB_COLUMN_MAX; i++) {
+        int len = snprintf(column_names[i], sizeof(column_names[i]), "c%u", i);
+        columns[i] = (struct pdb_column){{column_names[i], (size_t)len}, PDB_COLUMN_GEO};
+    }
+    for (uint32_t i = 0; i < PDB_DIMENSION_MAX; i++)
+        values[i] = (float)i;
+    for (uint32_t i = 0; i < ROWS; i++) {
+        memset(ids[i], 'a' + (int)i, sizeof(ids[i]));
+        fx.rows[i].row = (struct pdb_row){
+            .id = {ids[i], PDB_ID_BYTES_MAX}, .vectors = vectors, .version = UINT64_MAX - 1};
+    }
+    fx.count = ROWS;
+    fx.schema.fields = fields;
+    fx.schema.field_count = PDB_FIELD_MAX;
+    fx.schema.columns = columns;
+    fx.schema.column_count = PDB_COLUMN_MAX;
+    if (fixture_write(&fx, &trail) != 0)
+        fail_msg("write: %s", trail.text);
+    fixture_open(&fx);
+    fixture_compare(&fx);
+    assert_sound(&fx);
+    assert_rebuilds(&fx);
+    fixture_dispose(&fx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -271,6 +318,7 @@ int main(void)
         cmocka_unit_test(opening_and_rebuilding_without_memory_say_so),
         cmocka_unit_test(strangers_are_not_found),
         cmocka_unit_test(pages_of_vectors_are_whole_and_aligned),
+        cmocka_unit_test(what_the_limits_allow_is_stored),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
