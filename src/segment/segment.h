@@ -123,9 +123,9 @@ void segment_stats(const struct segment *s, struct segment_stats *stats_out);
 /* Vector pages carry checksums, looked at before their first use. Verifies pages from *page on
  * until `byte_budget` is used up; true when all are done. Any thread. */
 bool segment_verify_step(const struct segment *s, uint64_t *page, uint64_t byte_budget);
-/* Where in the Parquet file the vectors of `field` lie from the row's page on: whole pages, at least
- * one, and more until there are `bytes`. Of a row without a vector: from the next one on. False:
- * there is none, or the vectors are in memory. */
+/* Where in the Parquet file the vectors of `field` lie from the row's page on: whole pages, at
+ * least one, and more until there are `bytes`. Of a row without a vector: from the next one on.
+ * False: there is none, or the vectors are in memory. */
 bool segment_vector_range(const struct segment *s, uint32_t field, uint32_t row, uint64_t bytes,
                           uint64_t *from_out, uint64_t *to_out);
 /* True once a page was found to be damaged: readers must then fail with PDB_DATA_LOSS. */
