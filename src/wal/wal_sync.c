@@ -51,7 +51,8 @@ bool wal_group_begin(struct wal *w, uint64_t record_bytes)
     struct wal_segment *segment = w->current;
     if (segment == NULL)
         return false;
-    bool mark = record_bytes == 0 && w->mark_due;
+    /* The next life goes on in another segment: a CLOSE record may have the last block, too. */
+    bool mark = (record_bytes == 0 && w->mark_due) || w->stopping;
     uint64_t left = mark ? segment->size - segment->offset : wal_segment_room(segment);
     if (wal_group_disk_bytes(record_bytes, segment->block_bytes) > left)
         return false;
