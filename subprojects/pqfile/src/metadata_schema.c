@@ -117,13 +117,14 @@ static void read_logical(struct pq_thrift_reader *r, struct pqfile_logical *logi
     pq_thrift_begin(r);
     while (pq_thrift_next(r, &f)) {
         *logical = (struct pqfile_logical){.kind = kind_of(f.id)};
-        if (f.type != PQ_THRIFT_STRUCT)
-            pq_thrift_skip(r, f.type);
-        else if (logical->kind == PQFILE_LOGICAL_DECIMAL)
+        bool is_struct = f.type == PQ_THRIFT_STRUCT;
+        bool is_time =
+            logical->kind == PQFILE_LOGICAL_TIME || logical->kind == PQFILE_LOGICAL_TIMESTAMP;
+        if (is_struct && logical->kind == PQFILE_LOGICAL_DECIMAL)
             read_decimal(r, logical);
-        else if (logical->kind == PQFILE_LOGICAL_TIME || logical->kind == PQFILE_LOGICAL_TIMESTAMP)
+        else if (is_struct && is_time)
             read_time(r, logical);
-        else if (logical->kind == PQFILE_LOGICAL_INTEGER)
+        else if (is_struct && logical->kind == PQFILE_LOGICAL_INTEGER)
             read_integer(r, logical);
         else
             pq_thrift_skip(r, f.type);

@@ -46,8 +46,8 @@ static void set_present(struct vectors *v, bool is_present)
 
 static int refuse(const struct vectors *v, const char *what)
 {
-    return pq_error(v->error, PQFILE_INVALID, "row %llu %s",
-                    (unsigned long long)(v->first_row + v->row_count), what);
+    uint64_t row = v->first_row + v->row_count;
+    return pq_error(v->error, PQFILE_INVALID, "row %llu %s", (unsigned long long)row, what);
 }
 
 /* One row of `level_count` levels from `at` on. */
@@ -111,9 +111,11 @@ static int take_batch(struct vectors *v, const struct pqfile_batch *batch)
     return PQFILE_OK;
 }
 
+/* NOLINTBEGIN(readability-non-const-parameter): written through the struct */
 int pqfile_cursor_read_vectors(struct pqfile_cursor *cursor, size_t dimension, size_t row_max,
                                float *values_out, uint8_t *present_out, size_t *row_count_out,
                                struct pqfile_error *error_out)
+/* NOLINTEND(readability-non-const-parameter) */
 {
     const struct pq_walker *w = pq_cursor_walker(cursor);
     struct vectors v = {

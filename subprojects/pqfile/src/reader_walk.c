@@ -262,7 +262,7 @@ static int load_dictionary(struct pq_walker *w, const struct pq_page_header *h, 
 
 int pq_walker_dictionary(struct pq_walker *w, struct pqfile_error *error)
 {
-    struct pq_page_header h;
+    struct pq_page_header h = {.type = PQ_PAGE_INDEX};
     uint32_t head_bytes = 0;
     uint64_t offset = w->chunk->start;
     if (w->dictionary_looked)

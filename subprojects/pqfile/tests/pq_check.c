@@ -152,10 +152,10 @@ static bool same_rows(const struct column *c, size_t row, const struct pqfile_ba
     if (c->row_levels[row + b->row_count] - level != b->level_count ||
         c->row_values[row + b->row_count] - value != b->value_count)
         return false;
-    if (b->definition != NULL && memcmp(c->definition + level, b->definition, b->level_count) != 0)
-        return false;
-    if (b->repetition != NULL && memcmp(c->repetition + level, b->repetition, b->level_count) != 0)
-        return false;
+    for (size_t i = 0; i < b->level_count; i++)
+        if ((b->definition != NULL && c->definition[level + i] != b->definition[i]) ||
+            (b->repetition != NULL && c->repetition[level + i] != b->repetition[i]))
+            return false;
     struct column other = {
         .leaf = c->leaf, .value_size = c->value_size, .value_count = b->value_count};
     other.values = copy_of(b->values, b->value_count * c->value_size);
@@ -366,6 +366,8 @@ static int check_column(const struct pqfile_reader *reader, uint32_t group, uint
     const struct pqfile_metadata *m = pqfile_metadata(reader);
     struct column c = {.leaf = &m->nodes[m->columns[column]]};
     c.value_size = pqfile_value_size(c.leaf->type, c.leaf->type_length);
+    c.definition = grow(NULL, &c.capacity.definition, 1, 1);
+    c.repetition = grow(NULL, &c.capacity.repetition, 1, 1);
     c.row_levels = grow(NULL, &c.capacity.row_levels, 1, sizeof(size_t));
     c.row_values = grow(NULL, &c.capacity.row_values, 1, sizeof(size_t));
     c.row_levels[0] = c.row_values[0] = 0;

@@ -261,7 +261,7 @@ static int run(const struct arguments *a, struct pqfile_source *source)
                       : print_file(reader, a->rows, &error);
     pqfile_close(reader);
     if (rc < 0)
-        fprintf(stderr, "%s: %s\n", a->path, error.message);
+        (void)fprintf(stderr, "%s: %s\n", a->path, error.message);
     return rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
@@ -270,12 +270,12 @@ int main(int argc, char **argv)
     struct arguments a;
     struct stat st;
     if (!parse(argc, argv, &a)) {
-        fprintf(stderr, "usage: pq_dump [--callback] [--rows N] [--check] FILE\n");
+        (void)fprintf(stderr, "usage: pq_dump [--callback] [--rows N] [--check] FILE\n");
         return EXIT_FAILURE;
     }
     int fd = open(a.path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) < 0) {
-        fprintf(stderr, "%s: %s\n", a.path, strerror(errno));
+        (void)fprintf(stderr, "%s: %s\n", a.path, strerror(errno));
         return EXIT_FAILURE;
     }
     struct pqfile_source source = {

@@ -129,9 +129,9 @@ static void hybrid_bytes_that_lie_are_refused(void **state)
     (void)state;
     static const struct {
         uint8_t bytes[12];
-        size_t len;
-        unsigned width;
-        size_t count;
+        uint32_t len;
+        uint32_t width;
+        uint32_t count;
     } rows[] = {
         {{0}, 0, 1, 1},        /* nothing */
         {{0x80}, 1, 1, 1},     /* head cut short */
