@@ -75,8 +75,8 @@ static int describe(struct pq_walker *w, struct pqfile_page *page_out, struct pq
     if (page.in_place) {
         size_t bytes = 0;
         if (__builtin_mul_overflow(w->value_count, w->value_size, &bytes) ||
-            bytes > h->stored_bytes - w->levels_bytes)
-            return pq_error(error, PQFILE_CORRUPT, "fewer bytes than values");
+            bytes != h->stored_bytes - w->levels_bytes)
+            return pq_error(error, PQFILE_CORRUPT, "its bytes are not those of its values");
         page.values_offset = w->page_offset + w->head_bytes + w->levels_bytes;
     }
     w->next_row += w->row_count;
