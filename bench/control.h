@@ -2,8 +2,8 @@
 #ifndef BENCH_CONTROL_H
 #define BENCH_CONTROL_H
 
+#include "bench/client/run.h"
 #include "bench/options.h"
-#include "bench/run.h"
 
 /* The path of an operation on a collection: REST "/v1/collections/NAME/SUFFIX", gRPC
  * "/proximadb.v1.ProximaDB/METHOD". */

@@ -3,8 +3,8 @@
 #define BENCH_ENCODE_H
 
 #include "base/trail.h"
-#include "bench/body.h"
-#include "bench/dataset.h"
+#include "bench/client/body.h"
+#include "bench/client/dataset.h"
 
 #include <proximadb/types.h>
 

@@ -3,8 +3,8 @@
 #define BENCH_EXACT_H
 
 #include "base/trail.h"
-#include "bench/dataset.h"
-#include "bench/decode.h"
+#include "bench/client/dataset.h"
+#include "bench/client/decode.h"
 
 #include <proximadb/types.h>
 #include <stdbool.h>

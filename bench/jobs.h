@@ -2,9 +2,9 @@
 #ifndef BENCH_JOBS_H
 #define BENCH_JOBS_H
 
+#include "bench/client/run.h"
 #include "bench/encode.h"
 #include "bench/exact.h"
-#include "bench/run.h"
 
 struct load_job {
     struct encode_target target;

@@ -3,10 +3,12 @@
  *     options      the command line
  *     command_run, command_demo, compare      one file for each command
  *     session, jobs                           from options to requests and judged replies
- *     run, worker                             threads, event loops, the clock
- *     conn, conn_h1, conn_h2, channel         protocols, down to the socket
- *     dataset, encode, decode, body           bytes
- *     exact, hdr, report                      truth, latencies, what is printed
+ *     encode, client/dataset, decode, body    bytes
+ *     exact, report                           truth, what is printed
+ *     client/run, worker, hdr                 threads, event loops, the clock, latencies
+ *     client/conn, conn_h1, conn_h2, channel  protocols, down to the socket
+ *
+ * What lies in client/ is shared with `proximadb import` and `proximadb export`.
  *
  * It knows the server by its wire contract only and shares no code with the doors it measures, so
  * that a mistake cannot cancel itself out. */

@@ -3,7 +3,7 @@
 #define BENCH_OPTIONS_H
 
 #include "base/trail.h"
-#include "bench/conn.h"
+#include "bench/client/conn.h"
 #include "bench/encode.h"
 
 #include <stdio.h>

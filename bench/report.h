@@ -2,9 +2,9 @@
 #ifndef BENCH_REPORT_H
 #define BENCH_REPORT_H
 
+#include "bench/client/run.h"
 #include "bench/exact.h"
 #include "bench/options.h"
-#include "bench/run.h"
 
 enum { REPORT_GROUPS_MAX = 4 };
 

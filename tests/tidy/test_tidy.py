@@ -48,6 +48,9 @@ def check(name: str, folder: Path, files: dict[str, str]) -> str:
         ("src/extra/extra.c", '#include "base/list.h"', "not in layers.txt"),
         ("include/proximadb/call.h", '#include "base/arena.h"', "public header"),
         ("bench/run.c", '#include "transport/transport.h"', "wire contract"),
+        ("bench/client/conn.c", '#include "bench/jobs.h"', "below pdb-bench"),
+        ("src/server/import.c", '#include "bench/jobs.h"', "nothing else of bench"),
+        ("src/api/api.c", '#include "bench/client/conn.h"', "only src/server"),
         ("subprojects/toml/src/a.c", '#include "base/arena.h"', "knows nothing of src/"),
     ],
 )
@@ -68,6 +71,7 @@ def test_a_wrong_include_is_found(tmp_path: Path, path: str, line: str, complain
         ("src/filter/filter_eval.c", "#include <proximadb/types.h>"),
         ("src/reactor/guest_h2o.c", "#include <h2o.h>"),
         ("src/api/api.c", "#include <proximadb/search.h>"),
+        ("src/server/import.c", '#include "bench/client/conn.h"'),
     ],
 )
 def test_a_right_include_is_left_alone(tmp_path: Path, path: str, line: str) -> None:

@@ -7,6 +7,7 @@
 - Public headers include only one another and the C library.
 - Headers of libraries stay where docs/ARCHITECTURE.md puts them.
 - pdb-bench knows the server by its wire contract; subprojects know nothing of src/.
+- bench/client is below pdb-bench, and the only part of it that src/ sees, from src/server.
 """
 
 import re
@@ -86,6 +87,10 @@ def check_source(include: Include, layers: list[str]) -> str | None:
     if include.quoted and "/" not in include.name and not include.name.endswith(".pb-c.h"):
         return f'"{include.name}" does not name its folder'
     pure = layer in PURE_LAYERS or "_format" in stem
+    if target == "bench":
+        if layer != "server" or not include.name.startswith("bench/client/"):
+            return f"only src/server includes the client, and nothing else of bench: {include.name}"
+        return None
     if target == "proximadb":
         if pure and include.name.split("/")[1] not in PURE_PUBLIC:
             return f"{stem} is pure and may not see {include.name}"
@@ -110,6 +115,9 @@ def check_outside(include: Include, layers: list[str]) -> str | None:
     elif include.path.startswith("bench/"):
         if include.quoted and target in layers and target != "base":
             return f"pdb-bench knows the server by its wire contract, not by {include.name}"
+        below = include.path.startswith("bench/client/") and target == "bench"
+        if below and not include.name.startswith("bench/client/"):
+            return f"bench/client is below pdb-bench: {include.name}"
     elif include.path.startswith("subprojects/"):
         ours = include.quoted and target in layers
         if ours or target == "proximadb":

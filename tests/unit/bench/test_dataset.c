@@ -1,4 +1,4 @@
-/* bench/dataset.c */
+/* bench/client/dataset.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "bench/dataset.h"
+#include "bench/client/dataset.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -200,6 +200,21 @@ static void npy_of_both_versions_is_read_and_other_types_are_refused(void **stat
     }
 }
 
+static void npy_of_doubles_and_of_version_3_is_read_too(void **state)
+{
+    struct fixture *fx = *state;
+    static const char header[] = "{'descr': '<f8', 'fortran_order': False, 'shape': (1, 3), }\n";
+    static const double values[] = {0.1, -2, 1e300};
+    uint8_t bytes[256] = "\x93NUMPY\x03";
+    bytes[8] = sizeof(header) - 1;
+    memcpy(bytes + 12, header, sizeof(header) - 1);
+    memcpy(bytes + 12 + sizeof(header) - 1, values, sizeof(values));
+    write_file(fx, "a.npy", bytes, 12 + sizeof(header) - 1 + sizeof(values));
+    assert_int_equal(read_it(fx, 0), 0);
+    assert_int_equal(fx->dataset.row_count, 1);
+    assert_true(fx->dataset.values[0] == 0.1f && fx->dataset.values[1] == -2.0f);
+}
+
 static void unknown_names_and_missing_files_are_told_apart(void **state)
 {
     struct fixture *fx = *state;
@@ -241,6 +256,7 @@ int main(void)
             fvecs_rows_are_read_until_the_end_and_must_agree_in_dimension, make, drop),
         cmocka_unit_test_setup_teardown(npy_of_both_versions_is_read_and_other_types_are_refused,
                                         make, drop),
+        cmocka_unit_test_setup_teardown(npy_of_doubles_and_of_version_3_is_read_too, make, drop),
         cmocka_unit_test_setup_teardown(unknown_names_and_missing_files_are_told_apart, make, drop),
         cmocka_unit_test_setup_teardown(the_same_seed_makes_the_same_rows, make, drop),
     };

@@ -1,4 +1,4 @@
-/* bench/decode.c */
+/* bench/client/decode.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "bench/decode.h"
+#include "bench/client/decode.h"
 #include "bench/encode.h"
 
 #include "proximadb_v1_proximadb.pb-c.h"

@@ -1,5 +1,5 @@
-/* bench/encode.c, encode_filter.c, encode_text.c, body.c: what is written by hand is read back by
- * the generated code. */
+/* bench/encode.c, encode_filter.c, encode_text.c, client/body.c: what is written by hand is read
+ * back by the generated code. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-/* bench/hdr.c */
+/* bench/client/hdr.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,7 +8,7 @@
 
 #include "base/heap.h"
 #include "base/rng.h"
-#include "bench/hdr.h"
+#include "bench/client/hdr.h"
 
 #include <stdlib.h>
 

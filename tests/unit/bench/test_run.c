@@ -1,5 +1,5 @@
-/* bench/run.c, worker.c, conn.c, conn_h1.c, conn_h2.c, channel.c: against small servers in threads
- * of the test, on loopback. */
+/* bench/client/run.c, worker.c, conn.c, conn_h1.c, conn_h2.c, channel.c: against small servers in
+ * threads of the test, on loopback. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "bench/run.h"
+#include "bench/client/run.h"
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>

@@ -5,11 +5,11 @@
  * chunk sizes) in one bounded buffer; body bytes go straight to the call. No pipelining: servers
  * and proxies treat it badly and it would make a latency mean something else; more connections do
  * the same job. */
-#include "bench/conn.h"
+#include "bench/client/conn.h"
 
 #include "base/assert.h"
 #include "base/heap.h"
-#include "bench/decode.h"
+#include "bench/client/decode.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,7 +76,7 @@ static int h1_submit(struct conn *conn, struct call *call)
     ASSERT(conn->impl->call == NULL);
     char head[1024];
     int len = snprintf(head, sizeof(head),
-                       "%s %s HTTP/1.1\r\nhost: %s\r\nuser-agent: pdb-bench/" PDB_VERSION
+                       "%s %s HTTP/1.1\r\nhost: %s\r\nuser-agent: proximadb-client/" PDB_VERSION
                        "\r\naccept: application/json\r\n",
                        call->route->method, call->route->path, conn->settings->endpoint->authority);
     if (len > 0 && (size_t)len < sizeof(head) && call->body.bytes != 0)

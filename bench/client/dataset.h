@@ -18,11 +18,7 @@ struct dataset {
 int dataset_generate(struct dataset *dataset_out, size_t row_count, size_t dimension, uint64_t seed,
                      uint32_t label_count, struct trail *trail);
 
-/* Reads at most `row_max` rows (0: all) of a file; the name's end tells its format:
- *   idx3-ubyte, idx3-ubyte.gz   images of bytes (the format of MNIST); a pixel becomes a float 0 ..
- *                               255
- *   .fvecs                      a little-endian int32 dimension before each row
- *   .npy                        NumPy 1.0 or 2.0, '<f4', C order, two dimensions
+/* Reads at most `row_max` rows (0: all) of a file; vector_file.h says which.
  * 0, PDB_NOT_FOUND, PDB_INVALID_ARGUMENT (says what is wrong with it) or PDB_RESOURCE_EXHAUSTED. */
 int dataset_read(struct dataset *dataset_out, const char *path, size_t row_max,
                  struct trail *trail);

@@ -12,7 +12,7 @@
  * A slot is at most 1/1024 of its value wide, which keeps three digits. Recording costs a count of
  * leading zeros and three additions; there is no allocation and nothing to rescale, so that two
  * histograms merge by addition. */
-#include "bench/hdr.h"
+#include "bench/client/hdr.h"
 
 #include "base/assert.h"
 

@@ -1,7 +1,7 @@
 /* decode.c: reads what the server answered, by hand: three small messages, of which only the fields
  * that a load generator checks are looked at; others are skipped by their wire type or as whole
  * JSON values. */
-#include "bench/decode.h"
+#include "bench/client/decode.h"
 
 #include "base/bytes.h"
 #include "base/json.h"

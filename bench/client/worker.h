@@ -2,7 +2,7 @@
 #ifndef BENCH_WORKER_H
 #define BENCH_WORKER_H
 
-#include "bench/run.h"
+#include "bench/client/run.h"
 
 #include <pthread.h>
 

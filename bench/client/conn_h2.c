@@ -13,11 +13,11 @@
  *
  * Ending. A server may answer before it has read the request; then the stream is reset, because
  * otherwise the rest of the body would be sent for nothing. */
-#include "bench/conn.h"
+#include "bench/client/conn.h"
 
 #include "base/assert.h"
 #include "base/heap.h"
-#include "bench/decode.h"
+#include "bench/client/decode.h"
 
 #include <nghttp2/nghttp2.h>
 #include <stdio.h>
@@ -377,7 +377,7 @@ static int h2_submit(struct conn *conn, struct call *call)
     headers[count++] = pair(":scheme", conn->settings->endpoint->tls != NULL ? "https" : "http");
     headers[count++] = pair(":path", call->route->path);
     headers[count++] = pair(":authority", conn->settings->endpoint->authority);
-    headers[count++] = pair("user-agent", "pdb-bench/" PDB_VERSION);
+    headers[count++] = pair("user-agent", "proximadb-client/" PDB_VERSION);
     if (conn->settings->protocol == PROTOCOL_GRPC)
         headers[count++] = pair("te", "trailers");
     if (call->body.bytes != 0)

@@ -14,7 +14,7 @@
  * A lost connection fails its calls. With `reconnect`, they wait for it to come back and are sent
  * again, at most RETRY_MAX times: upserts of fixed ids and searches may be repeated. A connection
  * that the server closes while it is idle is simply opened again. */
-#include "bench/worker.h"
+#include "bench/client/worker.h"
 
 #include "base/assert.h"
 #include "base/clock.h"

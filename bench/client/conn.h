@@ -8,8 +8,8 @@
 
 #include "base/arena.h"
 #include "base/list.h"
-#include "bench/body.h"
-#include "bench/channel.h"
+#include "bench/client/body.h"
+#include "bench/client/channel.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 /* body.c: a request as pieces, so that 256 rows of 768 floats travel from the data set to the
  * socket without a copy of ours. Pieces inside the scratch buffer are kept as offsets until the
  * end, because the buffer moves when it grows. */
-#include "bench/body.h"
+#include "bench/client/body.h"
 
 #include "base/assert.h"
 

@@ -1,5 +1,5 @@
 /* conn.c: what both protocols share: life cycle of a connection and of its calls. */
-#include "bench/conn.h"
+#include "bench/client/conn.h"
 
 #include "base/assert.h"
 #include "base/heap.h"

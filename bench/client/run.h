@@ -3,8 +3,8 @@
 #ifndef BENCH_RUN_H
 #define BENCH_RUN_H
 
-#include "bench/conn.h"
-#include "bench/hdr.h"
+#include "bench/client/conn.h"
+#include "bench/client/hdr.h"
 
 #include <stdatomic.h>
 

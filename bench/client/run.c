@@ -4,12 +4,12 @@
  * connecting is not measured. SIGINT and SIGTERM are blocked while a run lasts and taken by the
  * main thread, which needs no handler and no global flag for that; a second one ends the program at
  * once. */
-#include "bench/run.h"
+#include "bench/client/run.h"
 
 #include "base/clock.h"
 #include "base/heap.h"
-#include "bench/decode.h"
-#include "bench/worker.h"
+#include "bench/client/decode.h"
+#include "bench/client/worker.h"
 
 #include <signal.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
  * copied, so that in steady state a batch goes from the data set into the kernel directly. TLS has
  * to copy anyway: its pieces are gathered first. Nothing here blocks, and the owner asks
  * channel_wants_write after each step whether to watch for writability. */
-#include "bench/channel.h"
+#include "bench/client/channel.h"
 
 #include "base/assert.h"
 
