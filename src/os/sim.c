@@ -69,6 +69,15 @@ static void start(struct io *io, struct io_op *op)
     list_push_back(&s->started, &op->link);
 }
 
+/* Counts an I/O; 0, or the negative error that it is to fail with. */
+static int planned_failure(struct sim_disk *disk)
+{
+    ++disk->op_count;
+    if (disk->fail_at != 0 && --disk->fail_at == 0)
+        return -disk->fail_error;
+    return disk->break_at != 0 && disk->op_count >= disk->break_at ? -EIO : 0;
+}
+
 static void fly(struct sim_io *s, struct io_op *op)
 {
     struct sim_disk *disk = s->disk;
@@ -78,9 +87,9 @@ static void fly(struct sim_io *s, struct io_op *op)
     if (f->latency_max_ns > f->latency_min_ns)
         latency += rng_below(&disk->coins, f->latency_max_ns - f->latency_min_ns + 1);
     op->engine.result = (int64_t)(disk->now_ns + latency);
-    ++disk->op_count;
-    if (disk->fail_at != 0 && --disk->fail_at == 0)
-        op->engine.kept = -disk->fail_error;
+    int failure = planned_failure(disk);
+    if (failure != 0)
+        op->engine.kept = failure;
 
     struct list_link *at = &s->flying.anchor;
     while (at->prev != &s->flying.anchor &&
@@ -261,9 +270,9 @@ int sim_read_file(struct io *io, const char *path, void **bytes_out, size_t *len
     struct sim_disk *disk = s->disk;
     if (dead(s))
         return -EIO;
-    ++disk->op_count;
-    if (disk->fail_at != 0 && --disk->fail_at == 0)
-        return -disk->fail_error;
+    int failure = planned_failure(disk);
+    if (failure != 0)
+        return failure;
     struct io_op op = {.engine = {.kind = IO_KIND_OPEN, .path = path, .flags = IO_OPEN_READ}};
     int64_t file = sim_execute(disk, &op, false);
     if (file < 0)
@@ -321,7 +330,13 @@ uint64_t sim_disk_op_count(const struct sim_disk *disk)
     return disk->op_count;
 }
 
-void sim_disk_crash(struct sim_disk *disk)
+void sim_disk_break_at(struct sim_disk *disk, uint64_t nth)
+{
+    disk->break_at = nth != 0 ? disk->op_count + nth : 0;
+}
+
+/* Ends all ios; of what is flying each operation is done by a coin. */
+static void end_ios(struct sim_disk *disk, bool crashing)
 {
     struct list_link *link;
     while ((link = list_pop_front(&disk->ios)) != NULL) {
@@ -329,13 +344,24 @@ void sim_disk_crash(struct sim_disk *disk)
         struct io_op *op;
         while ((op = io_list_pop(&s->flying)) != NULL) {
             if (op->engine.kept == 0 && sim_coin(disk, 0.5))
-                (void)sim_execute(disk, op, true);
+                (void)sim_execute(disk, op, crashing);
         }
         while ((op = io_list_pop(&s->started)) != NULL)
             continue; /* never left the core */
         s->ops_in_flight = 0;
     }
+}
+
+void sim_disk_crash(struct sim_disk *disk)
+{
+    end_ios(disk, true);
     sim_disk_lose_power(disk);
+}
+
+void sim_disk_kill(struct sim_disk *disk)
+{
+    end_ios(disk, false);
+    sim_disk_forget_files(disk);
 }
 
 void sim_advance(struct sim_disk *disk, uint64_t ns)

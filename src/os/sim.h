@@ -28,10 +28,16 @@ void sim_disk_set_faults(struct sim_disk *disk, const struct sim_faults *faults)
 /* The n-th I/O from now on (1 = next; counted as they are submitted) fails with -error once and has
  * no effect; 0 switches off. */
 void sim_disk_fail_at(struct sim_disk *disk, uint64_t nth, int error);
+/* From the n-th I/O from now on (1 = next) all of them fail with EIO and have no effect, until this
+ * is called with 0: a disk that has gone away. */
+void sim_disk_break_at(struct sim_disk *disk, uint64_t nth);
 /* Power off: in-flight and unsynced writes survive each sector by a coin of the seed; unsynced
  * directory entries likewise. All ios on this disk become dead (their operations never complete)
  * and may only be destroyed. The disk can then be used by new ios. Legal inside a `done`. */
 void sim_disk_crash(struct sim_disk *disk);
+/* The process is killed, the machine runs on: each I/O in flight takes effect or not, by a coin;
+ * what was written stays readable and is still not durable. Else as sim_disk_crash. */
+void sim_disk_kill(struct sim_disk *disk);
 /* Direct access for tests: flips and copies in the durable bytes. NULL if there is no such durable
  * file. Valid until the next I/O; readers see changes after the next open of the file, unless it
  * has unsynced writes. */

@@ -721,6 +721,14 @@ int sim_disk_resize(struct sim_disk *disk, const char *path, size_t len)
 
 /* ---- power ---- */
 
+void sim_disk_forget_files(struct sim_disk *disk)
+{
+    if (disk->file_count != 0)
+        memset(disk->files, 0, disk->file_count * sizeof(*disk->files));
+    disk->file_base += FILES_PER_LIFE;
+    sweep(disk);
+}
+
 void sim_disk_lose_power(struct sim_disk *disk)
 {
     struct list_link *link;
@@ -743,10 +751,7 @@ void sim_disk_lose_power(struct sim_disk *disk)
             put_name(&inode->names, name->text, name->inode);
         }
     }
-    if (disk->file_count != 0)
-        memset(disk->files, 0, disk->file_count * sizeof(*disk->files));
-    disk->file_base += FILES_PER_LIFE;
-    sweep(disk);
+    sim_disk_forget_files(disk);
 }
 
 bool sim_disk_open_store(struct sim_disk *disk)

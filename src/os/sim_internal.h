@@ -54,6 +54,7 @@ struct sim_disk {
     struct rng randoms; /* what `random` gives out, so that asking for a uuid moves no fault */
     struct sim_faults faults;
     uint64_t op_count, fail_at;
+    uint64_t break_at; /* of op_count; 0: never */
     int fail_error;
     uint64_t now_ns;
     struct list ios;
@@ -68,6 +69,8 @@ struct sim_disk {
 /* Does an operation at once, with faults, and returns its result. `crashing`: it was in flight when
  * the power went; no faults, and nothing becomes durable by it. */
 int64_t sim_execute(struct sim_disk *disk, const struct io_op *op, bool crashing);
+/* No file is open any more. */
+void sim_disk_forget_files(struct sim_disk *disk);
 /* What a crash does to bytes and names. */
 void sim_disk_lose_power(struct sim_disk *disk);
 bool sim_disk_open_store(struct sim_disk *disk); /* false: no memory */

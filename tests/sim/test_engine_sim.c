@@ -3,285 +3,222 @@
  *
  *     test_engine_sim [--seed FIRST] [--count N]
  *
- * A seed decides everything: cores, latencies, faults, what is written, when the power goes. Each
- * life opens the database, compares what it finds with the model, then runs a handful of writers
- * side by side, each with one batch under way, until the power fails (or the stop is clean). The
- * model knows for each writer what was acknowledged and the one batch that was not: the state must
- * be one of the two, whole. A failing seed is printed with the command that repeats it. */
-#include "base/arena.h"
-#include "base/rng.h"
-#include "engine/engine_internal.h"
-#include "os/sim.h"
-#include "wal/wal_internal.h"
+ * A seed decides everything: cores, sizes, latencies, faults, what is written, when the power goes.
+ * Each life opens the database (now and then on a disk that goes away meanwhile), compares what it
+ * finds with the model, then runs writers side by side, each with one batch under way, readers
+ * between them, and somebody who drops, makes and alters collections. Memtables hold a few rows and
+ * logs a few kilobytes, so that flushes, merges, truncation and old logs are under way at most
+ * moments. A life ends with a loss of power, a killed process, or a close, at any moment.
+ *
+ * Proved after each start: nothing acknowledged is lost (in weak modes: only the last), batches are
+ * whole, versions grow, retained versions read as they were, a retry is answered as before, and
+ * get, scroll, count and search agree. A failing seed is printed with the command that repeats
+ * it. */
+#include "engine_sim.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { WRITERS = 4, SLOTS = 6, LIVES = 5, COUNT_DEFAULT = 300, TURNS_MAX = 200000 };
+enum { LIVES = 6, COUNT_DEFAULT = 300, TURNS_MAX = 20000 };
 
-struct writer {
-    struct pdb_write write;
-    struct mail mail;
-    struct arena arena;
-    struct pdb_vector vectors[SLOTS];
-    struct pdb_record records[SLOTS];
-    char ids[SLOTS][16];
-    float value;
-    bool busy, done;
-    /* the model: what every slot holds, 0: nothing; and what the batch under way would make of
-     * it */
-    float known[SLOTS], tried[SLOTS];
-    bool maybe;
-};
+const char *const sim_names[SIM_COLLECTIONS] = {"one", "two", "three"};
 
-struct sim {
-    struct sim_disk *disk;
-    struct pdb *db;
-    struct rng rng;
-    struct writer writers[WRITERS];
-    float next_value;
-    const char *wrong;
-};
-
-static const char *const collections[2] = {"even", "odd"};
-
-static struct pdb_text text(const char *s)
-{
-    return (struct pdb_text){s, strlen(s)};
-}
-
-static uint64_t below(struct sim *s, uint64_t bound)
+uint64_t sim_below(struct sim *s, uint64_t bound)
 {
     return rng_below(&s->rng, bound);
 }
 
-/* ---- calls ---- */
-
-static void is_done(struct pdb_call *call)
+void sim_wrong(struct sim *s, const char *what)
 {
-    container_of(call, struct writer, write.call)->done = true;
+    if (s->wrong == NULL)
+        s->wrong = what;
 }
 
-static void starts(struct reactor *here, struct mail *mail)
+/* ---- opening and closing ---- */
+
+static struct pdb_options choose_options(struct sim *s)
 {
-    (void)here;
-    pdb_write_start(&container_of(mail, struct writer, mail)->write);
-}
-
-static void begin_batch(struct sim *s, unsigned number)
-{
-    struct writer *w = &s->writers[number];
-    uint32_t count = 0;
-    w->value = ++s->next_value;
-    memcpy(w->tried, w->known, sizeof(w->tried));
-    pdb_call_init(&w->write.call, s->db, &w->arena, is_done);
-    for (unsigned slot = 0; slot < SLOTS; slot++) {
-        if (below(s, 2) == 0 && !(slot + 1 == SLOTS && count == 0))
-            continue;
-        (void)snprintf(w->ids[slot], sizeof(w->ids[slot]), "w%u-%u", number, slot);
-        w->vectors[count] =
-            (struct pdb_vector){.values = &w->value, .count = 1, .form = PDB_VECTOR_F32};
-        w->records[count] = (struct pdb_record){
-            .id = text(w->ids[slot]), .vectors = &w->vectors[count], .vector_count = 1};
-        w->tried[slot] = w->value;
-        count++;
-    }
-    w->write.kind = PDB_WRITE_UPSERT;
-    w->write.collection = text(collections[number % 2]);
-    w->write.records = w->records;
-    w->write.record_count = count;
-    w->busy = w->maybe = true;
-    w->done = false;
-    w->mail.deliver = starts;
-    mail_post_external(s->db->group, (unsigned)below(s, s->db->core_count), &w->mail);
-}
-
-static void end_batch(struct writer *w)
-{
-    const struct pdb_error *error = &w->write.call.error;
-    if (error->code == 0)
-        memcpy(w->known, w->tried, sizeof(w->known));
-    /* A refusal with a known outcome has changed nothing; an unknown one stays a maybe until the
-     * next life. */
-    w->maybe = error->outcome_unknown;
-    w->busy = false;
-    arena_reset(&w->arena);
-}
-
-/* ---- comparing ---- */
-
-static void get_start(struct pdb_call *call)
-{
-    pdb_get_start((struct pdb_get *)(void *)call);
-}
-
-static void compare(struct sim *s, unsigned number)
-{
-    struct writer *w = &s->writers[number];
-    float found[SLOTS] = {0};
-    for (unsigned slot = 0; slot < SLOTS; slot++) {
-        char id[16];
-        (void)snprintf(id, sizeof(id), "w%u-%u", number, slot);
-        struct pdb_text ids = text(id);
-        struct pdb_get g = {.id_count = 0};
-        pdb_call_init(&g.call, s->db, &w->arena, NULL);
-        g.collection = text(collections[number % 2]);
-        g.ids = &ids;
-        g.id_count = 1;
-        g.include = PDB_INCLUDE_VECTORS;
-        if (pdb_wait(&g.call, get_start) < 0)
-            s->wrong = "a get failed";
-        else if (g.rows_out[0].version != 0)
-            found[slot] = *(const float *)g.rows_out[0].vectors[0];
-        arena_reset(&w->arena);
-    }
-    bool as_known = memcmp(found, w->known, sizeof(found)) == 0;
-    bool as_tried = w->maybe && memcmp(found, w->tried, sizeof(found)) == 0;
-    if (!as_known && !as_tried)
-        s->wrong = "what is there is neither what was acknowledged nor that and the last batch";
-    memcpy(w->known, found, sizeof(found));
-    w->maybe = false;
-}
-
-/* ---- lives ---- */
-
-static void create_start(struct pdb_call *call)
-{
-    pdb_collection_create_start((struct pdb_collection_create *)(void *)call);
-}
-
-static void make_collections(struct sim *s)
-{
-    for (unsigned i = 0; i < 2; i++) {
-        struct pdb_field field = {.dimension = 1, .metric = PDB_METRIC_DOT};
-        struct pdb_collection_create c;
-        pdb_call_init(&c.call, s->db, &s->writers[0].arena, NULL);
-        c.config = (struct pdb_collection_config){.name = text(collections[i]),
-                                                  .fields = &field,
-                                                  .field_count = 1,
-                                                  .sync = (enum pdb_sync_mode)i};
-        int rc = pdb_wait(&c.call, create_start);
-        if (rc < 0 && rc != PDB_ALREADY_EXISTS)
-            s->wrong = "a collection cannot be created";
-        arena_reset(&s->writers[0].arena);
-    }
-}
-
-static bool open_db(struct sim *s)
-{
-    struct pdb_options options = {
+    return (struct pdb_options){
         .data_dir = "data",
-        .cores = 1 + (unsigned)below(s, 3),
+        .cores = 1 + (unsigned)sim_below(s, 3),
         .memory_limit = (uint64_t)1 << 30,
-        .wal_encoding = (enum pdb_wal_encoding)below(s, 2),
+        .wal_encoding = (enum pdb_wal_encoding)sim_below(s, 2),
         .wal_on_error = PDB_WAL_READONLY,
         .wal_segment_bytes = 1 << 20,
+        .wal_max_bytes = sim_below(s, 2) == 0 ? 1 : (uint64_t)3 << 20,
+        .flush_rows = 2 + sim_below(s, 40),
+        .flush_bytes = sim_below(s, 4) == 0 ? 20000 : 0,
+        .flush_age_s = 1 + (uint32_t)sim_below(s, 4),
+        .segments_max = 1 + (uint32_t)sim_below(s, 6),
+        .compaction_rate_bytes_per_s = sim_below(s, 3) == 0 ? 20000 : 0,
+        .ttl_sweep_ms = 1 + (uint32_t)sim_below(s, 400),
+        .ttl_grace_s_plus_one = 1 + (uint32_t)sim_below(s, 3),
         .disk_min_free_bytes = UINT64_MAX,
         .allow_unsafe_fs = true,
         .simd = "scalar",
     };
+}
+
+/* On a disk that goes away somewhere on the way, as a start that the power interrupts. */
+static void open_and_fail(struct sim *s, const struct pdb_options *options)
+{
+    struct pdb *db;
     struct pdb_error error;
+    sim_disk_break_at(s->disk, 1 + sim_below(s, sim_below(s, 2) == 0 ? 400 : 40));
+    if (engine_open_sim(options, s->disk, &db, &error) == 0)
+        pdb_close(db);
+    sim_disk_break_at(s->disk, 0);
+    if (sim_below(s, 2) == 0)
+        sim_disk_crash(s->disk);
+}
+
+static bool open_db(struct sim *s)
+{
+    struct sim_faults none = {0};
+    struct pdb_options options = choose_options(s);
+    struct pdb_error error;
+    sim_disk_set_faults(s->disk, &none);
+    sim_disk_fail_at(s->disk, 0, 0);
+    while (sim_below(s, 4) == 0)
+        open_and_fail(s, &options);
     if (engine_open_sim(&options, s->disk, &s->db, &error) == 0)
         return true;
     printf("open: %s\n", error.text);
-    s->wrong = "it does not open";
+    sim_wrong(s, "it does not open");
     return false;
+}
+
+static void count_work(struct sim *s)
+{
+    for (unsigned i = 0; i < s->db->core_count; i++) {
+        const struct metrics *m = s->db->cores[i].metrics;
+        s->sum->flushes += m->values[METRICS_FLUSHES_AT];
+        s->sum->merges += m->values[METRICS_COMPACTIONS_AT];
+        s->poisoned = s->poisoned || s->db->cores[i].poisoned;
+    }
+    s->sum->lives++;
 }
 
 static void set_faults(struct sim *s)
 {
-    struct sim_faults faults = {.latency_max_ns = below(s, 3) * 400000};
-    if (below(s, 4) == 0)
+    struct sim_faults faults = {.latency_max_ns = sim_below(s, 3) * 400000};
+    if (sim_below(s, 4) == 0)
         faults.short_write = 0.1;
-    if (below(s, 8) == 0)
+    if (sim_below(s, 8) == 0)
         faults.write_error = 0.005;
-    if (below(s, 4) == 0)
-        faults.bytes_max = (1 + below(s, 12)) << 20; /* the log cannot make its next segment */
+    if (sim_below(s, 8) == 0)
+        faults.sync_error = 0.03;
+    if (sim_below(s, 5) == 0)
+        faults.bytes_max = (4 + sim_below(s, 24)) << 20; /* no next log segment, no flush */
     sim_disk_set_faults(s->disk, &faults);
+    if (sim_below(s, 8) == 0)
+        sim_disk_fail_at(s->disk, 1 + sim_below(s, 2000), sim_below(s, 2) == 0 ? EIO : ENOSPC);
+    if (sim_below(s, 16) == 0)
+        sim_disk_break_at(s->disk, 1 + sim_below(s, 2000));
 }
 
-static void run_writers(struct sim *s, unsigned batches)
+static void close_db(struct sim *s)
 {
-    for (unsigned turn = 0, ended = 0; ended < batches && turn < TURNS_MAX; turn++) {
-        for (unsigned i = 0; i < WRITERS; i++) {
-            struct writer *w = &s->writers[i];
-            if (w->busy && w->done) {
-                end_batch(w);
-                ended++;
-            }
-            if (!w->busy && !w->maybe && below(s, 4) == 0)
-                begin_batch(s, i);
-        }
-        engine_pump(s->db);
+    struct sim_faults none = {0};
+    bool healthy = sim_below(s, 4) != 0;
+    if (healthy) {
+        sim_disk_set_faults(s->disk, &none);
+        sim_disk_break_at(s->disk, 0);
     }
+    if (sim_below(s, 2) == 0)
+        sim_finish_calls(s);
+    count_work(s);
+    pdb_close(s->db);
+    s->db = NULL;
+    sim_end_calls(s);
+    s->clean = healthy && !s->poisoned;
+    sim_disk_break_at(s->disk, 0);
 }
 
-static void finish_writers(struct sim *s)
+static void end_life(struct sim *s)
 {
-    for (unsigned i = 0; i < WRITERS; i++) {
-        for (unsigned turn = 0; s->writers[i].busy && !s->writers[i].done; turn++) {
-            if (turn == TURNS_MAX) {
-                s->wrong = "a write is never answered";
-                return;
-            }
-            engine_pump(s->db);
-        }
-        if (s->writers[i].busy)
-            end_batch(&s->writers[i]);
+    s->clean = false;
+    if (sim_below(s, 4) == 0) {
+        close_db(s);
+        return;
+    }
+    count_work(s);
+    if (sim_below(s, 3) == 0)
+        sim_disk_kill(s->disk);
+    else
+        sim_disk_crash(s->disk);
+    engine_abandon_sim(s->db, wal_abandon);
+    s->db = NULL;
+    sim_disk_break_at(s->disk, 0);
+    sim_forget_calls(s);
+}
+
+/* ---- a life ---- */
+
+/* Until enough was written, or the disk has done a certain number of operations. */
+static void run(struct sim *s)
+{
+    uint64_t batches = sim_below(s, sim_below(s, 4) == 0 ? 900 : 200);
+    uint64_t until_op =
+        sim_below(s, 2) == 0 ? UINT64_MAX : sim_disk_op_count(s->disk) + sim_below(s, 3000);
+    uint64_t pause_of = 20 + sim_below(s, 1000), ended = 0;
+    for (unsigned turn = 0; ended < batches && turn < TURNS_MAX && s->wrong == NULL; turn++) {
+        ended += sim_turn_writers(s);
+        sim_turn_admin(s);
+        if (sim_below(s, 200) == 0)
+            sim_read_something(s);
+        /* Time goes by: sweeps, flushes by age, merges of what is quiet. */
+        if (sim_below(s, pause_of) == 0)
+            sim_pause(s, sim_below(s, 3) == 0 ? 30000 : 1500, until_op);
+        engine_pump(s->db);
+        if (sim_disk_op_count(s->disk) >= until_op)
+            return;
     }
 }
 
 static void live(struct sim *s)
 {
-    struct sim_faults none = {0};
-    sim_disk_set_faults(s->disk, &none);
     if (!open_db(s))
         return;
-    make_collections(s);
-    for (unsigned i = 0; i < WRITERS; i++)
-        compare(s, i);
+    s->poisoned = false;
+    sim_compare_all(s);
     set_faults(s);
-    run_writers(s, (unsigned)below(s, below(s, 4) == 0 ? 600 : 60));
-    if (below(s, 4) == 0) {
-        sim_disk_set_faults(s->disk, &none);
-        finish_writers(s);
-        pdb_close(s->db);
-        return;
-    }
-    sim_disk_crash(s->disk);
-    engine_abandon_sim(s->db, wal_abandon);
-    for (unsigned i = 0; i < WRITERS; i++) {
-        s->writers[i].busy = false;
-        arena_reset(&s->writers[i].arena);
-    }
+    if (s->wrong == NULL)
+        run(s);
+    end_life(s);
 }
 
-static bool run_seed(uint64_t seed)
+static struct sim *begin(uint64_t seed, struct sim_sum *sum)
 {
     struct sim *s = calloc(1, sizeof(*s));
-    if (s == NULL)
-        return false;
-    rng_seed(&s->rng, seed);
-    s->disk = sim_disk_new(seed);
-    for (unsigned i = 0; i < WRITERS; i++)
-        arena_init(&s->writers[i].arena, 0);
     struct io *io;
+    if (s == NULL)
+        abort();
+    rng_seed(&s->rng, seed);
+    s->sum = sum;
+    s->clean = true;
+    s->disk = sim_disk_new(seed);
     if (s->disk == NULL || sim_io_create(s->disk, &io) < 0)
-        return false;
+        abort();
     (void)io_wait_make_dir(io, "data");
     (void)io_wait_sync_dir(io, ".");
     io->ops->destroy(io);
+    sim_begin_calls(s);
+    return s;
+}
+
+static bool run_seed(uint64_t seed, struct sim_sum *sum)
+{
+    struct sim *s = begin(seed, sum);
     for (unsigned life = 0; life < LIVES && s->wrong == NULL; life++)
         live(s);
     bool well = s->wrong == NULL;
     if (!well)
         printf("seed %llu: %s; again: test_engine_sim --seed %llu --count 1\n",
                (unsigned long long)seed, s->wrong, (unsigned long long)seed);
-    for (unsigned i = 0; i < WRITERS; i++)
-        arena_dispose(&s->writers[i].arena);
-    if (well)
-        sim_disk_free(s->disk);
+    sim_dispose_calls(s);
+    sim_disk_free(s->disk);
     free(s);
     return well;
 }
@@ -289,15 +226,25 @@ static bool run_seed(uint64_t seed)
 int main(int argc, char **argv)
 {
     uint64_t first = 1, count = COUNT_DEFAULT;
+    struct sim_sum sum = {0};
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--seed") == 0)
             first = strtoull(argv[i + 1], NULL, 10);
         else if (strcmp(argv[i], "--count") == 0)
             count = strtoull(argv[i + 1], NULL, 10);
     }
-    for (uint64_t seed = first; seed < first + count; seed++)
-        if (!run_seed(seed))
-            return 1;
-    printf("%llu seeds\n", (unsigned long long)count);
-    return 0;
+    bool well = true;
+    for (uint64_t seed = first; well && seed < first + count; seed++)
+        well = run_seed(seed, &sum);
+    printf("%llu seeds, %llu lives, %llu batches, %llu flushes, %llu merges, %llu drops, "
+           "%llu old versions read, %llu retries\n",
+           (unsigned long long)count, (unsigned long long)sum.lives,
+           (unsigned long long)sum.batches, (unsigned long long)sum.flushes,
+           (unsigned long long)sum.merges, (unsigned long long)sum.drops,
+           (unsigned long long)sum.old_reads, (unsigned long long)sum.retries);
+    if (well && count >= 50 && (sum.flushes < count || sum.merges < count / 2 || sum.drops == 0)) {
+        printf("too little happened behind the writes: this proves nothing\n");
+        return 1;
+    }
+    return well ? 0 : 1;
 }
