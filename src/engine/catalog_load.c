@@ -141,10 +141,16 @@ int catalog_load(struct io *io, const char *data_dir, struct arena *arena,
                  struct catalog_image *image_out, struct trail *trail)
 {
     char dir[4100], archive[4200];
-    int rc = catalog_read(io, data_dir, arena, image_out, trail);
+    (void)snprintf(dir, sizeof(dir), "%s/catalog", data_dir);
+    /* A killed process may have left names that are not durable yet. Files of collections that this
+     * catalog calls dropped are removed next: an older one must not come back. */
+    int rc = (int)io_wait_sync_dir(io, dir);
+    if (rc < 0 && rc != -ENOENT)
+        return trail_add(trail, engine_errno_code(rc), "%s: cannot be synced: %s", dir,
+                         strerror(-rc));
+    rc = catalog_read(io, data_dir, arena, image_out, trail);
     if (rc != PDB_NOT_FOUND)
         return rc;
-    (void)snprintf(dir, sizeof(dir), "%s/catalog", data_dir);
     (void)snprintf(archive, sizeof(archive), "%s/archive", dir);
     if ((rc = make_dir(io, dir, trail)) < 0 || (rc = make_dir(io, archive, trail)) < 0 ||
         (rc = save_first(io, data_dir, dir, arena, trail)) < 0)

@@ -10,7 +10,9 @@
 #include "engine/dedup.h"
 #include "engine/upkeep.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 
 #include "base/no_libc_heap.h"
 
@@ -114,6 +116,17 @@ static int load_segments(struct shard *shard, const char *folder, const struct m
     return 0;
 }
 
+/* What is believed now must not vanish later: a killed process may have left a manifest whose name
+ * is not durable yet, and what that one does not name is removed next. */
+static int sync_folder(struct io *io, const char *folder, struct trail *trail)
+{
+    int64_t result = io_wait_sync_dir(io, folder);
+    if (result >= 0 || result == -ENOENT)
+        return 0;
+    return trail_add(trail, engine_errno_code(result), "%s: cannot be synced: %s", folder,
+                     strerror((int)-result));
+}
+
 static int load_shard(struct shard *shard, struct trail *trail)
 {
     struct engine_core *core = shard->core;
@@ -121,7 +134,10 @@ static int load_shard(struct shard *shard, struct trail *trail)
     struct shard_files_cleaned cleaned = {0};
     char folder[SHARD_FOLDER_MAX];
     shard_files_folder(folder, core->db->options.data_dir, &shard->uuid);
-    int rc = manifest_load(core->r->io, folder, &shard->uuid, 0, &file, trail);
+    int rc = sync_folder(core->r->io, folder, trail);
+    if (rc < 0)
+        return rc;
+    rc = manifest_load(core->r->io, folder, &shard->uuid, 0, &file, trail);
     bool found = rc == 0;
     if (rc < 0 && rc != PDB_NOT_FOUND)
         return rc;

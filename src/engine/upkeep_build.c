@@ -162,10 +162,13 @@ static void folder_is_begun(struct shard_begin *begin, int rc, const struct trai
 {
     struct folder_begin *mine = container_of(begin, struct folder_begin, begin);
     struct change *change = mine->change;
+    struct trail why = {0};
+    if (rc < 0)
+        why = *trail; /* it goes with `mine` */
     heap_free(&change->shard->core->r->heap, mine);
     change->folder_begin = NULL;
     if (rc < 0) {
-        fail(change, rc, trail);
+        fail(change, rc, &why);
         return;
     }
     change->shard->upkeep->folder_begun = true;
@@ -293,6 +296,8 @@ void change_over(struct change *change)
     }
     if (u->publishing == change)
         u->publishing = NULL;
+    if (u->publishing == NULL && !list_empty(&u->ready)) /* they waited for this one */
+        task_queue(core->r, &u->publish_task);
     change_drop(change);
     upkeep_look(shard);
     shard_leave(shard);

@@ -37,29 +37,46 @@ static int check_options(const struct wal_options *options, struct trail *trail)
     return 0;
 }
 
-/* The directory and those above it that are missing, each made durable in its parent. */
+static int failed_to_make(const char *dir, int64_t error, struct trail *trail)
+{
+    const char *name = strerrorname_np((int)-error);
+    return trail_add(trail, PDB_UNAVAILABLE, "make %s: %s", dir, name != NULL ? name : "error");
+}
+
+static int64_t sync_above(struct io *io, char *path)
+{
+    char *slash = strrchr(path, '/');
+    if (slash == NULL)
+        return io_wait_sync_dir(io, ".");
+    if (slash == path)
+        return io_wait_sync_dir(io, "/");
+    *slash = '\0';
+    return io_wait_sync_dir(io, path);
+}
+
+/* The directory and those above it that are missing, each made durable in its parent. One that is
+ * there may have been made by a process that was killed before its sync: the log's own is synced
+ * every time, and the one above it, which may be ours, too, where that is allowed. */
 static int make_dirs(struct io *io, const char *dir, struct trail *trail)
 {
     char path[WAL_PATH_MAX];
     size_t len = strlen(dir);
+    const char *last = strrchr(dir, '/');
+    size_t above = last != NULL ? (size_t)(last - dir) : 0;
     for (size_t i = 1; i <= len; i++) {
         if (dir[i] != '/' && dir[i] != '\0')
             continue;
         memcpy(path, dir, i);
         path[i] = '\0';
         int64_t result = io_wait_make_dir(io, path);
-        if (result == -EEXIST || (result < 0 && i < len))
-            continue; /* above ours, the next step tells whether it matters */
-        char *slash = strrchr(path, '/');
-        if (result >= 0 && slash != NULL && slash != path)
-            *slash = '\0';
-        if (result >= 0)
-            result = io_wait_sync_dir(io, slash == path ? "/" : slash == NULL ? "." : path);
-        if (result < 0) {
-            const char *name = strerrorname_np((int)-result);
-            return trail_add(trail, PDB_UNAVAILABLE, "make %s: %s", dir,
-                             name != NULL ? name : "error");
-        }
+        bool made = result >= 0;
+        if (!made && i < above)
+            continue; /* the next step tells whether it matters */
+        if (i == len && result < 0 && result != -EEXIST)
+            return failed_to_make(dir, result, trail);
+        result = sync_above(io, path);
+        if (result < 0 && (made || i == len))
+            return failed_to_make(dir, result, trail);
     }
     return 0;
 }
