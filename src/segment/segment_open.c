@@ -37,7 +37,8 @@ struct opening {
 static int bad_index(struct opening *o, const char *what)
 {
     o->index_bad = true;
-    return trail_add(o->trail, PDB_DATA_LOSS, "index: %s", what);
+    (void)trail_add(o->trail, PDB_DATA_LOSS, "index: %s", what);
+    return PDB_DATA_LOSS;
 }
 
 /* ---- which file it is ---- */

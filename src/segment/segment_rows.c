@@ -194,10 +194,14 @@ static int next_of(struct segment_rows *r, uint32_t number, struct leaf_row *out
     if (rc < 0)
         return rc;
     size_t level = leaf->levels, end = level + 1, values = 0;
+    if (end > batch->level_count)
+        return bad_row(r, "its levels", trail);
     while (batch->repetition != NULL && end < batch->level_count && batch->repetition[end] != 0)
         end++;
     for (size_t i = level; i < end; i++)
         values += batch->definition == NULL || batch->definition[i] == leaf->definition_max;
+    if (values > batch->value_count - leaf->values || (values > 0 && batch->values == NULL))
+        return bad_row(r, "its levels", trail);
     *out = (struct leaf_row){
         .definition = batch->definition != NULL ? batch->definition + level : NULL,
         .level_count = end - level,
@@ -231,6 +235,8 @@ static int read_numbers(struct segment_rows *r, struct pdb_row *row, struct trai
         rc = next_of(r, SEGMENT_LEAF_EXPIRES, &expires, trail);
     if (rc < 0)
         return rc;
+    ASSERT(id.value_count == 1 && version.value_count == 1 && created.value_count == 1 &&
+           updated.value_count == 1);
     row->id = text_at(id.values, 0);
     row->version = *(const uint64_t *)version.values;
     row->created_at_us = *(const int64_t *)created.values;

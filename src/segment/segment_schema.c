@@ -455,7 +455,7 @@ int segment_schema_read(const struct pqfile_metadata *metadata, struct arena *ar
                         struct segment_schema *schema_out, struct trail *trail)
 {
     struct segment_schema schema = {0};
-    struct pdb_text format = key_value(metadata, SEGMENT_KEY_FORMAT), document;
+    struct pdb_text format = key_value(metadata, SEGMENT_KEY_FORMAT), document = {NULL, 0};
     struct pdb_text uuid = key_value(metadata, SEGMENT_KEY_COLLECTION);
     uint64_t version = 0;
     if (!read_number(format, &version) || version == 0)

@@ -76,7 +76,7 @@ static inline void fixture_vector(struct fixture *fx, struct fixture_row *row, u
 /* Ids that share beginnings, 1 to 3 versions of each, in the order of a segment. */
 static inline void fixture_rows(struct fixture *fx, uint32_t count)
 {
-    fx->rows = calloc(count, sizeof(*fx->rows));
+    fx->rows = calloc(count + (size_t)1, sizeof(*fx->rows));
     assert_non_null(fx->rows);
     bool expiring = rng_below(&fx->rng, 2) != 0, touched = rng_below(&fx->rng, 2) != 0;
     uint32_t number = 0;

@@ -78,8 +78,8 @@ static void every_document_comes_back_byte_for_byte(void **state)
 struct one {
     const char *column;
     enum pdb_column_type type;
-    const char *document, *rest; /* rest NULL: null */
     bool there;
+    const char *document, *rest; /* rest NULL: null */
 };
 
 static void check_one(const struct one *one)
@@ -112,37 +112,37 @@ static void only_what_a_column_gives_back_exactly_leaves_the_json(void **state)
 {
     (void)state;
     static const struct one ones[] = {
-        {"a", PDB_COLUMN_STRING, "{\"a\":\"x\"}", NULL, true},
-        {"a", PDB_COLUMN_STRING, "{\"a\":\"x\",\"b\":1}", "{\"b\":1}", true},
-        {"a", PDB_COLUMN_STRING, "{\"b\":1}", "{\"b\":1}", false},
-        {"a", PDB_COLUMN_STRING, "{\"a\":null}", "{\"a\":null}", false},
-        {"a", PDB_COLUMN_STRING, "{\"a\":3}", "{\"a\":3}", false},
-        {"a", PDB_COLUMN_STRING, "{}", "{}", false},
-        {"a", PDB_COLUMN_FLOAT, "{\"a\":1.0}", NULL, true},
-        {"a", PDB_COLUMN_FLOAT, "{\"a\":1}", "{\"a\":1}", true},
-        {"a", PDB_COLUMN_INTEGER, "{\"a\":1}", NULL, true},
-        {"a", PDB_COLUMN_INTEGER, "{\"a\":1.0}", "{\"a\":1.0}", false},
-        {"a", PDB_COLUMN_DATETIME, "{\"a\":\"2026-01-31T12:00:00Z\"}", NULL, true},
-        {"a", PDB_COLUMN_DATETIME, "{\"a\":\"2026-01-31T12:00:00.250Z\"}", NULL, true},
-        {"a", PDB_COLUMN_DATETIME, "{\"a\":\"2026-01-31T12:00:00.000001Z\"}", NULL, true},
-        {"a", PDB_COLUMN_DATETIME, "{\"a\":\"2026-01-31T12:00:00.0Z\"}",
-         "{\"a\":\"2026-01-31T12:00:00.0Z\"}", true},
-        {"a", PDB_COLUMN_DATETIME, "{\"a\":\"2026-01-31T12:00:00+00:00\"}",
-         "{\"a\":\"2026-01-31T12:00:00+00:00\"}", true},
-        {"a", PDB_COLUMN_DATETIME, "{\"a\":\"soon\"}", "{\"a\":\"soon\"}", false},
-        {"a", PDB_COLUMN_FLOAT_LIST, "{\"a\":[1.0,2.5]}", NULL, true},
-        {"a", PDB_COLUMN_FLOAT_LIST, "{\"a\":[1.0,2]}", "{\"a\":[1.0,2]}", true},
-        {"a", PDB_COLUMN_FLOAT_LIST, "{\"a\":[]}", NULL, true},
-        {"a", PDB_COLUMN_STRING_LIST, "{\"a\":[\"x\",null]}", "{\"a\":[\"x\",null]}", false},
-        {"a", PDB_COLUMN_GEO, "{\"a\":{\"lat\":1.5,\"lon\":2.5}}",
-         "{\"a\":{\"lat\":1.5,\"lon\":2.5}}", true},
-        {"a.b", PDB_COLUMN_INTEGER, "{\"a\":{\"b\":1}}", "{\"a\":{}}", true},
-        {"a.b", PDB_COLUMN_INTEGER, "{\"a\":{\"b\":1,\"c\":2},\"b\":3}",
-         "{\"a\":{\"c\":2},\"b\":3}", true},
-        {"a.b", PDB_COLUMN_INTEGER, "{\"a.b\":1}", "{\"a.b\":1}", true},
-        {"a.b.c", PDB_COLUMN_INTEGER, "{\"a\":{\"b\":{\"c\":1}},\"a.b\":2}",
-         "{\"a\":{\"b\":{\"c\":1}},\"a.b\":2}", true},
-        {"a..b", PDB_COLUMN_INTEGER, "{\"a..b\":1}", "{\"a..b\":1}", true},
+        {"a", PDB_COLUMN_STRING, true, "{\"a\":\"x\"}", NULL},
+        {"a", PDB_COLUMN_STRING, true, "{\"a\":\"x\",\"b\":1}", "{\"b\":1}"},
+        {"a", PDB_COLUMN_STRING, false, "{\"b\":1}", "{\"b\":1}"},
+        {"a", PDB_COLUMN_STRING, false, "{\"a\":null}", "{\"a\":null}"},
+        {"a", PDB_COLUMN_STRING, false, "{\"a\":3}", "{\"a\":3}"},
+        {"a", PDB_COLUMN_STRING, false, "{}", "{}"},
+        {"a", PDB_COLUMN_FLOAT, true, "{\"a\":1.0}", NULL},
+        {"a", PDB_COLUMN_FLOAT, true, "{\"a\":1}", "{\"a\":1}"},
+        {"a", PDB_COLUMN_INTEGER, true, "{\"a\":1}", NULL},
+        {"a", PDB_COLUMN_INTEGER, false, "{\"a\":1.0}", "{\"a\":1.0}"},
+        {"a", PDB_COLUMN_DATETIME, true, "{\"a\":\"2026-01-31T12:00:00Z\"}", NULL},
+        {"a", PDB_COLUMN_DATETIME, true, "{\"a\":\"2026-01-31T12:00:00.250Z\"}", NULL},
+        {"a", PDB_COLUMN_DATETIME, true, "{\"a\":\"2026-01-31T12:00:00.000001Z\"}", NULL},
+        {"a", PDB_COLUMN_DATETIME, true, "{\"a\":\"2026-01-31T12:00:00.0Z\"}",
+         "{\"a\":\"2026-01-31T12:00:00.0Z\"}"},
+        {"a", PDB_COLUMN_DATETIME, true, "{\"a\":\"2026-01-31T12:00:00+00:00\"}",
+         "{\"a\":\"2026-01-31T12:00:00+00:00\"}"},
+        {"a", PDB_COLUMN_DATETIME, false, "{\"a\":\"soon\"}", "{\"a\":\"soon\"}"},
+        {"a", PDB_COLUMN_FLOAT_LIST, true, "{\"a\":[1.0,2.5]}", NULL},
+        {"a", PDB_COLUMN_FLOAT_LIST, true, "{\"a\":[1.0,2]}", "{\"a\":[1.0,2]}"},
+        {"a", PDB_COLUMN_FLOAT_LIST, true, "{\"a\":[]}", NULL},
+        {"a", PDB_COLUMN_STRING_LIST, false, "{\"a\":[\"x\",null]}", "{\"a\":[\"x\",null]}"},
+        {"a", PDB_COLUMN_GEO, true, "{\"a\":{\"lat\":1.5,\"lon\":2.5}}",
+         "{\"a\":{\"lat\":1.5,\"lon\":2.5}}"},
+        {"a.b", PDB_COLUMN_INTEGER, true, "{\"a\":{\"b\":1}}", "{\"a\":{}}"},
+        {"a.b", PDB_COLUMN_INTEGER, true, "{\"a\":{\"b\":1,\"c\":2},\"b\":3}",
+         "{\"a\":{\"c\":2},\"b\":3}"},
+        {"a.b", PDB_COLUMN_INTEGER, true, "{\"a.b\":1}", "{\"a.b\":1}"},
+        {"a.b.c", PDB_COLUMN_INTEGER, true, "{\"a\":{\"b\":{\"c\":1}},\"a.b\":2}",
+         "{\"a\":{\"b\":{\"c\":1}},\"a.b\":2}"},
+        {"a..b", PDB_COLUMN_INTEGER, true, "{\"a..b\":1}", "{\"a..b\":1}"},
     };
     for (size_t i = 0; i < sizeof(ones) / sizeof(ones[0]); i++)
         check_one(&ones[i]);
