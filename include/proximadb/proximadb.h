@@ -7,6 +7,7 @@
 #include <proximadb/error.h>
 #include <proximadb/record.h>
 #include <proximadb/search.h>
+#include <proximadb/snapshot.h>
 #include <proximadb/types.h>
 
 struct reactor;
@@ -46,7 +47,11 @@ struct pdb_options {
     uint32_t flush_age_s;                 /* 0: 300 */
     uint32_t segments_max;                /* of a shard at rest: more are merged; 0: 8 */
     uint64_t compaction_rate_bytes_per_s; /* read and written by each core's worker; 0: no limit */
-    uint64_t disk_min_free_bytes;         /* refuse writes below; 0: 2 GiB, UINT64_MAX: no check */
+    /* Snapshots of everything, taken by the clock: seconds between two of them (0: none), and how
+     * many are kept (0: 7); the oldest scheduled ones beyond are removed. */
+    uint64_t snapshot_interval_s;
+    uint32_t snapshot_keep;
+    uint64_t disk_min_free_bytes; /* refuse writes below; 0: 2 GiB, UINT64_MAX: no check */
     bool allow_unsafe_fs;
     uint32_t collections_max; /* 0: 65,536 */
     uint32_t ttl_sweep_ms;    /* 0: 1000: how often expired rows are looked for */

@@ -223,7 +223,14 @@ static void enter_shard(struct pdb_call *call)
     if (s->shard == NULL && entry != NULL && uuid_equal(&entry->uuid, &s->entry->uuid) &&
         shard_open(s->here, entry, &s->shard) < 0) {
         (void)call_no_memory(call);
-        call_return(call);
+        if (s->visiting)
+            s->resume(call);
+        else
+            call_return(call);
+        return;
+    }
+    if (s->shard == NULL && s->visiting) {
+        s->resume(call);
         return;
     }
     if (s->shard == NULL) {
@@ -250,6 +257,16 @@ void call_send_to_shard(struct pdb_call *call, void (*arrive)(struct pdb_call *c
     struct call_state *s = call_state(call);
     s->resume = arrive;
     (void)call_send(call, catalog_owner(&s->entry->uuid, s->here->db->core_count), arrive_at_owner);
+}
+
+void call_visit_shard(struct pdb_call *call, const struct catalog_entry *entry,
+                      void (*arrive)(struct pdb_call *call))
+{
+    struct call_state *s = call_state(call);
+    ASSERT(s->shard == NULL && s->catalog != NULL);
+    s->entry = entry;
+    s->visiting = true;
+    call_send_to_shard(call, arrive);
 }
 
 void call_catalog_arrived(struct engine_core *core)

@@ -37,6 +37,7 @@ struct call_state {
     uint8_t sent, returned, cancel_under_way, touring;
     /* the holder's */
     uint8_t cancelled;
+    uint8_t visiting; /* call_visit_shard */
     /* the owner's: the only one the cancel mail reads */
     uint8_t away;
 };
@@ -88,6 +89,11 @@ bool call_send(struct pdb_call *call, unsigned to, void (*arrive)(struct pdb_cal
 /* To the core that owns the collection; arrives with s->shard set, or ends with NOT_FOUND when it
  * was dropped meanwhile. */
 void call_send_to_shard(struct pdb_call *call, void (*arrive)(struct pdb_call *call));
+/* The same for any entry of the call's catalog (s->catalog, held), as often as wanted, with no
+ * shard in s->shard before. Arrives in any case: without s->shard when the collection was dropped,
+ * or when there is no memory for it (told). */
+void call_visit_shard(struct pdb_call *call, const struct catalog_entry *entry,
+                      void (*arrive)(struct pdb_call *call));
 /* From anywhere back to home, where it is done. Lets the shard go. */
 void call_return(struct pdb_call *call);
 /* A core has learnt of a newer catalog: calls that waited for it arrive. */

@@ -10,6 +10,7 @@
 
 #include "base/arena.h"
 #include "base/buffer.h"
+#include "base/bytes.h"
 #include "base/uuid.h"
 #include "engine/engine_internal.h"
 #include "filter/filter.h"
@@ -84,7 +85,7 @@ struct catalog_image {
     struct uuid *dropped;
     uint32_t dropped_count;
 };
-enum { CATALOG_HEADER_BYTES = 64, CATALOG_FILE_BYTES_MAX = 1 << 30 };
+enum { CATALOG_FORMAT_VERSION = 2, CATALOG_HEADER_BYTES = 64, CATALOG_FILE_BYTES_MAX = 1 << 30 };
 /* In steps: begin, one entry at a time, end (which adds the dropped ids and fills in the header).
  * buffer->failed tells. */
 void catalog_encode_begin(struct buffer *out, uint32_t entry_count);
@@ -96,6 +97,9 @@ void catalog_encode_end(struct buffer *out, uint64_t version, int64_t now_us,
 int catalog_decode(const void *bytes, size_t len, struct arena *arena,
                    struct catalog_image *image_out, struct trail *trail);
 void catalog_image_dispose(struct catalog_image *image);
+/* One entry as catalog_encode_entry writes it, of a file of that format version. */
+int catalog_decode_entry(struct bytes_reader *r, uint32_t format, struct arena *scratch,
+                         struct catalog_entry **entry_out, struct trail *trail);
 /* The text of CURRENT. */
 size_t catalog_current_format(uint64_t version, char text_out[64]);
 int catalog_current_parse(const void *bytes, size_t len, uint64_t *version_out,

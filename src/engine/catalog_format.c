@@ -21,7 +21,7 @@
 #include "base/no_libc_heap.h"
 
 enum {
-    FORMAT_VERSION = 2,
+    FORMAT_VERSION = CATALOG_FORMAT_VERSION,
     FORMAT_WITH_STORAGE = 2,
     AT_VERSION = 8,
     AT_HEADER_LEN = 12,
@@ -216,6 +216,17 @@ static int decode_entry(struct bytes_reader *r, uint32_t format, struct arena *s
                               : trail_add(trail, PDB_RESOURCE_EXHAUSTED, "catalog: out of memory");
 }
 
+int catalog_decode_entry(struct bytes_reader *r, uint32_t format, struct arena *scratch,
+                         struct catalog_entry **entry_out, struct trail *trail)
+{
+    size_t len = bytes_take_u32(r);
+    const uint8_t *at = bytes_take(r, len);
+    if (at == NULL)
+        return trail_add(trail, PDB_DATA_LOSS, "cut off");
+    struct bytes_reader one = bytes_reader_of(at, len);
+    return decode_entry(&one, format, scratch, entry_out, trail);
+}
+
 static int decode_body(struct bytes_reader *r, uint32_t format, struct arena *arena,
                        struct catalog_image *image, struct trail *trail)
 {
@@ -226,15 +237,9 @@ static int decode_body(struct bytes_reader *r, uint32_t format, struct arena *ar
     if (image->entries == NULL)
         return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "catalog: out of memory");
     for (uint32_t i = 0; i < count; i++) {
-        size_t len = bytes_take_u32(r);
-        const uint8_t *at = bytes_take(r, len);
-        if (at == NULL)
-            return trail_add(trail, PDB_DATA_LOSS,
-                             "collection %" PRIu32 " of %" PRIu32 " is cut off", i, count);
-        struct bytes_reader one = bytes_reader_of(at, len);
-        int rc = decode_entry(&one, format, arena, &image->entries[i], trail);
+        int rc = catalog_decode_entry(r, format, arena, &image->entries[i], trail);
         if (rc < 0)
-            return rc;
+            return trail_add(trail, rc, "collection %" PRIu32 " of %" PRIu32, i, count);
         image->count++;
         if (i > 0 &&
             text_compare(image->entries[i - 1]->config.name, image->entries[i]->config.name) >= 0)

@@ -115,7 +115,9 @@ static void check_segment(struct shard_check *c)
     }
     (void)file_map_open(c->check->io, index_path, FILE_MAP_NORMAL, &index);
     struct segment_file_options file;
-    part_file_options(&file, &c->entry->uuid, &c->entry->config, c->segment->number);
+    part_file_options(
+        &file, manifest_segment_is_foreign(c->segment) ? &c->segment->origin : &c->entry->uuid,
+        &c->entry->config, c->segment->number);
     struct segment_open_options options = {
         .schema = file.schema,
         .parquet = {parquet.ptr, parquet.len},

@@ -19,6 +19,7 @@
 #include "engine/call.h"
 #include "engine/catalog.h"
 #include "engine/old_logs.h"
+#include "engine/snapshot.h"
 #include "engine/upkeep.h"
 #include "os/sim.h"
 
@@ -201,6 +202,8 @@ static void phase_serve(struct engine_core *core)
     upkeep_release_all(core);
     upkeep_warm_start(core);
     expire_start(core);
+    if (core->id == 0)
+        snapshots_start(core);
     memory_note_change(core);
     int rc = 0;
     if (db->options.core_start != NULL) {
@@ -226,6 +229,8 @@ static void phase_stop(struct engine_core *core)
 static void phase_drain(struct engine_core *core)
 {
     core->closing = true;
+    snapshots_stop(core);
+    upkeep_end_waits(core);
     if (core->calls_active == 0)
         engine_phase_done(core, 0, NULL);
     else
@@ -271,6 +276,7 @@ static void phase_close(struct engine_core *core)
 
 static void phase_free_catalog(struct engine_core *core)
 {
+    snapshots_free(core);
     catalog_master_stop(core);
     engine_phase_done(core, 0, NULL);
 }
@@ -319,6 +325,8 @@ static void set_defaults(struct pdb_options *o)
         o->flush_age_s = 300;
     if (o->segments_max == 0)
         o->segments_max = 8;
+    if (o->snapshot_keep == 0)
+        o->snapshot_keep = 7;
     if (o->disk_min_free_bytes == 0)
         o->disk_min_free_bytes = (uint64_t)2 << 30;
     if (o->collections_max == 0)
@@ -441,6 +449,7 @@ static int start_core(struct reactor *r, void *arg)
     list_init(&core->awaiting_catalog);
     list_init(&core->stalled);
     list_init(&core->upkeep_ops);
+    list_init(&core->staged);
     list_init(&core->old_logs);
     shard_table_init(core);
     return 0;
@@ -579,6 +588,7 @@ int engine_open_sim(const struct pdb_options *options, struct sim_disk *disk, st
 
 void engine_abandon_sim(struct pdb *db, void (*drop_log)(struct wal *w))
 {
+    snapshots_free(&db->cores[0]); /* what it holds of shards goes first */
     for (unsigned i = 0; i < db->core_count; i++) {
         struct engine_core *core = &db->cores[i];
         recover_dispose(core);

@@ -19,6 +19,7 @@
 
 struct catalog_master;
 struct catalog_snapshot;
+struct snapshots;
 struct engine_core;
 struct recovery;
 struct warming;
@@ -38,6 +39,8 @@ struct engine_core {
     struct wal *wal;
     struct catalog_snapshot *catalog; /* the newest one this core was told of */
     struct catalog_master *master;    /* core 0 only */
+    struct snapshots *snapshots;      /* core 0 only */
+    struct list staged;               /* shards being restored: in no table yet */
     struct map shards;                /* uuid -> struct shard * */
     struct list shard_list;
     struct list awaiting_catalog; /* calls that know a newer catalog than this core */
@@ -50,7 +53,7 @@ struct engine_core {
     struct flush_note flush_note;
     struct list upkeep_ops; /* on their way: blocks of the heap that begin with their link */
     struct warming *warming;
-    void *fetch_sink; /* fetch.c */
+    void *fetch_sink;     /* fetch.c */
     struct list old_logs; /* core 0 only: old_logs.c */
     struct list stalled;  /* shards whose next write waits for room in the log */
     struct timer stall_timer, sweep_timer;

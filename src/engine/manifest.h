@@ -31,11 +31,20 @@ struct manifest_segment {
     int64_t expires_min_us;  /* INT64_MAX: no row expires */
     uint32_t parquet_crc32c; /* of the whole file */
     uint64_t schema_version; /* of the collection when it was made; 0: unknown */
+    /* The collection that its files name, where it was restored from a snapshot of another one;
+     * zeros: the manifest's own. */
+    struct uuid origin;
     /* Reading only: its rows that have ended, still coded; see manifest_ended_begin. */
     const uint8_t *ended;
     size_t ended_len;
     uint32_t ended_count;
 };
+
+static inline bool manifest_segment_is_foreign(const struct manifest_segment *segment)
+{
+    static const struct uuid own;
+    return !uuid_equal(&segment->origin, &own);
+}
 
 /* A request that was carried out: what a struct dedup_entry holds. */
 struct manifest_request {

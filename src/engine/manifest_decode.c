@@ -140,6 +140,9 @@ static bool take_segment(struct bytes_reader *r, struct manifest_segment *segmen
     segment.expires_min_us = (int64_t)bytes_take_u64(&one);
     segment.schema_version = bytes_take_u64(&one);
     segment.parquet_crc32c = bytes_take_u32(&one);
+    if (len >= MANIFEST_SEGMENT_ORIGIN_BYTES)
+        memcpy(segment.origin.bytes, bytes_take(&one, sizeof(segment.origin.bytes)),
+               sizeof(segment.origin.bytes));
     *segment_out = segment;
     return segment.rows >= 1 && segment.rows <= SEGMENT_ROWS_MAX &&
            segment.version_min <= segment.version_max &&

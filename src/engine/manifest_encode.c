@@ -136,7 +136,8 @@ void manifest_encode_segment(struct manifest_encoder *e, const struct manifest_s
     ASSERT(segment->rows >= 1 && segment->rows <= SEGMENT_ROWS_MAX);
     ASSERT(segment->version_min <= segment->version_max &&
            segment->version_max <= MANIFEST_VERSION_MAX);
-    add_u32(out, MANIFEST_SEGMENT_BYTES);
+    bool foreign = manifest_segment_is_foreign(segment);
+    add_u32(out, foreign ? MANIFEST_SEGMENT_ORIGIN_BYTES : MANIFEST_SEGMENT_BYTES);
     add_u64(out, segment->number);
     add_u64(out, segment->rows);
     add_u64(out, segment->parquet_bytes);
@@ -146,6 +147,8 @@ void manifest_encode_segment(struct manifest_encoder *e, const struct manifest_s
     add_u64(out, (uint64_t)segment->expires_min_us);
     add_u64(out, segment->schema_version);
     add_u32(out, segment->parquet_crc32c);
+    if (foreign)
+        buffer_add(out, segment->origin.bytes, sizeof(segment->origin.bytes));
     e->entries++;
 }
 

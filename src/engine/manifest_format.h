@@ -43,6 +43,7 @@ enum manifest_section_flags {
 enum {
     MANIFEST_STATE_BYTES = 24,
     MANIFEST_SEGMENT_BYTES = 68, /* without the length before it */
+    MANIFEST_SEGMENT_ORIGIN_BYTES = MANIFEST_SEGMENT_BYTES + 16,
     MANIFEST_REQUEST_BYTES = 40,
 };
 

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "engine/catalog.h"
 #include "engine/dedup.h"
+#include "engine/snapshot.h"
 #include "engine/upkeep.h"
 
 #include <errno.h>
@@ -60,7 +61,8 @@ static int load_segment(struct shard *shard, const char *folder,
         return no_memory(trail);
     }
     struct segment_file_options options;
-    part_file_options(&options, &shard->uuid, config, entry->number);
+    part_file_options(&options, manifest_segment_is_foreign(entry) ? &entry->origin : &shard->uuid,
+                      config, entry->number);
     options.folder = folder;
     core->r->io->ops->random(core->r->io, &options.hash_seed, sizeof(options.hash_seed));
     int rc = segment_load(core->r->io, heap, &options, entry, &file, &why);
@@ -177,6 +179,8 @@ static int prepare_root(struct engine_core *core, struct trail *trail)
     struct shard_files_cleaned cleaned = {0};
     const char *data_dir = core->db->options.data_dir;
     int rc = shard_files_make_root(core->r->io, data_dir, trail);
+    if (rc == 0)
+        rc = snapshots_load(core, trail);
     if (rc == 0)
         rc = shard_files_sweep(core->r->io, data_dir, known, core, &cleaned, trail);
     return rc;

@@ -29,6 +29,7 @@ struct segment_file {
     struct file_map parquet, index;
     struct segment_stats stats;
     uint32_t parquet_crc32c; /* of the whole file */
+    struct uuid origin;      /* as in its manifest's entry */
     bool index_in_memory;    /* it was made again, and could not be written */
 };
 

@@ -47,7 +47,8 @@ void segment_file_manifest_entry(const struct segment_file *file, uint64_t schem
                                            .version_max = stats->version_max,
                                            .expires_min_us = stats->expires_min_us,
                                            .parquet_crc32c = file->parquet_crc32c,
-                                           .schema_version = schema_version};
+                                           .schema_version = schema_version,
+                                           .origin = file->origin};
 }
 
 static int map_file(struct io *io, const struct segment_file_options *options,
@@ -197,6 +198,7 @@ int segment_load(struct io *io, struct heap *heap, const struct segment_file_opt
         return rc;
     }
     file->parquet_crc32c = entry->parquet_crc32c;
+    file->origin = entry->origin;
     *file_out = file;
     return 0;
 }

@@ -56,6 +56,7 @@ int upkeep_new(struct shard *shard)
     u->manifest_number = u->manifest_given = 1; /* the folder is begun with MANIFEST-1 */
     u->changed_ns = shard->core->r->now_ns;
     list_init(&u->ready);
+    list_init(&u->flush_waits);
     return 0;
 }
 
@@ -186,6 +187,67 @@ void upkeep_flush_soon(struct shard *shard)
     seal(shard);
 }
 
+/* ---- those who wait for a flush ---- */
+
+void upkeep_tell_waits(struct shard *shard, int rc, const struct trail *trail)
+{
+    struct upkeep *u = shard->upkeep;
+    list_each_safe(link, following, &u->flush_waits)
+    {
+        struct upkeep_wait *wait = container_of(link, struct upkeep_wait, link);
+        if (rc == 0 && wait->version > u->flushed_version)
+            continue;
+        list_remove(link);
+        wait->done(wait, rc, trail);
+    }
+}
+
+static void refuse_waits(struct shard *shard, int rc, const char *why)
+{
+    struct trail trail = {0};
+    (void)trail_add(&trail, rc, "%s", why);
+    upkeep_tell_waits(shard, rc, &trail);
+}
+
+void upkeep_wait_flushed(struct shard *shard, struct upkeep_wait *wait)
+{
+    list_push_back(&shard->upkeep->flush_waits, &wait->link);
+    if (shard->entry == NULL)
+        refuse_waits(shard, PDB_NOT_FOUND, "the collection was dropped");
+    else if (shard->core->closing)
+        refuse_waits(shard, PDB_UNAVAILABLE, "the database is closing");
+    upkeep_tell_waits(shard, 0, NULL);
+    upkeep_flush_soon(shard);
+}
+
+void upkeep_end_waits(struct engine_core *core)
+{
+    list_each (link, &core->shard_list)
+        refuse_waits(container_of(link, struct shard, link), PDB_UNAVAILABLE,
+                     "the database is closing");
+}
+
+void upkeep_pin(struct shard *shard)
+{
+    shard->upkeep->pins++;
+}
+
+void upkeep_unpin(struct shard *shard)
+{
+    struct upkeep *u = shard->upkeep;
+    struct change *change = u->unremoved;
+    ASSERT(u->pins > 0);
+    if (--u->pins != 0 || change == NULL)
+        return;
+    u->unremoved = NULL;
+    change_remove_files(change);
+}
+
+uint64_t upkeep_next_segment(const struct shard *shard)
+{
+    return shard->upkeep->next_segment;
+}
+
 /* ---- what to do next ---- */
 
 static struct shard_part *oldest_sealed(const struct shard *shard)
@@ -262,8 +324,10 @@ void upkeep_look(struct shard *shard)
         return;
     struct shard_part *sealed = u->flush == NULL ? oldest_sealed(shard) : NULL;
     if (sealed != NULL && core->flushes + core->merges < BUILDS_MAX &&
-        change_begin_flush(shard, sealed) < 0)
+        change_begin_flush(shard, sealed) < 0) {
         u->retry_ns = core->r->now_ns + seconds_ns(5);
+        refuse_waits(shard, PDB_RESOURCE_EXHAUSTED, "out of memory for a flush");
+    }
     if (u->merge == NULL && core->merges < MERGES_MAX)
         look_for_merge(shard);
 }
@@ -357,6 +421,7 @@ void upkeep_sweep(struct shard *shard)
 
 void upkeep_drop(struct shard *shard)
 {
+    refuse_waits(shard, PDB_NOT_FOUND, "the collection was dropped");
     change_cancel(shard->upkeep->flush);
     change_cancel(shard->upkeep->merge);
 }

@@ -35,6 +35,25 @@ void upkeep_after_commit(struct shard *shard);
 void upkeep_sweep(struct shard *shard);
 /* Seals what has not been flushed, so that the logs may forget it. */
 void upkeep_flush_soon(struct shard *shard);
+
+/* For snapshots: tells when all batches up to `version` are in segments (rc 0), or that a flush has
+ * failed on the way, the collection was dropped, or the core is closing. `done` runs once, maybe
+ * inside the call; it only queues work. */
+struct upkeep_wait {
+    struct list_link link;
+    uint64_t version;
+    void (*done)(struct upkeep_wait *wait, int rc, const struct trail *trail);
+};
+void upkeep_wait_flushed(struct shard *shard, struct upkeep_wait *wait);
+/* While it is pinned no file of a segment that is in the shard's list, or was when the pin was set,
+ * is removed. Pins count. */
+void upkeep_pin(struct shard *shard);
+void upkeep_unpin(struct shard *shard);
+/* Numbers of segments from here on were never given. */
+uint64_t upkeep_next_segment(const struct shard *shard);
+/* This core is closing: nobody may wait for a flush any more. */
+void upkeep_end_waits(struct engine_core *core);
+
 /* The collection was dropped: stops what is under way. */
 void upkeep_drop(struct shard *shard);
 /* Every version from this one on can be read with as_of. */

@@ -115,9 +115,12 @@ static void fail(struct change *change, int rc, const struct trail *trail)
         metrics_add(core->metrics, METRICS_FLUSH_ERRORS_AT + METRICS_ERRNO_OTHER, 1);
         LOG_WARN("engine", "collection %s: a %s has failed and is tried again in %d s: %s",
                  shard->uuid_text, change->kind == CHANGE_FLUSH ? "flush" : "merge of segments",
-                 RETRY_AFTER_S, trail->len != 0 ? trail->text : pdb_error_text(rc));
+                 RETRY_AFTER_S,
+                 trail != NULL && trail->len != 0 ? trail->text : pdb_error_text(rc));
     }
     shard->upkeep->retry_ns = core->r->now_ns + (uint64_t)RETRY_AFTER_S * 1000000000;
+    if (change->kind == CHANGE_FLUSH)
+        upkeep_tell_waits(shard, rc < 0 ? rc : PDB_CANCELLED, trail);
     change_over(change);
 }
 

@@ -25,6 +25,9 @@ struct upkeep {
     uint64_t filled_ns;  /* the first one since the memtable took over; 0: none */
     uint64_t retry_ns;   /* after a failure: nothing is begun before */
     bool flush_soon;
+    struct list flush_waits;      /* struct upkeep_wait.link */
+    unsigned pins;                /* upkeep_pin */
+    struct change *unremoved;     /* published; its files wait for the last pin to go */
     struct change *flush, *merge; /* under way; NULL: none */
     struct change *publishing;    /* one of them */
     struct list ready;            /* changes whose segment is built */
@@ -87,6 +90,9 @@ void upkeep_look(struct shard *shard);
 /* Tells all logs that the shard's records up to `version` are not needed. */
 void upkeep_release(struct engine_core *core, const struct uuid *uuid, uint64_t version);
 
+/* Tells those who wait for a flush: what is flushed now, or (rc < 0) all of them the error. */
+void upkeep_tell_waits(struct shard *shard, int rc, const struct trail *trail);
+
 /* ---- upkeep_build.c ---- */
 
 /* 0, or PDB_RESOURCE_EXHAUSTED: nothing has begun. */
@@ -107,5 +113,7 @@ void upkeep_warm_drop(struct engine_core *core);
 
 /* The segment is built (change->part), or there was no row. */
 void change_publish(struct change *change);
+/* The files of what it has replaced may go. */
+void change_remove_files(struct change *change);
 
 #endif

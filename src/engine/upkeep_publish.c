@@ -207,9 +207,13 @@ static void files_removed(struct shard_remove *remove)
     change_over(change);
 }
 
-static void remove_files(struct change *change)
+void change_remove_files(struct change *change)
 {
     struct shard *shard = change->shard;
+    if (shard->upkeep->pins != 0) {
+        shard->upkeep->unremoved = change;
+        return;
+    }
     change->dead = heap_calloc(heap_of(change), change->source_count, sizeof(uint64_t));
     if (change->dead == NULL) { /* the next start removes them */
         change_over(change);
@@ -269,9 +273,10 @@ static void put_in_force(struct change *change)
         task_queue(shard->core->r, &u->publish_task);
     if (change->kind == CHANGE_FLUSH) {
         upkeep_release(shard->core, &shard->uuid, change->version);
+        upkeep_tell_waits(shard, 0, NULL);
         change_over(change);
     } else {
-        remove_files(change);
+        change_remove_files(change);
     }
 }
 
@@ -297,6 +302,8 @@ static void saved(struct manifest_save *save, int rc, const struct trail *trail)
     LOG_WARN("engine", "collection %s: the manifest cannot be saved, tried again in %d s: %s",
              change->shard->uuid_text, RETRY_AFTER_S, trail->text);
     change->failures++;
+    if (change->kind == CHANGE_FLUSH)
+        upkeep_tell_waits(change->shard, rc, trail);
     change->retry.fire = retry_fires;
     uint64_t due_ns = core->r->now_ns + (uint64_t)RETRY_AFTER_S * 1000000000;
     if (change->cancelled) {
@@ -331,6 +338,11 @@ static void give_up(struct change *change)
     struct upkeep *u = change->shard->upkeep;
     LOG_WARN("engine", "collection %s: no memory to publish a segment; tried again in %d s",
              change->shard->uuid_text, RETRY_AFTER_S);
+    if (change->kind == CHANGE_FLUSH) {
+        struct trail trail = {0};
+        int rc = trail_add(&trail, PDB_RESOURCE_EXHAUSTED, "no memory to publish a segment");
+        upkeep_tell_waits(change->shard, rc, &trail);
+    }
     detach(change);
     u->retry_ns = change->shard->core->r->now_ns + (uint64_t)RETRY_AFTER_S * 1000000000;
     change_over(change);

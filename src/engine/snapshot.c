@@ -1,0 +1,372 @@
+/* snapshot.c: what core 0 knows of snapshots, and does about them one operation after the other.
+ *
+ *     snapshots/<name>/SNAPSHOT                       the list: names, lengths, checksums
+ *     snapshots/<name>/<uuid>/MANIFEST-0000000001     of exactly the version that the list tells
+ *     snapshots/<name>/<uuid>/<n>.parquet, <n>.index  links to immutable files
+ *     snapshots/.<name>.<random>.tmp                  being made: appears by its rename, last
+ *     snapshots/.<name>.<random>.gone                 deleted: its files are going
+ *     snapshots/.restore-<uuid>                       collections/<uuid> is being restored
+ *
+ * The lists are read at start and kept; a folder changes only by being renamed in or out. A start
+ * removes what has a hidden name: none of it was ever told of, or it was told as gone. The folder
+ * of a collection that was being restored goes with its mark, unless the catalog knows it: then the
+ * restore was through, or the collection was dropped since.
+ *
+ * A list that does not validate is damage: that snapshot is shown by nothing and restored by
+ * nothing, but its name is taken until it is deleted. It never refuses the start. */
+#include "engine/snapshot_internal.h"
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "engine/failpoint.h"
+#include "engine/validate.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/no_libc_heap.h"
+
+/* ---- names ---- */
+
+void snapshot_root(char path_out[SNAPSHOT_FOLDER_MAX], const struct pdb *db)
+{
+    (void)snprintf(path_out, SNAPSHOT_FOLDER_MAX, "%.900s/snapshots", db->options.data_dir);
+}
+
+void snapshot_folder(char path_out[SNAPSHOT_FOLDER_MAX], const struct pdb *db, struct pdb_text name)
+{
+    (void)snprintf(path_out, SNAPSHOT_FOLDER_MAX, "%.900s/snapshots/%.*s", db->options.data_dir,
+                   (int)name.len, name.ptr);
+}
+
+void snapshot_hidden_folder(char path_out[SNAPSHOT_FOLDER_MAX], const struct engine_core *core,
+                            struct pdb_text name, const char *suffix)
+{
+    uint64_t random;
+    core->r->io->ops->random(core->r->io, &random, sizeof(random));
+    (void)snprintf(path_out, SNAPSHOT_FOLDER_MAX, "%.900s/snapshots/.%.*s.%016llx.%s",
+                   core->db->options.data_dir, (int)name.len, name.ptr, (unsigned long long)random,
+                   suffix);
+}
+
+void snapshot_part_folder(char path_out[SNAPSHOT_PATH_MAX], const char *folder,
+                          const struct uuid *collection)
+{
+    char text[UUID_TEXT_LEN + 1];
+    uuid_format(collection, text);
+    (void)snprintf(path_out, SNAPSHOT_PATH_MAX, "%.1150s/%s", folder, text);
+}
+
+struct pdb_text snapshot_time_name(struct arena *arena, int64_t time_us)
+{
+    time_t seconds = (time_t)(time_us / 1000000);
+    struct tm tm;
+    char text[32] = "";
+    if (gmtime_r(&seconds, &tm) != NULL)
+        (void)strftime(text, sizeof(text), "%Y%m%dT%H%M%S", &tm);
+    return arena_format(arena, "%s.%06dZ", text, (int)(time_us % 1000000));
+}
+
+/* ---- the list ---- */
+
+static struct snapshot_image *image_at(struct list_link *link)
+{
+    return container_of(link, struct snapshot_image, link);
+}
+
+struct snapshot_image *snapshot_find(const struct snapshots *all, struct pdb_text name)
+{
+    list_each (link, &all->images)
+        if (text_equal(image_at(link)->name, name))
+            return image_at(link);
+    return NULL;
+}
+
+bool snapshot_name_taken(const struct snapshots *all, struct pdb_text name)
+{
+    return snapshot_find(all, name) != NULL;
+}
+
+void snapshot_insert(struct snapshots *all, struct snapshot_image *image)
+{
+    struct list_link *at = all->images.anchor.next;
+    while (at != &all->images.anchor && text_compare(image_at(at)->name, image->name) < 0)
+        at = at->next;
+    list_insert_before(at, &image->link);
+}
+
+int snapshot_usable(struct pdb_call *call, struct pdb_text name, struct snapshot_image **image_out)
+{
+    struct snapshot_image *image =
+        snapshot_find(call_state(call)->here->db->cores[0].snapshots, name);
+    if (image == NULL)
+        return call_fail(call, PDB_NOT_FOUND, "snapshot '%.*s' does not exist", CALL_TEXT(name));
+    if (image->damaged)
+        return call_fail(call, PDB_DATA_LOSS, "snapshot '%.*s' is damaged: %s", CALL_TEXT(name),
+                         image->why);
+    *image_out = image;
+    return 0;
+}
+
+static int fill_part(struct arena *arena, const struct snapshot_part *part,
+                     struct pdb_snapshot_part *out)
+{
+    struct pdb_text name = part->entry->config.name;
+    *out = (struct pdb_snapshot_part){
+        .collection = arena_copy_text(arena, name.ptr, name.len),
+        .version = part->version,
+        .rows = part->rows,
+        .bytes = snapshot_part_bytes(part),
+    };
+    uuid_format(&part->entry->uuid, out->uuid);
+    return out->collection.ptr != NULL ? 0 : PDB_RESOURCE_EXHAUSTED;
+}
+
+int snapshot_fill_info(struct pdb_call *call, const struct snapshot_image *image,
+                       struct pdb_snapshot_info *info_out)
+{
+    struct pdb_snapshot_part *parts =
+        arena_array(call->arena, struct pdb_snapshot_part, image->part_count);
+    struct pdb_snapshot_info info = {
+        .name = arena_copy_text(call->arena, image->name.ptr, image->name.len),
+        .created_at_us = image->created_at_us,
+        .bytes = snapshot_image_bytes(image),
+        .scheduled = image->scheduled,
+        .parts = parts,
+        .part_count = image->part_count,
+    };
+    if (parts == NULL || info.name.ptr == NULL)
+        return call_no_memory(call);
+    for (uint32_t i = 0; i < image->part_count; i++)
+        if (fill_part(call->arena, &image->parts[i], &parts[i]) < 0)
+            return call_no_memory(call);
+    *info_out = info;
+    return 0;
+}
+
+int snapshot_fail_errno(struct pdb_call *call, int64_t result, const char *what)
+{
+    int rc = engine_errno_code(result);
+    if (rc == PDB_RESOURCE_EXHAUSTED && result != -ENOMEM && call->error.code == 0)
+        call->error.http_status = 507;
+    return call_fail(call, rc, "snapshot: %s: %s", what, strerror((int)-result));
+}
+
+/* ---- one operation after the other ---- */
+
+static void run_next(struct snapshots *all)
+{
+    struct list_link *link = all->running == NULL ? list_pop_front(&all->queue) : NULL;
+    if (link == NULL)
+        return;
+    all->running = container_of(link, struct snapshot_op, link);
+    all->running->run(all->running);
+}
+
+void snapshot_op_queue(struct engine_core *core, struct snapshot_op *op)
+{
+    op->all = core->snapshots;
+    list_push_back(&op->all->queue, &op->link);
+    run_next(op->all);
+}
+
+void snapshot_op_over(struct snapshot_op *op)
+{
+    struct snapshots *all = op->all;
+    struct pdb_call *call = op->call;
+    ASSERT(all->running == op && call_state(call)->here == all->core);
+    all->running = NULL;
+    op->dispose(op);
+    call_return(call);
+    run_next(all);
+}
+
+/* ---- list and get ---- */
+
+static void list_at_core0(struct pdb_call *call)
+{
+    struct pdb_snapshot_list *l = container_of(call, struct pdb_snapshot_list, call);
+    const struct snapshots *all = call_state(call)->here->snapshots;
+    uint32_t count = 0;
+    list_each (link, &all->images)
+        count++;
+    struct pdb_snapshot_info *infos = arena_array(call->arena, struct pdb_snapshot_info, count);
+    if (infos == NULL)
+        (void)call_no_memory(call);
+    count = 0;
+    list_each (link, &all->images) {
+        const struct snapshot_image *image = image_at(link);
+        if (call->error.code != 0)
+            break;
+        if (image->damaged || (l->after.len != 0 && text_compare(image->name, l->after) <= 0))
+            continue;
+        if (l->limit != 0 && count == l->limit) {
+            l->more_out = true;
+            break;
+        }
+        if (snapshot_fill_info(call, image, &infos[count]) == 0)
+            count++;
+    }
+    l->infos_out = infos;
+    l->count_out = count;
+    call_return(call);
+}
+
+void pdb_snapshot_list_start(struct pdb_snapshot_list *l)
+{
+    l->more_out = false;
+    if (call_begin(&l->call))
+        (void)call_send(&l->call, 0, list_at_core0);
+}
+
+static void get_at_core0(struct pdb_call *call)
+{
+    struct pdb_snapshot_get *g = container_of(call, struct pdb_snapshot_get, call);
+    struct snapshot_image *image;
+    if (snapshot_usable(call, g->name, &image) == 0)
+        (void)snapshot_fill_info(call, image, &g->info_out);
+    call_return(call);
+}
+
+void pdb_snapshot_get_start(struct pdb_snapshot_get *g)
+{
+    if (call_begin(&g->call))
+        (void)call_send(&g->call, 0, get_at_core0);
+}
+
+/* ---- delete ---- */
+
+struct delete_op {
+    struct snapshot_op base;
+    struct snapshot_image *image; /* out of the list, once it is renamed */
+    struct snapshot_step step;
+    struct snapshot_remove remove;
+    char folder[SNAPSHOT_FOLDER_MAX];
+};
+
+static void delete_dispose(struct snapshot_op *op)
+{
+    struct delete_op *d = container_of(op, struct delete_op, base);
+    snapshot_image_free(d->image);
+    heap_free(NULL, d);
+}
+
+static void delete_removed(struct snapshot_remove *remove)
+{
+    struct delete_op *d = container_of(remove, struct delete_op, remove);
+    FAILPOINT("snapshot.removed");
+    snapshot_op_over(&d->base);
+}
+
+/* Without this sync a restart may find it again, with files missing: then nothing is removed. */
+static void delete_durable(struct snapshot_step *step, int64_t result)
+{
+    struct delete_op *d = container_of(step, struct delete_op, step);
+    if (result < 0) {
+        (void)call_fail(d->base.call, PDB_UNAVAILABLE,
+                        "snapshot: whether it is deleted is known after a restart: %s",
+                        strerror((int)-result));
+        d->base.call->error.outcome_unknown = true;
+        snapshot_op_over(&d->base);
+        return;
+    }
+    FAILPOINT("snapshot.gone");
+    d->remove.image = d->image;
+    d->remove.folder = d->folder;
+    snapshot_remove_start(&d->remove, d->base.all->core->r->io, delete_removed);
+}
+
+static void delete_renamed(struct snapshot_step *step, int64_t result)
+{
+    struct delete_op *d = container_of(step, struct delete_op, step);
+    const struct pdb_snapshot_delete *what =
+        container_of(d->base.call, struct pdb_snapshot_delete, call);
+    if (result < 0) {
+        (void)snapshot_fail_errno(d->base.call, result, "cannot be renamed");
+        snapshot_op_over(&d->base);
+        return;
+    }
+    d->image = snapshot_find(d->base.all, what->name);
+    ASSERT(d->image != NULL);
+    list_remove(&d->image->link);
+    snapshot_root(step->path, d->base.all->core->db);
+    snapshot_sync_dir(step, d->base.all->core->r->io, delete_durable);
+}
+
+static void delete_run(struct snapshot_op *op)
+{
+    struct delete_op *d = container_of(op, struct delete_op, base);
+    const struct pdb_snapshot_delete *what =
+        container_of(op->call, struct pdb_snapshot_delete, call);
+    struct engine_core *core = op->all->core;
+    const struct snapshot_image *image = snapshot_find(op->all, what->name);
+    if (image == NULL)
+        (void)call_fail(op->call, PDB_NOT_FOUND, "snapshot '%.*s' does not exist",
+                        CALL_TEXT(what->name));
+    else if (image->readers != 0)
+        (void)call_fail(op->call, PDB_FAILED_PRECONDITION,
+                        "snapshot '%.*s' is being downloaded; delete it afterwards",
+                        CALL_TEXT(what->name));
+    if (op->call->error.code != 0) {
+        snapshot_op_over(op);
+        return;
+    }
+    snapshot_hidden_folder(d->folder, core, what->name, "gone");
+    snapshot_folder(d->step.path, core->db, what->name);
+    (void)snprintf(d->step.path_to, sizeof(d->step.path_to), "%s", d->folder);
+    snapshot_rename(&d->step, core->r->io, delete_renamed);
+}
+
+static void delete_at_core0(struct pdb_call *call)
+{
+    struct delete_op *d = heap_calloc(NULL, 1, sizeof(*d));
+    if (d == NULL) {
+        (void)call_no_memory(call);
+        call_return(call);
+        return;
+    }
+    d->base = (struct snapshot_op){.call = call, .run = delete_run, .dispose = delete_dispose};
+    snapshot_op_queue(call_state(call)->here, &d->base);
+}
+
+void pdb_snapshot_delete_start(struct pdb_snapshot_delete *d)
+{
+    if (!call_begin(&d->call))
+        return;
+    call_state(&d->call)->touring = true;
+    (void)call_send(&d->call, 0, delete_at_core0);
+}
+
+/* ---- the life of all this ---- */
+
+void snapshots_free(struct engine_core *core)
+{
+    struct snapshots *all = core->snapshots;
+    if (all == NULL)
+        return;
+    core->snapshots = NULL;
+    snapshot_schedule_free(all);
+    if (all->running != NULL)
+        all->running->dispose(all->running);
+    for (struct list_link *link; (link = list_pop_front(&all->queue)) != NULL;) {
+        struct snapshot_op *op = container_of(link, struct snapshot_op, link);
+        op->dispose(op);
+    }
+    for (struct list_link *link; (link = list_pop_front(&all->images)) != NULL;)
+        snapshot_image_free(image_at(link));
+    heap_free(NULL, all);
+}
+
+void snapshots_start(struct engine_core *core)
+{
+    snapshot_schedule_start(core->snapshots);
+}
+
+void snapshots_stop(struct engine_core *core)
+{
+    if (core->snapshots != NULL)
+        snapshot_schedule_stop(core->snapshots);
+}
