@@ -61,6 +61,7 @@ struct sim_admin {
 
 struct sim_sum { /* over all seeds: a run in which nothing happens proves nothing */
     uint64_t lives, batches, flushes, merges, drops, old_reads, retries;
+    bool no_crashes;
 };
 
 struct sim {
