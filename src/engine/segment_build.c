@@ -476,6 +476,8 @@ uint64_t segment_build_heap_bytes(const struct segment_build *build)
 
 void segment_build_drop(struct segment_build *build)
 {
-    if (build != NULL)
-        free_build(build);
+    if (build == NULL)
+        return;
+    timer_cancel(build->options.r, &build->timer);
+    free_build(build);
 }
