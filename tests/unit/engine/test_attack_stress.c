@@ -1,5 +1,5 @@
 /* Everything at once on four cores for a while: batches, reads, deletes, retries, settings that
- * change, collections that come and go. Readers hold every batch to being whole; after restarts
+ * change, collections that come and go, and behind them flushes and merges without a pause. Readers hold every batch to being whole; after restarts
  * with other numbers of cores, what was acknowledged is there. PDB_ATTACK_SECONDS makes it
  * longer. */
 #include "engine_fixture.h"
@@ -244,6 +244,9 @@ static void *change_settings(void *arg)
         char name[16];
         (void)snprintf(name, sizeof(name), "col%u", i % 250);
         column = (struct pdb_column){.name = txt(name), .type = PDB_COLUMN_INTEGER};
+        u.has_version_retention = u.has_compression = i % 3 == 0;
+        u.version_retention_s = i % 2;
+        u.compression = (enum pdb_compression)(i % 4);
         if (i % 10 == 0) {
             u.add_columns = &column;
             u.add_column_count = 1;
@@ -280,6 +283,22 @@ static void run_for(struct world *world, unsigned ms)
         (void)pthread_join(workers[i].thread, NULL);
 }
 
+/* Few rows a segment, and a log that wants to be empty. */
+static void flush_often(struct fixture *fx)
+{
+    fx->options.flush_rows = 150;
+    fx->options.flush_age_s = 1;
+    fx->options.segments_max = 3;
+    fx->options.wal_max_bytes = 1;
+}
+
+static uint32_t segments_of(struct fixture *fx, const char *name)
+{
+    struct pdb_collection_get g = {.name = txt(name)};
+    assert_done(fx, do_describe(fx, &g));
+    return g.info_out.segment_count;
+}
+
 static void under_everything_at_once_batches_stay_whole_and_last(void **state)
 {
     (void)state;
@@ -291,6 +310,7 @@ static void under_everything_at_once_batches_stay_whole_and_last(void **state)
     fixture_begin(&fx, 4);
     create(&fx, "c0", DIMENSION);
     create(&fx, "c1", DIMENSION);
+    flush_often(&fx);
     for (unsigned i = 0; i < 4; i++) {
         fixture_reopen(&fx, cores[i]);
         for (unsigned writer = 0; writer < WRITERS; writer++) {
@@ -310,6 +330,7 @@ static void under_everything_at_once_batches_stay_whole_and_last(void **state)
         run_for(&world, ms);
         pdb_arena_reset(fx.arena);
     }
+    assert_true(segments_of(&fx, "c0") > 0 && segments_of(&fx, "c1") > 0);
     print_message("writes %llu reads %llu changes %llu\n", (unsigned long long)world.writes,
                   (unsigned long long)world.reads, (unsigned long long)world.changes);
     fixture_end(&fx);
