@@ -34,7 +34,7 @@ struct sim_writer {
     /* the last upsert that was acknowledged with a request id, to be asked again; 0: none */
     uint64_t again_version;
     int64_t again_us;
-    unsigned again_mask, mask;
+    unsigned again_mask, mask, again_life;
     struct pdb_record again[MODEL_SLOTS]; /* texts of its own arena */
     struct arena again_arena;
     float again_value;

@@ -195,6 +195,7 @@ static void note_again(struct sim *s, struct sim_writer *w, uint64_t version)
     }
     w->again_mask = w->mask;
     w->again_version = version;
+    w->again_life = w->collection_life;
     w->again_us = sim_now_us(s);
     w->again_value = w->value;
     memcpy(w->again_request, w->request, sizeof(w->request));

@@ -275,7 +275,7 @@ static void repeat_batch(struct sim *s, unsigned number, uint64_t version)
     if (w->again_version > version || s->models[number / MODEL_WRITERS].count == 0)
         w->again_version = 0; /* lost: sent again it would be another batch */
     if (w->again_version == 0 || sim_below(s, 2) == 0 ||
-        w->collection_life != s->collection_lives[number / MODEL_WRITERS] ||
+        w->again_life != s->collection_lives[number / MODEL_WRITERS] ||
         sim_now_us(s) - w->again_us > KEEP_US)
         return;
     for (unsigned slot = 0; slot < MODEL_SLOTS; slot++)
@@ -295,8 +295,12 @@ static void repeat_batch(struct sim *s, unsigned number, uint64_t version)
     s->sum->retries++;
     if (pdb_wait(&again.call, write_start) < 0)
         (void)refused(s, &again.call, "a retry is refused");
-    else if (again.version_out != w->again_version || again.count_out != count)
+    else if (again.version_out != w->again_version || again.count_out != count) {
+        printf("%s of %s: version %llu, not %llu\n", w->again_request,
+               sim_names[number / MODEL_WRITERS], (unsigned long long)again.version_out,
+               (unsigned long long)w->again_version);
         sim_wrong(s, "a retry is not answered as the first one was");
+    }
 }
 
 static void compare(struct sim *s, unsigned collection)
