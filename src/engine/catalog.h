@@ -138,14 +138,15 @@ void catalog_save_start(struct catalog_save *save);
 
 /* ---- changing; core 0 (catalog_change.c) ---- */
 
-enum catalog_change_kind { CATALOG_CREATE, CATALOG_UPDATE, CATALOG_DELETE };
+/* REPLACE: a create that drops what has the name, in the same version. */
+enum catalog_change_kind { CATALOG_CREATE, CATALOG_UPDATE, CATALOG_DELETE, CATALOG_REPLACE };
 
 struct catalog_change { /* in the arena of its call */
     struct list_link link;
     struct pdb_call *call;
     enum catalog_change_kind kind;
     struct pdb_text name;
-    struct catalog_entry *entry_new; /* create: made by home; taken over when the change succeeds */
+    struct catalog_entry *entry_new; /* create, replace: taken over when the change succeeds */
     const struct pdb_collection_update *update; /* update */
     struct uuid uuid;                    /* update, delete: of the entry that home saw; told back */
     void (*then)(struct pdb_call *call); /* on core 0, when it is over, well or not */

@@ -172,6 +172,20 @@ static int apply_delete(struct catalog_master *m, struct catalog_change *change)
     return 0;
 }
 
+static int apply_replace(struct catalog_master *m, struct catalog_change *change)
+{
+    bool found;
+    uint32_t at = position(m, change->name, &found);
+    if (!found)
+        return apply_create(m, change);
+    struct catalog_entry *old = m->entries[at];
+    m->dropped_next[m->dropped_next_count++] = old->uuid;
+    m->entries[at] = change->entry_new;
+    if (old->refs == 0)
+        catalog_entry_free(old);
+    return 0;
+}
+
 static int apply(struct catalog_master *m, struct catalog_change *change)
 {
     switch (change->kind) {
@@ -181,6 +195,8 @@ static int apply(struct catalog_master *m, struct catalog_change *change)
         return apply_update(m, change);
     case CATALOG_DELETE:
         return apply_delete(m, change);
+    case CATALOG_REPLACE:
+        return apply_replace(m, change);
     }
     return PDB_INTERNAL;
 }

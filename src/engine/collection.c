@@ -26,8 +26,8 @@ static void end(struct pdb_call *call, int rc)
 }
 
 /* The schema's part of an info, in the call's arena. */
-static int fill_info(struct pdb_call *call, const struct catalog_entry *entry,
-                     struct pdb_collection_info *info)
+int collection_fill_info(struct pdb_call *call, const struct catalog_entry *entry,
+                         struct pdb_collection_info *info)
 {
     *info = (struct pdb_collection_info){
         .created_at_us = entry->created_at_us,
@@ -40,7 +40,7 @@ static int fill_info(struct pdb_call *call, const struct catalog_entry *entry,
 }
 
 /* The live part, on the owner. */
-static void fill_live(const struct shard *shard, struct pdb_collection_info *info)
+void collection_fill_live(const struct shard *shard, struct pdb_collection_info *info)
 {
     struct parts_stats stats;
     parts_stats(shard, &stats);
@@ -69,7 +69,7 @@ static void create_over(struct pdb_call *call)
     const struct catalog_entry *entry =
         call->error.code == 0 ? catalog_find(s->here->catalog, c->config.name) : NULL;
     if (entry != NULL)
-        (void)fill_info(call, entry, &c->info_out);
+        (void)collection_fill_info(call, entry, &c->info_out);
     call_return(call);
 }
 
@@ -119,7 +119,7 @@ void pdb_collection_create_start(struct pdb_collection_create *c)
 static void get_at_shard(struct pdb_call *call)
 {
     struct pdb_collection_get *g = container_of(call, struct pdb_collection_get, call);
-    fill_live(call_state(call)->shard, &g->info_out);
+    collection_fill_live(call_state(call)->shard, &g->info_out);
     call_return(call);
 }
 
@@ -129,7 +129,7 @@ void pdb_collection_get_start(struct pdb_collection_get *g)
     if (!call_begin(call))
         return;
     if (call_resolve(call, g->name) < 0 ||
-        fill_info(call, call_state(call)->entry, &g->info_out) < 0)
+        collection_fill_info(call, call_state(call)->entry, &g->info_out) < 0)
         call_return(call);
     else
         call_send_to_shard(call, get_at_shard);
@@ -155,7 +155,7 @@ static void list_step(struct pdb_call *call)
         const struct shard *shard =
             info->owner_core == s->here->id ? shard_find(s->here, &work->uuids[work->next]) : NULL;
         if (shard != NULL)
-            fill_live(shard, info);
+            collection_fill_live(shard, info);
         if (++work->next % 64 == 0 && reactor_slice_over(s->here->r)) {
             call_again(call);
             return;
@@ -184,7 +184,7 @@ static void list_copy_step(struct pdb_call *call)
     while (work->next < work->count) {
         const struct catalog_entry *entry = s->catalog->entries[work->first + work->next];
         work->uuids[work->next] = entry->uuid;
-        if (fill_info(call, entry, &work->infos[work->next]) < 0) {
+        if (collection_fill_info(call, entry, &work->infos[work->next]) < 0) {
             call_return(call);
             return;
         }
@@ -245,8 +245,9 @@ static void update_finish(struct pdb_call *call)
     list_remove(&work->guard.link);
     if (call->error.code == 0) {
         const struct catalog_entry *entry = catalog_find(s->here->catalog, u->name);
-        if (entry != NULL && fill_info(call, entry, &u->info_out) == 0 && s->shard != NULL)
-            fill_live(s->shard, &u->info_out);
+        if (entry != NULL && collection_fill_info(call, entry, &u->info_out) == 0 &&
+            s->shard != NULL)
+            collection_fill_live(s->shard, &u->info_out);
     }
     call_return(call);
 }

@@ -269,6 +269,8 @@ static void phase_close(struct engine_core *core)
     old_logs_close(core);
     list_each_safe(link, following, &core->shard_list)
         shard_free(container_of(link, struct shard, link));
+    list_each_safe(link, following, &core->staged)
+        shard_free(container_of(link, struct shard, link));
     map_dispose(&core->shards);
     core->catalog = NULL;
     engine_phase_done(core, 0, NULL);
@@ -595,6 +597,8 @@ void engine_abandon_sim(struct pdb *db, void (*drop_log)(struct wal *w))
         drop_log(core->wal);
         upkeep_abandon(core);
         list_each_safe(link, following, &core->shard_list)
+            shard_free(container_of(link, struct shard, link));
+        list_each_safe(link, following, &core->staged)
             shard_free(container_of(link, struct shard, link));
         map_dispose(&core->shards);
     }

@@ -56,6 +56,12 @@ int segment_load(struct io *io, struct heap *heap, const struct segment_file_opt
                  const struct manifest_segment *entry, struct segment_file **file_out,
                  struct trail *trail);
 
+/* The same on a worker: `file` is zeroed, and an index that is made again stays in memory. After an
+ * error nothing is left open. */
+int segment_load_on_worker(struct io *io, const struct segment_file_options *options,
+                           const struct manifest_segment *entry, struct segment_file *file,
+                           struct trail *trail);
+
 /* Maps both files and opens the segment; `file` is zeroed. Any thread; blocks as file_map_open
  * does. PDB_DATA_LOSS with *index_bad_out: only the index is missing or bad. After an error nothing
  * is left open. */

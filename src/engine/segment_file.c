@@ -202,3 +202,39 @@ int segment_load(struct io *io, struct heap *heap, const struct segment_file_opt
     *file_out = file;
     return 0;
 }
+
+int segment_load_on_worker(struct io *io, const struct segment_file_options *options,
+                           const struct manifest_segment *entry, struct segment_file *file,
+                           struct trail *trail)
+{
+    struct trail why = {0};
+    struct buffer index;
+    bool index_bad;
+    int rc = segment_file_open(io, options, file, &index_bad, &why);
+    if (rc < 0 && !index_bad) {
+        *trail = why;
+        return rc;
+    }
+    if (rc < 0) {
+        rc = map_file(io, options, SHARD_FILE_PARQUET, &file->parquet, trail);
+        buffer_init_heap(&index, NULL, 0);
+        struct segment_open_options how = open_options(options, file);
+        how.index = (struct segment_bytes){NULL, 0};
+        if (rc == 0)
+            rc = segment_index_rebuild(&how, options->hash_seed, &index, trail);
+        if (rc == 0) {
+            file_map_of_block(index.ptr, index.len, &file->index);
+            file->index_in_memory = true;
+            rc = open_segment(options, file, &index_bad, trail);
+        } else {
+            buffer_dispose(&index);
+        }
+    }
+    if (rc == 0)
+        rc = compare(options, file, entry, trail);
+    if (rc < 0)
+        close_parts(file);
+    file->parquet_crc32c = entry->parquet_crc32c;
+    file->origin = entry->origin;
+    return rc;
+}

@@ -65,8 +65,8 @@ static bool pending_equal(const void *owner, uint64_t value, const void *key, si
     return row->id.len == key_len && memcmp(row->id.ptr, key, key_len) == 0;
 }
 
-int shard_open(struct engine_core *core, const struct catalog_entry *entry,
-               struct shard **shard_out)
+static int make(struct engine_core *core, const struct catalog_entry *entry,
+                struct shard **shard_out)
 {
     struct heap *heap = &core->r->heap;
     struct shard *shard = heap_calloc(heap, 1, sizeof(*shard));
@@ -92,11 +92,42 @@ int shard_open(struct engine_core *core, const struct catalog_entry *entry,
     shard->fields = heap_calloc(heap, entry->config.field_count, sizeof(struct scan_field));
     shard->vectors_out = heap_calloc(heap, entry->config.field_count, sizeof(void *));
     if (shard->field_bytes == NULL || shard->fields == NULL || shard->vectors_out == NULL ||
-        make_memtable(shard, entry) < 0 || upkeep_new(shard) < 0 ||
-        map_reserve(&core->shards, 1) < 0) {
+        make_memtable(shard, entry) < 0 || upkeep_new(shard) < 0) {
         shard_free(shard);
         return PDB_RESOURCE_EXHAUSTED;
     }
+    *shard_out = shard;
+    return 0;
+}
+
+int shard_stage(struct engine_core *core, const struct catalog_entry *entry,
+                struct shard **shard_out)
+{
+    int rc = make(core, entry, shard_out);
+    if (rc == 0)
+        list_push_back(&core->staged, &(*shard_out)->link);
+    return rc;
+}
+
+struct shard *shard_find_staged(struct engine_core *core, const struct uuid *uuid)
+{
+    list_each (link, &core->staged) {
+        struct shard *shard = container_of(link, struct shard, link);
+        if (uuid_equal(&shard->uuid, uuid))
+            return shard;
+    }
+    return NULL;
+}
+
+/* A staged one that finds no room stays where it is: its rows must not be forgotten. */
+int shard_open(struct engine_core *core, const struct catalog_entry *entry,
+               struct shard **shard_out)
+{
+    struct shard *shard = shard_find_staged(core, &entry->uuid);
+    if (map_reserve(&core->shards, 1) < 0 || (shard == NULL && make(core, entry, &shard) < 0))
+        return PDB_RESOURCE_EXHAUSTED;
+    shard->entry = entry;
+    list_remove(&shard->link);
     list_push_back(&core->shard_list, &shard->link);
     (void)map_put(&core->shards, uuid_hash(&shard->uuid), &shard->uuid, sizeof(shard->uuid),
                   (uint64_t)(uintptr_t)shard, NULL);

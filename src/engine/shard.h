@@ -95,6 +95,11 @@ struct shard *shard_find(struct engine_core *core, const struct uuid *uuid);
 /* 0 or PDB_RESOURCE_EXHAUSTED. */
 int shard_open(struct engine_core *core, const struct catalog_entry *entry,
                struct shard **shard_out);
+/* Makes the shard of a collection that the catalog does not know yet: in no table, but shard_open
+ * finds it in core->staged. 0 or PDB_RESOURCE_EXHAUSTED. */
+int shard_stage(struct engine_core *core, const struct catalog_entry *entry,
+                struct shard **shard_out);
+struct shard *shard_find_staged(struct engine_core *core, const struct uuid *uuid);
 /* Makes, updates and drops this core's shards so that they are those of the snapshot. A shard that
  * cannot be made now (no memory) is made when the first call asks for it. */
 void shard_follow_catalog(struct engine_core *core, const struct catalog_snapshot *snapshot);
@@ -166,6 +171,13 @@ struct write_op { /* in the arena of its call */
     const struct pdb_text *ids_answer;
     void (*over)(struct write_op *op); /* the answer; may free the op */
 };
+
+/* ---- what is told of a collection (collection.c) ---- */
+
+/* Its settings, in the call's arena; 0 or told. Then its numbers, on the owner. */
+int collection_fill_info(struct pdb_call *call, const struct catalog_entry *entry,
+                         struct pdb_collection_info *info);
+void collection_fill_live(const struct shard *shard, struct pdb_collection_info *info);
 
 /* ---- writing (shard_write.c, shard_prepare.c) ---- */
 

@@ -5,9 +5,6 @@
 
 #include "engine/engine_internal.h"
 
-struct catalog_entry;
-struct shard;
-
 /* Start-up, on core 0 once the catalog is there: removes what was cut off, reads the lists. Waits
  * for its I/O. 0, PDB_RESOURCE_EXHAUSTED, or what the disk says. */
 int snapshots_load(struct engine_core *core, struct trail *trail);
@@ -17,8 +14,5 @@ void snapshots_start(struct engine_core *core);
 void snapshots_stop(struct engine_core *core);
 /* Core 0: frees all; also after a crash of a simulated disk, then before any shard is freed. */
 void snapshots_free(struct engine_core *core);
-
-/* A shard that is being restored on this core: not in its tables yet. NULL: none of that uuid. */
-struct shard *snapshots_staged(struct engine_core *core, const struct uuid *uuid);
 
 #endif

@@ -209,4 +209,48 @@ void snapshot_create_taken(struct pdb_call *call);
 void snapshot_taking_free(struct snapshot_taking *taking);
 struct snapshot_create *snapshot_create_of(struct pdb_call *call);
 
+/* ---- restoring (snapshot_restore.c on core 0, snapshot_stage.c on the owner) ---- */
+
+struct snapshot_restore {
+    struct snapshot_op base;
+    const struct snapshot_image *image; /* stays while this operation runs */
+    const struct snapshot_part *part;
+    struct uuid uuid;            /* of the new collection */
+    struct catalog_entry *entry; /* ours, until the catalog takes it over */
+    struct catalog_change change;
+    struct pdb_text target;
+    uint32_t file;
+    bool marked, folder_made, keep_files;
+    struct manifest_file manifest; /* with the new uuid in it */
+    struct job job;
+    int job_rc;
+    struct trail trail;
+    struct snapshot_sum sum;
+    struct snapshot_step step;
+    struct snapshot_place place;
+    struct manifest_save save;
+    struct shard_remove remove;
+    char folder[SNAPSHOT_FOLDER_MAX]; /* of the part in the snapshot */
+    char shard_folder[SHARD_FOLDER_MAX];
+    char mark[SNAPSHOT_PATH_MAX];
+    /* staging, on the owner's core */
+    struct shard *shard;
+    uint32_t segment;
+    bool marking;
+    struct segment_file *opening; /* by the worker */
+    struct segment_file_options options;
+    struct arena schema;
+    struct manifest_ended ended;
+};
+
+/* Opens the segments of the new collection, in a shard that nobody sees yet. The call arrives at
+ * core 0 with snapshot_restore_staged, with an error (then there is no shard) or without. */
+void snapshot_stage_start(struct snapshot_restore *restore);
+void snapshot_restore_staged(struct pdb_call *call);
+/* The catalog has refused it: back to core 0 the same way. */
+void snapshot_unstage_start(struct snapshot_restore *restore);
+void snapshot_restore_unstaged(struct pdb_call *call);
+/* After a crash. */
+void snapshot_stage_dispose(struct snapshot_restore *restore);
+
 #endif

@@ -13,6 +13,7 @@ FIXTURE_CALL(pdb_snapshot_create, do_snapshot, pdb_snapshot_create_start)
 FIXTURE_CALL(pdb_snapshot_list, do_snapshots, pdb_snapshot_list_start)
 FIXTURE_CALL(pdb_snapshot_get, do_snapshot_get, pdb_snapshot_get_start)
 FIXTURE_CALL(pdb_snapshot_delete, do_snapshot_delete, pdb_snapshot_delete_start)
+FIXTURE_CALL(pdb_snapshot_restore, do_restore, pdb_snapshot_restore_start)
 
 enum { MODEL_IDS = 60, MODEL_DIMENSION = 4 };
 
@@ -109,6 +110,12 @@ static inline uint32_t count_snapshots(struct fixture *fx)
     struct pdb_snapshot_list l = {0};
     assert_done(fx, do_snapshots(fx, &l));
     return l.count_out;
+}
+
+static inline int restore(struct fixture *fx, const char *name, const char *target, bool replace)
+{
+    struct pdb_snapshot_restore r = {.name = txt(name), .target = txt(target), .replace = replace};
+    return do_restore(fx, &r);
 }
 
 /* Names in <data_dir>/snapshots, hidden ones too. */
