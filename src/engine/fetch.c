@@ -4,6 +4,8 @@
  * have to choose, and a copy for every row that is there already. */
 #include "engine/fetch.h"
 
+#include "engine/call.h"
+
 #include "base/no_libc_heap.h"
 
 static void go_on(struct fetch_read *read)
@@ -82,4 +84,64 @@ bool fetch_row(struct fetch *fetch, const struct shard_part *part, uint32_t row)
     for (uint32_t f = 0; f < part->shard->field_count; f++)
         there = fetch_vectors(fetch, part, f, row, 1, &to) && there;
     return there;
+}
+
+/* ---- rows by id ---- */
+
+static enum view_found look_at(struct pdb_call *call, struct fetch_ids *ids, uint32_t i,
+                               struct fetch *fetch)
+{
+    struct call_state *s = call_state(call);
+    struct shard_get how = {.version = s->shard->version_visible,
+                            .now_us = s->now_us,
+                            .vectors = ids->vectors,
+                            .fetch = fetch};
+    struct pdb_text id = ids->id_at(call, i);
+    struct pdb_row row;
+    return id.len != 0 ? shard_get_row(s->shard, id, &how, &row) : VIEW_MISSING;
+}
+
+static void ids_step(struct pdb_call *call)
+{
+    struct call_state *s = call_state(call);
+    struct fetch_ids *ids = s->work;
+    while (ids->next < ids->count && !call_stopped(call) && !shard_gone(s->shard, call)) {
+        if (!ids->asked && look_at(call, ids, ids->next, &ids->fetch) == VIEW_WAITING) {
+            ids->asked = true;
+            for (uint32_t i = 1; i < FETCH_READS_MAX && ids->next + i < ids->count; i++)
+                (void)look_at(call, ids, ids->next + i, &ids->fetch);
+            return;
+        }
+        ids->asked = false;
+        if (++ids->next < ids->count && reactor_slice_over(s->here->r)) {
+            call_again(call);
+            return;
+        }
+    }
+    s->work = ids->work;
+    ids->then(call);
+}
+
+static bool has_disk(const struct shard *shard)
+{
+    list_each (link, &shard->parts) {
+        const struct shard_part *part = container_of(link, struct shard_part, link);
+        if (part->segment != NULL && part->file->parquet.kept != 0)
+            return true;
+    }
+    return false;
+}
+
+void fetch_ids_run(struct pdb_call *call, struct fetch_ids *ids)
+{
+    struct call_state *s = call_state(call);
+    if (!has_disk(s->shard)) {
+        ids->then(call);
+        return;
+    }
+    ids->fetch.core = s->here;
+    ids->fetch.task = &s->task;
+    ids->work = s->work;
+    s->work = ids;
+    call_run(call, ids_step);
 }

@@ -1,7 +1,7 @@
-/* Brings vectors of segments that stay on disk (storage.vectors = disk) into the page cache by reads
- * through the core's I/O engine, so that the reactor does not wait for a page fault. What is there
- * already costs one look. The bytes read are not looked at: readers use the mapped file, and the
- * system keeps or drops its pages as memory allows. */
+/* Brings vectors of segments that stay on disk (storage.vectors = disk) into the page cache by
+ * reads through the core's I/O engine, so that the reactor does not wait for a page fault. What is
+ * there already costs one look. The bytes read are not looked at: readers use the mapped file, and
+ * the system keeps or drops its pages as memory allows. */
 #ifndef ENGINE_FETCH_H
 #define ENGINE_FETCH_H
 
@@ -32,5 +32,21 @@ bool fetch_vectors(struct fetch *fetch, const struct shard_part *part, uint32_t 
                    uint64_t bytes, uint64_t *to_out);
 /* The same for all vectors of one row. */
 bool fetch_row(struct fetch *fetch, const struct shard_part *part, uint32_t row);
+
+/* The vectors of rows by id, for an operation that then finds them by itself: `then` runs on the
+ * shard's core, at once if nothing is on disk, else when all have been read. It must look whether
+ * the call was stopped. Lives in the call's arena; a zeroed one with these three set. */
+struct fetch_ids {
+    uint32_t count;
+    struct pdb_text (*id_at)(struct pdb_call *call, uint32_t i); /* len 0: none is wanted */
+    void (*then)(struct pdb_call *call);
+    /* its own */
+    struct fetch fetch;
+    uint32_t next;
+    bool asked;
+    void *work; /* the call's, meanwhile */
+    const void *vectors[PDB_FIELD_MAX];
+};
+void fetch_ids_run(struct pdb_call *call, struct fetch_ids *ids);
 
 #endif

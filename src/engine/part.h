@@ -159,9 +159,9 @@ struct shard_get {
  * the fetch runs. */
 bool view_fetch(const struct shard_view *view, uint64_t key, struct fetch *fetch);
 
-/* The row of `id` at `version`, which is the shard's or an older one that is retained, not expired.
- * `vectors`: field_count pointers, the caller's, or NULL. With a fetch, VIEW_WAITING: the vectors are
- * on disk and were asked for. */
+/* The row of `id` at `version`, which is the shard's or an older one that is retained, not
+ * expired. `vectors`: field_count pointers, the caller's, or NULL. With a fetch, VIEW_WAITING: the
+ * vectors are on disk and were asked for. */
 enum view_found { VIEW_MISSING, VIEW_FOUND, VIEW_DAMAGED, VIEW_WAITING };
 enum view_found shard_get_row(struct shard *shard, struct pdb_text id, const struct shard_get *how,
                               struct pdb_row *row_out);

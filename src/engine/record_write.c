@@ -4,7 +4,7 @@
 #include "base/text.h"
 #include "engine/call.h"
 #include "engine/catalog.h"
-#include "engine/part.h"
+#include "engine/fetch.h"
 #include "engine/validate.h"
 
 #include <stdio.h>
@@ -67,6 +67,25 @@ static void queue_at_shard(struct pdb_call *call)
     write_op_queue(call_state(call)->shard, op);
 }
 
+static struct pdb_text id_of_record(struct pdb_call *call, uint32_t i)
+{
+    return container_of(call, struct pdb_write, call)->records[i].id;
+}
+
+/* An update keeps vectors that may lie on disk: they are brought first. */
+static void update_at_shard(struct pdb_call *call)
+{
+    struct fetch_ids *ids = arena_new(call->arena, struct fetch_ids);
+    if (ids == NULL) {
+        queue_at_shard(call);
+        return;
+    }
+    ids->count = container_of(call, struct pdb_write, call)->record_count;
+    ids->id_at = id_of_record;
+    ids->then = queue_at_shard;
+    fetch_ids_run(call, ids);
+}
+
 /* ---- writes ---- */
 
 struct write_work {
@@ -125,10 +144,11 @@ static void validate_step(struct pdb_call *call)
             return;
         }
     }
+    bool update = work->batch.kind == PDB_WRITE_UPDATE;
     if (call_stopped(call) || write_ready(call, work) < 0)
         call_return(call);
     else
-        call_send_to_shard(call, queue_at_shard);
+        call_send_to_shard(call, update ? update_at_shard : queue_at_shard);
 }
 
 void pdb_write_start(struct pdb_write *w)

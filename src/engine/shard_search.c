@@ -477,7 +477,7 @@ static void convoy_step(struct task *task)
     shard_leave(shard);
 }
 
-static void search_at_shard(struct pdb_call *call)
+static void search_now(struct pdb_call *call)
 {
     struct call_state *state = call_state(call);
     struct pdb_search *s = container_of(call, struct pdb_search, call);
@@ -491,6 +491,29 @@ static void search_at_shard(struct pdb_call *call)
     shard->search_task.run = convoy_step;
     shard->search_task.name = "search";
     task_queue(state->here->r, &shard->search_task);
+}
+
+static struct pdb_text id_of_query(struct pdb_call *call, uint32_t i)
+{
+    return container_of(call, struct pdb_search, call)->queries[i].id;
+}
+
+/* Stored vectors that lie on disk are brought first. */
+static void search_at_shard(struct pdb_call *call)
+{
+    const struct pdb_search *s = container_of(call, struct pdb_search, call);
+    bool any = false;
+    for (uint32_t i = 0; i < s->query_count; i++)
+        any = any || s->queries[i].id.len != 0;
+    struct fetch_ids *ids = any ? arena_new(call->arena, struct fetch_ids) : NULL;
+    if (ids == NULL) {
+        search_now(call);
+        return;
+    }
+    ids->count = s->query_count;
+    ids->id_at = id_of_query;
+    ids->then = search_now;
+    fetch_ids_run(call, ids);
 }
 
 /* ---- home: beginning ---- */

@@ -2,9 +2,9 @@
  *
  * It is not the reactors that answer, because recovery keeps them busy, and not h2o, because it
  * belongs to them: a request's head is read up to its empty line, its path chooses one of four
- * small bodies, and the connection ends. Anything but HTTP/1 in cleartext (TLS, HTTP/2) is closed, which
- * every client reads as "not there yet"; a listener that takes nothing but TLS is left alone, so
- * that its clients wait in the queue for the doors.
+ * small bodies, and the connection ends. Anything but HTTP/1 in cleartext (TLS, HTTP/2) is closed,
+ * which every client reads as "not there yet"; a listener that takes nothing but TLS is left alone,
+ * so that its clients wait in the queue for the doors.
  *
  * Most starts take milliseconds. So the thread first waits: a client of such a start waits in the
  * queue as well and is served by the doors, instead of being sent away.
