@@ -140,6 +140,30 @@ void api_search(const struct api_context *ctx, struct pdb_search *s)
     pdb_search_start(s);
 }
 
+void api_snapshot_create(const struct api_context *ctx, struct pdb_snapshot_create *s)
+{
+    (void)ctx;
+    pdb_snapshot_create_start(s);
+}
+
+void api_snapshot_list(const struct api_context *ctx, struct pdb_snapshot_list *l)
+{
+    (void)ctx;
+    pdb_snapshot_list_start(l);
+}
+
+void api_snapshot_get(const struct api_context *ctx, struct pdb_snapshot_get *g)
+{
+    (void)ctx;
+    pdb_snapshot_get_start(g);
+}
+
+void api_snapshot_delete(const struct api_context *ctx, struct pdb_snapshot_delete *d)
+{
+    (void)ctx;
+    pdb_snapshot_delete_start(d);
+}
+
 void api_stats(const struct api_context *ctx, struct pdb_stats *s)
 {
     static const char *const names[] = {

@@ -8,6 +8,7 @@
 #define API_API_H
 
 #include <proximadb/proximadb.h>
+#include <proximadb/snapshot.h>
 
 enum api_right {
     API_RIGHT_NONE,
@@ -19,7 +20,7 @@ enum api_right {
 
 /* The one table of operations: routes, gRPC methods, rights and metric labels come from it.
  * X(name, REST method, REST path, gRPC method, right). "" : this door has another way to it (see
- * docs/api). {c}: collection, {id}: record. */
+ * docs/api). {c}: collection, {id}: record, {s}: snapshot. */
 #define API_OPERATIONS(X)                                                                          \
     X(collection_create, "POST", "/v1/collections", "CreateCollection", API_RIGHT_ADMIN)           \
     X(collection_list, "GET", "/v1/collections", "ListCollections", API_RIGHT_READ)                \
@@ -38,6 +39,10 @@ enum api_right {
     X(count, "POST", "/v1/collections/{c}/vectors/count", "Count", API_RIGHT_READ)                 \
     X(search, "POST", "/v1/collections/{c}/search", "Search", API_RIGHT_READ)                      \
     X(search_batch, "POST", "/v1/collections/{c}/search/batch", "SearchBatch", API_RIGHT_READ)     \
+    X(snapshot_create, "POST", "/v1/snapshots", "CreateSnapshot", API_RIGHT_ADMIN)                 \
+    X(snapshot_list, "GET", "/v1/snapshots", "ListSnapshots", API_RIGHT_READ)                      \
+    X(snapshot_get, "GET", "/v1/snapshots/{s}", "GetSnapshot", API_RIGHT_READ)                     \
+    X(snapshot_delete, "DELETE", "/v1/snapshots/{s}", "DeleteSnapshot", API_RIGHT_ADMIN)           \
     X(health, "GET", "/health", "", API_RIGHT_NONE)                                                \
     X(livez, "GET", "/livez", "", API_RIGHT_NONE)                                                  \
     X(readyz, "GET", "/readyz", "", API_RIGHT_NONE)                                                \
@@ -92,6 +97,10 @@ void api_scroll(const struct api_context *ctx, struct pdb_scroll *s);
 void api_count(const struct api_context *ctx, struct pdb_count *c);
 void api_search(const struct api_context *ctx, struct pdb_search *s); /* one query or a batch */
 void api_stats(const struct api_context *ctx, struct pdb_stats *s);
+void api_snapshot_create(const struct api_context *ctx, struct pdb_snapshot_create *s);
+void api_snapshot_list(const struct api_context *ctx, struct pdb_snapshot_list *l);
+void api_snapshot_get(const struct api_context *ctx, struct pdb_snapshot_get *g);
+void api_snapshot_delete(const struct api_context *ctx, struct pdb_snapshot_delete *d);
 
 /* The document of GET /v1/info, JSON in the arena. */
 int api_info_json(const struct api_context *ctx, const struct pdb *db, uint64_t uptime_s,

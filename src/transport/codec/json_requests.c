@@ -395,6 +395,27 @@ int json_decode_count(struct json_decoder *d, struct pdb_count *count_out)
     return read_whole(d, fields, COUNT(fields), count_out);
 }
 
+/* ---- snapshots ---- */
+
+int json_decode_snapshot(struct json_decoder *d, struct pdb_snapshot_create *create_out)
+{
+    static const struct json_field fields[] = {
+        JSON_FIELD("name", json_text_field, struct pdb_snapshot_create, name),
+        JSON_FIELD("collection", json_text_field, struct pdb_snapshot_create, collection),
+    };
+    return read_whole(d, fields, COUNT(fields), create_out);
+}
+
+int json_decode_restore(struct json_decoder *d, struct pdb_snapshot_restore *restore_out)
+{
+    static const struct json_field fields[] = {
+        JSON_FIELD("collection", json_text_field, struct pdb_snapshot_restore, collection),
+        JSON_FIELD("target", json_text_field, struct pdb_snapshot_restore, target),
+        JSON_FIELD("replace", json_bool_field, struct pdb_snapshot_restore, replace),
+    };
+    return read_whole(d, fields, COUNT(fields), restore_out);
+}
+
 /* ---- searches ---- */
 
 static int min_score_field(struct json_decoder *d, void *into)

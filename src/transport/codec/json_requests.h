@@ -28,6 +28,8 @@ int json_decode_get(struct json_decoder *d, struct pdb_get *get_out);
 int json_decode_delete(struct json_decoder *d, struct pdb_delete *delete_out);
 int json_decode_scroll(struct json_decoder *d, struct pdb_scroll *scroll_out);
 int json_decode_count(struct json_decoder *d, struct pdb_count *count_out);
+int json_decode_snapshot(struct json_decoder *d, struct pdb_snapshot_create *create_out);
+int json_decode_restore(struct json_decoder *d, struct pdb_snapshot_restore *restore_out);
 int json_decode_search(struct json_decoder *d, struct pdb_query *query_out);
 
 /* {"searches":[..]}, one query a step. */

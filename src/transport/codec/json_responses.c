@@ -155,6 +155,44 @@ void json_encode_collections(struct buffer *out, const struct pdb_collection_lis
     buffer_add_byte(out, '}');
 }
 
+/* ---- snapshots ---- */
+
+void json_encode_snapshot(struct buffer *out, const struct pdb_snapshot_info *info)
+{
+    buffer_add_lit(out, "{\"name\":");
+    json_write_string(out, info->name);
+    buffer_add_lit(out, ",\"created_at\":");
+    add_time(out, info->created_at_us);
+    buffer_format(out, ",\"bytes\":%llu,\"scheduled\":%s,\"collections\":[",
+                  (unsigned long long)info->bytes, info->scheduled ? "true" : "false");
+    for (uint32_t i = 0; i < info->part_count; i++) {
+        const struct pdb_snapshot_part *part = &info->parts[i];
+        buffer_add_text(out, i != 0 ? TEXT_LIT(",{\"name\":") : TEXT_LIT("{\"name\":"));
+        json_write_string(out, part->collection);
+        buffer_format(out,
+                      ",\"uuid\":\"%s\",\"version\":%llu,\"record_count\":%llu,\"bytes\":%llu}",
+                      part->uuid, (unsigned long long)part->version, (unsigned long long)part->rows,
+                      (unsigned long long)part->bytes);
+    }
+    buffer_add_lit(out, "]}");
+}
+
+void json_encode_snapshots(struct buffer *out, const struct pdb_snapshot_list *list)
+{
+    buffer_add_lit(out, "{\"snapshots\":[");
+    for (uint32_t i = 0; i < list->count_out; i++) {
+        if (i != 0)
+            buffer_add_byte(out, ',');
+        json_encode_snapshot(out, &list->infos_out[i]);
+    }
+    buffer_add_lit(out, "],\"next_cursor\":");
+    if (list->more_out && list->count_out != 0)
+        json_write_string(out, list->infos_out[list->count_out - 1].name);
+    else
+        buffer_add_lit(out, "null");
+    buffer_add_byte(out, '}');
+}
+
 /* ---- records ---- */
 
 void json_encode_write(struct buffer *out, const struct pdb_write *w, const char *verb)

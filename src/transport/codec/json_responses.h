@@ -8,6 +8,8 @@
 void json_encode_error(struct buffer *out, const struct pdb_error *error);
 void json_encode_collection(struct buffer *out, const struct pdb_collection_info *info);
 void json_encode_collections(struct buffer *out, const struct pdb_collection_list *list);
+void json_encode_snapshot(struct buffer *out, const struct pdb_snapshot_info *info);
+void json_encode_snapshots(struct buffer *out, const struct pdb_snapshot_list *list);
 /* `verb`: "upserted", "inserted", "updated". */
 void json_encode_write(struct buffer *out, const struct pdb_write *w, const char *verb);
 /* One record, as GET .../vectors/{id} answers it. */

@@ -158,6 +158,48 @@ int protobuf_encode_collections_step(struct protobuf_reply *r,
     return 0;
 }
 
+/* ---- snapshots ---- */
+
+static void put_snapshot(struct protobuf_writer *w, const struct pdb_snapshot_info *info)
+{
+    enum { SNAPSHOT = 1 };
+    enum { NAME = 1, CREATED_AT, BYTES, SCHEDULED, COLLECTIONS };
+    enum { PART_NAME = 1, PART_UUID, PART_VERSION, PART_RECORD_COUNT, PART_BYTES };
+    protobuf_begin(w, SNAPSHOT, 64 + (size_t)info->part_count * 96);
+    protobuf_put_text(w, NAME, info->name);
+    put_time(w, CREATED_AT, info->created_at_us);
+    protobuf_put_u64(w, BYTES, info->bytes);
+    protobuf_put_u64(w, SCHEDULED, info->scheduled);
+    for (uint32_t i = 0; i < info->part_count; i++) {
+        const struct pdb_snapshot_part *part = &info->parts[i];
+        protobuf_begin(w, COLLECTIONS, 96);
+        protobuf_put_text(w, PART_NAME, part->collection);
+        protobuf_put_text(w, PART_UUID, text_of(part->uuid));
+        protobuf_put_u64(w, PART_VERSION, part->version);
+        protobuf_put_u64(w, PART_RECORD_COUNT, part->rows);
+        protobuf_put_u64(w, PART_BYTES, part->bytes);
+        protobuf_end(w);
+    }
+    protobuf_end(w);
+}
+
+void protobuf_encode_snapshot(struct protobuf_reply *r, const struct pdb_snapshot_info *info)
+{
+    put_snapshot(&r->writer, info);
+}
+
+int protobuf_encode_snapshots_step(struct protobuf_reply *r, const struct pdb_snapshot_list *list)
+{
+    enum { NEXT_CURSOR = 2 };
+    if (r->next < list->count_out) {
+        put_snapshot(&r->writer, &list->infos_out[r->next++]);
+        return 1;
+    }
+    if (list->more_out && list->count_out != 0)
+        protobuf_put_text(&r->writer, NEXT_CURSOR, list->infos_out[list->count_out - 1].name);
+    return 0;
+}
+
 /* ---- small replies ---- */
 
 void protobuf_encode_deleted(struct protobuf_reply *r, uint64_t count)

@@ -23,6 +23,8 @@ void protobuf_encode_text(struct protobuf_reply *r, struct pdb_text text); /* Ge
 void protobuf_encode_bulk(struct protobuf_reply *r, uint64_t records, uint64_t batches,
                           uint64_t took_us);
 
+void protobuf_encode_snapshot(struct protobuf_reply *r, const struct pdb_snapshot_info *info);
+int protobuf_encode_snapshots_step(struct protobuf_reply *r, const struct pdb_snapshot_list *list);
 int protobuf_encode_collections_step(struct protobuf_reply *r,
                                      const struct pdb_collection_list *list);
 int protobuf_encode_write_step(struct protobuf_reply *r, const struct pdb_write *write);

@@ -37,6 +37,20 @@ int protobuf_decode_scroll(struct protobuf_decoder *d, struct pdb_text message,
 int protobuf_decode_count(struct protobuf_decoder *d, struct pdb_text message,
                           struct pdb_count *count_out);
 
+int protobuf_decode_snapshot_create(struct protobuf_decoder *d, struct pdb_text message,
+                                    struct pdb_snapshot_create *create_out);
+int protobuf_decode_snapshot_list(struct protobuf_decoder *d, struct pdb_text message,
+                                  struct pdb_snapshot_list *list_out);
+/* GetSnapshotRequest, DeleteSnapshotRequest and DownloadSnapshotRequest are the same on the
+ * wire. */
+int protobuf_decode_snapshot_name(struct protobuf_decoder *d, struct pdb_text message,
+                                  struct pdb_text *name_out);
+int protobuf_decode_snapshot_restore(struct protobuf_decoder *d, struct pdb_text message,
+                                     struct pdb_snapshot_restore *restore_out);
+/* One message of an upload, read in place. */
+int protobuf_decode_snapshot_piece(struct protobuf_decoder *d, struct pdb_text message,
+                                   struct pdb_text *name_out, struct pdb_text *data_out);
+
 /* Search (one query) and SearchBatch, one query a step. */
 struct protobuf_search_decoder {
     struct protobuf_decoder d;

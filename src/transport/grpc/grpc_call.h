@@ -36,6 +36,10 @@ union grpc_engine_call {
     struct pdb_count count;
     struct pdb_search search;
     struct pdb_stats stats;
+    struct pdb_snapshot_create snapshot_create;
+    struct pdb_snapshot_list snapshot_list;
+    struct pdb_snapshot_get snapshot_get;
+    struct pdb_snapshot_delete snapshot_delete;
 };
 
 struct grpc_call {
@@ -76,7 +80,8 @@ void grpc_call_cancel(struct grpc_call *c);
 extern const struct grpc_operation grpc_create_collection, grpc_list_collections,
     grpc_get_collection, grpc_update_collection, grpc_delete_collection, grpc_write, grpc_update,
     grpc_get, grpc_delete, grpc_scroll, grpc_count, grpc_search, grpc_search_batch, grpc_get_info,
-    grpc_get_metrics;
+    grpc_get_metrics, grpc_create_snapshot, grpc_list_snapshots, grpc_get_snapshot,
+    grpc_delete_snapshot;
 extern const struct grpc_operation grpc_bulk_write; /* as grpc_write, without a reply */
 
 /* ---- handlers of streams ---- */

@@ -99,6 +99,10 @@ UNARY(on_search, grpc_search, PDB_WRITE_UPSERT)
 UNARY(on_search_batch, grpc_search_batch, PDB_WRITE_UPSERT)
 UNARY(on_get_info, grpc_get_info, PDB_WRITE_UPSERT)
 UNARY(on_get_metrics, grpc_get_metrics, PDB_WRITE_UPSERT)
+UNARY(on_create_snapshot, grpc_create_snapshot, PDB_WRITE_UPSERT)
+UNARY(on_list_snapshots, grpc_list_snapshots, PDB_WRITE_UPSERT)
+UNARY(on_get_snapshot, grpc_get_snapshot, PDB_WRITE_UPSERT)
+UNARY(on_delete_snapshot, grpc_delete_snapshot, PDB_WRITE_UPSERT)
 
 /* ---- the table ---- */
 
@@ -139,6 +143,16 @@ static const struct grpc_method methods[] = {
      .message = on_delete_collection},
     {.path = SERVICE "GetInfo", .operation = API_OP_info, .message = on_get_info},
     {.path = SERVICE "GetMetrics", .operation = API_OP_metrics, .message = on_get_metrics},
+    {.path = SERVICE "CreateSnapshot",
+     .operation = API_OP_snapshot_create,
+     .message = on_create_snapshot},
+    {.path = SERVICE "ListSnapshots",
+     .operation = API_OP_snapshot_list,
+     .message = on_list_snapshots},
+    {.path = SERVICE "GetSnapshot", .operation = API_OP_snapshot_get, .message = on_get_snapshot},
+    {.path = SERVICE "DeleteSnapshot",
+     .operation = API_OP_snapshot_delete,
+     .message = on_delete_snapshot},
     {.path = "/grpc.health.v1.Health/Check", .operation = API_OP_health, .message = health_check},
     {.path = "/grpc.health.v1.Health/Watch",
      .operation = API_OP_health,

@@ -311,6 +311,87 @@ static int encode_search(struct grpc_call *c)
 const struct grpc_operation grpc_search = {decode_search, start_search, encode_search};
 const struct grpc_operation grpc_search_batch = {decode_search_batch, start_search, encode_search};
 
+/* ---- snapshots ---- */
+
+static int decode_snapshot_create(struct grpc_call *c)
+{
+    struct protobuf_decoder d = decoder_of(c);
+    return protobuf_decode_snapshot_create(&d, c->message, &c->engine.snapshot_create);
+}
+
+static void start_snapshot_create(struct grpc_call *c)
+{
+    api_snapshot_create(&c->x->api, &c->engine.snapshot_create);
+}
+
+static int encode_snapshot_create(struct grpc_call *c)
+{
+    protobuf_encode_snapshot(&c->reply, &c->engine.snapshot_create.info_out);
+    return 0;
+}
+
+const struct grpc_operation grpc_create_snapshot = {decode_snapshot_create, start_snapshot_create,
+                                                    encode_snapshot_create};
+
+static int decode_snapshot_list(struct grpc_call *c)
+{
+    struct protobuf_decoder d = decoder_of(c);
+    return protobuf_decode_snapshot_list(&d, c->message, &c->engine.snapshot_list);
+}
+
+static void start_snapshot_list(struct grpc_call *c)
+{
+    api_snapshot_list(&c->x->api, &c->engine.snapshot_list);
+}
+
+static int encode_snapshot_list(struct grpc_call *c)
+{
+    return protobuf_encode_snapshots_step(&c->reply, &c->engine.snapshot_list);
+}
+
+const struct grpc_operation grpc_list_snapshots = {decode_snapshot_list, start_snapshot_list,
+                                                   encode_snapshot_list};
+
+static int decode_snapshot_get(struct grpc_call *c)
+{
+    struct protobuf_decoder d = decoder_of(c);
+    return protobuf_decode_snapshot_name(&d, c->message, &c->engine.snapshot_get.name);
+}
+
+static void start_snapshot_get(struct grpc_call *c)
+{
+    api_snapshot_get(&c->x->api, &c->engine.snapshot_get);
+}
+
+static int encode_snapshot_get(struct grpc_call *c)
+{
+    protobuf_encode_snapshot(&c->reply, &c->engine.snapshot_get.info_out);
+    return 0;
+}
+
+const struct grpc_operation grpc_get_snapshot = {decode_snapshot_get, start_snapshot_get,
+                                                 encode_snapshot_get};
+
+static int decode_snapshot_delete(struct grpc_call *c)
+{
+    struct protobuf_decoder d = decoder_of(c);
+    return protobuf_decode_snapshot_name(&d, c->message, &c->engine.snapshot_delete.name);
+}
+
+static void start_snapshot_delete(struct grpc_call *c)
+{
+    api_snapshot_delete(&c->x->api, &c->engine.snapshot_delete);
+}
+
+static int encode_snapshot_delete(struct grpc_call *c)
+{
+    protobuf_encode_flag(&c->reply, true);
+    return 0;
+}
+
+const struct grpc_operation grpc_delete_snapshot = {decode_snapshot_delete, start_snapshot_delete,
+                                                    encode_snapshot_delete};
+
 /* ---- server ---- */
 
 /* Requests without fields: only well-formed they must be. */

@@ -30,6 +30,10 @@ static rest_handler *const handlers[API_OPERATION_COUNT] = {
     [API_OP_count] = rest_count,
     [API_OP_search] = rest_search,
     [API_OP_search_batch] = rest_search_batch,
+    [API_OP_snapshot_create] = rest_snapshot_create,
+    [API_OP_snapshot_list] = rest_snapshot_list,
+    [API_OP_snapshot_get] = rest_snapshot_get,
+    [API_OP_snapshot_delete] = rest_snapshot_delete,
     [API_OP_health] = rest_health,
     [API_OP_livez] = rest_livez,
     [API_OP_readyz] = rest_readyz,
@@ -253,7 +257,7 @@ static bool next_segment(struct pdb_text *path, struct pdb_text *segment)
 }
 
 struct path_match {
-    struct pdb_text collection, id; /* still percent-encoded */
+    struct pdb_text collection, id, snapshot; /* still percent-encoded */
 };
 
 static bool match_path(const char *pattern, struct pdb_text path, struct path_match *match)
@@ -266,6 +270,8 @@ static bool match_path(const char *pattern, struct pdb_text path, struct path_ma
             match->collection = have;
         else if (text_equal(want, TEXT_LIT("{id}")))
             match->id = have;
+        else if (text_equal(want, TEXT_LIT("{s}")))
+            match->snapshot = have;
         else if (!text_equal(want, have))
             return false;
         if (have.len == 0)
@@ -392,7 +398,8 @@ void rest_dispatch(struct exchange *x)
                offsetof(struct rest, write) - offsetof(struct rest, x));
     }
     if (r == NULL || !percent_decode(&x->arena, match.collection, false, &r->collection) ||
-        !percent_decode(&x->arena, match.id, false, &r->id)) {
+        !percent_decode(&x->arena, match.id, false, &r->id) ||
+        !percent_decode(&x->arena, match.snapshot, false, &r->snapshot)) {
         refuse(x, PDB_RESOURCE_EXHAUSTED, 0, (struct pdb_text){0}, "no memory for the request");
         return;
     }

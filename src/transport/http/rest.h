@@ -13,8 +13,8 @@
 struct rest {
     struct trail trail; /* its text is not zeroed */
     struct exchange *x;
-    struct pdb_text collection, id; /* decoded from the path */
-    struct task task;               /* decoding or encoding in steps */
+    struct pdb_text collection, id, snapshot; /* decoded from the path */
+    struct task task;                         /* decoding or encoding in steps */
     struct buffer out;
     struct json_rows_encoder encoder;
     struct pdb_call *call; /* the one under way, else NULL */
@@ -32,6 +32,10 @@ struct rest {
         struct pdb_count count;
         struct pdb_search search;
         struct pdb_stats stats;
+        struct pdb_snapshot_create snapshot_create;
+        struct pdb_snapshot_list snapshot_list;
+        struct pdb_snapshot_get snapshot_get;
+        struct pdb_snapshot_delete snapshot_delete;
     };
     struct pdb_query query;
     union {
@@ -45,7 +49,9 @@ typedef void rest_handler(struct rest *r);
 rest_handler rest_collection_create, rest_collection_list, rest_collection_get,
     rest_collection_update, rest_collection_delete, rest_upsert, rest_insert, rest_update,
     rest_get_one, rest_get, rest_delete_one, rest_delete, rest_scroll, rest_count, rest_search,
-    rest_search_batch, rest_health, rest_livez, rest_readyz, rest_metrics, rest_info, rest_openapi;
+    rest_search_batch, rest_health, rest_livez, rest_readyz, rest_metrics, rest_info, rest_openapi,
+    rest_snapshot_create, rest_snapshot_list, rest_snapshot_get, rest_snapshot_delete,
+    rest_snapshot_restore, rest_snapshot_download, rest_snapshot_upload;
 
 /* Prepares the call of this request: deadline, cancellation, `done`. */
 void rest_begin_call(struct rest *r, struct pdb_call *call, void (*done)(struct pdb_call *call));

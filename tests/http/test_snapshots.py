@@ -1,0 +1,198 @@
+"""Snapshots over REST: taken, listed, described, deleted."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.lib.rest import Json, RestClient
+from tests.lib.server import Server, StartServer
+
+NAME_MADE = re.compile(r"^\d{8}T\d{6}\.\d{6}Z$")
+
+
+@pytest.fixture
+def server(start_server: StartServer) -> Server:
+    """A server of its own: what it lists is what the test has made."""
+    return start_server(cores=2)
+
+
+@pytest.fixture
+def own(server: Server) -> RestClient:
+    return RestClient(server)
+
+
+def fill(rest: RestClient, name: str, count: int = 50) -> None:
+    rest.create_collection(name, 4, "euclidean")
+    rows = [
+        {"id": f"r{i:03}", "vector": [i, i * 0.5, -i, 1], "metadata": {"n": i}}
+        for i in range(count)
+    ]
+    rest.upsert(name, rows)
+
+
+def take(rest: RestClient, **body: object) -> Json:
+    answer = rest.request("POST", "/v1/snapshots", dict(body))
+    assert answer.status == 201, answer.body
+    return answer.json()
+
+
+def names(page: Json) -> list[str]:
+    return [snapshot["name"] for snapshot in page["snapshots"]]
+
+
+# ---- taking ----
+
+
+def test_a_snapshot_tells_what_is_in_it(own: RestClient) -> None:
+    fill(own, "a", 50)
+    fill(own, "b", 7)
+    own.delete_one("a", "r003")
+    taken = take(own, name="first")
+    assert taken["name"] == "first"
+    assert taken["scheduled"] is False
+    parts = {part["name"]: part for part in taken["collections"]}
+    assert set(parts) == {"a", "b"}
+    assert parts["a"]["record_count"] == 49
+    assert parts["b"]["record_count"] == 7
+    for name, part in parts.items():
+        live = own.get_collection(name)
+        assert part["uuid"] == live["uuid"]
+        assert part["version"] == live["version"]
+    assert taken["bytes"] == sum(part["bytes"] for part in parts.values()) > 0
+    assert own.call("GET", "/v1/snapshots/first") == taken
+
+
+def test_a_snapshot_of_one_collection_has_only_that(own: RestClient) -> None:
+    fill(own, "a")
+    fill(own, "b")
+    assert [part["name"] for part in take(own, collection="b")["collections"]] == ["b"]
+
+
+def test_a_snapshot_without_a_name_is_called_after_its_time(own: RestClient) -> None:
+    fill(own, "a")
+    assert NAME_MADE.match(take(own)["name"])
+
+
+def test_an_empty_collection_can_be_taken(own: RestClient) -> None:
+    own.create_collection("empty", 3)
+    (part,) = take(own)["collections"]
+    assert part["record_count"] == 0
+
+
+def test_taking_shares_the_files(own: RestClient, server: Server) -> None:
+    fill(own, "a")
+    taken = take(own, name="s")
+    uuid = taken["collections"][0]["uuid"]
+    live = {p.stat().st_ino for p in (server.data_dir / "collections" / uuid).glob("*.parquet")}
+    kept = {p.stat().st_ino for p in (server.data_dir / "snapshots" / "s" / uuid).glob("*.parquet")}
+    assert kept
+    assert kept <= live
+
+
+# ---- errors ----
+
+
+def test_a_name_is_taken_once(own: RestClient) -> None:
+    fill(own, "a")
+    take(own, name="s")
+    again = own.request("POST", "/v1/snapshots", {"name": "s"})
+    assert (again.status, again.error_code) == (409, "ALREADY_EXISTS")
+    assert "'s'" in again.error_message
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", ".hidden", "a/b", "a b", "-x", "x" * 129, "é", "a\u0000b"]
+)
+def test_names_that_are_no_names_are_refused(own: RestClient, server: Server, name: str) -> None:
+    answer = own.request("POST", "/v1/snapshots", {"name": name})
+    assert (answer.status, answer.error_code) == (400, "INVALID_ARGUMENT")
+    assert answer.error_message.startswith("name")
+    folder = server.data_dir / "snapshots"
+    assert not folder.exists() or not list(folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    "name", ["..", "%2e%2e", "..%2fcatalog", "%2e%2e%2f%2e%2e", "nothing", "%00"]
+)
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_paths_that_name_no_snapshot_touch_nothing(
+    own: RestClient, server: Server, method: str, name: str
+) -> None:
+    fill(own, "a")
+    answer = own.request(method, "/v1/snapshots/" + name)
+    assert answer.status in (400, 404), answer.body
+    assert (server.data_dir / "catalog" / "CURRENT").exists()
+    assert own.count("a") == 50
+
+
+def test_a_collection_that_is_not_there_cannot_be_taken(own: RestClient) -> None:
+    answer = own.request("POST", "/v1/snapshots", {"name": "s", "collection": "none"})
+    assert (answer.status, answer.error_code) == (404, "NOT_FOUND")
+    assert "'none'" in answer.error_message
+    assert names(own.call("GET", "/v1/snapshots")) == []
+
+
+def test_a_body_with_another_field_is_refused(own: RestClient) -> None:
+    answer = own.request("POST", "/v1/snapshots", {"nmae": "s"})
+    assert answer.error_code == "INVALID_ARGUMENT"
+    assert "unknown field 'nmae'" in answer.error_message
+
+
+# ---- lists ----
+
+
+def test_lists_are_paged_by_name(own: RestClient) -> None:
+    fill(own, "a")
+    wanted = ["B", "_x", "a", "a.1", "b"]
+    for name in reversed(wanted):
+        take(own, name=name)
+    whole = own.call("GET", "/v1/snapshots")
+    assert names(whole) == wanted
+    assert whole["next_cursor"] is None
+    seen: list[str] = []
+    path = "/v1/snapshots?limit=2"
+    while True:
+        page = own.call("GET", path)
+        seen += names(page)
+        assert len(page["snapshots"]) <= 2
+        if page["next_cursor"] is None:
+            break
+        path = f"/v1/snapshots?limit=2&cursor={page['next_cursor']}"
+    assert seen == wanted
+
+
+def test_a_limit_that_is_no_number_is_refused(own: RestClient) -> None:
+    answer = own.request("GET", "/v1/snapshots?limit=two")
+    assert (answer.status, answer.error_code) == (400, "INVALID_ARGUMENT")
+    assert answer.error_message.startswith("limit")
+
+
+# ---- deleting, and other lives ----
+
+
+def test_a_deleted_snapshot_is_gone_with_its_files(own: RestClient, server: Server) -> None:
+    fill(own, "a")
+    take(own, name="s")
+    take(own, name="t")
+    assert own.call("DELETE", "/v1/snapshots/s") == {"deleted": True}
+    assert own.request("GET", "/v1/snapshots/s").status == 404
+    assert own.request("DELETE", "/v1/snapshots/s").status == 404
+    assert names(own.call("GET", "/v1/snapshots")) == ["t"]
+    assert [path.name for path in (server.data_dir / "snapshots").iterdir()] == ["t"]
+    assert own.count("a") == 50
+
+
+def test_snapshots_outlive_their_collection_and_the_server(own: RestClient, server: Server) -> None:
+    fill(own, "a")
+    taken = take(own, name="s")
+    own.delete_collection("a")
+    own.close()
+    server.restart()
+    with RestClient(server) as rest:
+        assert rest.call("GET", "/v1/snapshots/s") == taken
+    server.crash()
+    with RestClient(server) as rest:
+        assert rest.call("GET", "/v1/snapshots/s") == taken
+    kept = Path(server.data_dir / "snapshots" / "s" / taken["collections"][0]["uuid"])
+    assert list(kept.glob("*.parquet"))
