@@ -1,4 +1,5 @@
 /* main.c: the program `proximadb`. */
+#include "server/import.h"
 #include "server/serve.h"
 
 #include <proximadb/proximadb.h>
@@ -8,7 +9,8 @@
 static const char usage[] = "usage: proximadb serve [--config FILE] [--data-dir DIR] [--listen "
                             "ADDR:PORT]... [--cores N] [--print-config]\n"
                             "       proximadb check --data-dir DIR [--wal-dir DIR]... [--repair]\n"
-                            "       proximadb version\n";
+                            "       proximadb version\n"
+                            "       proximadb import | export --help\n";
 
 static void print_finding(void *arg, const char *line)
 {
@@ -61,6 +63,8 @@ int main(int argc, char **argv)
         return serve((size_t)(argc - 2), rest);
     if (strcmp(command, "check") == 0)
         return check(argc - 2, rest);
+    if (strcmp(command, "import") == 0)
+        return import_command(argc - 2, rest);
     if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0) {
         printf("proximadb %s\n", pdb_version());
         return 0;
