@@ -68,6 +68,10 @@ static int visit_record(void *arg, const struct wal_record_info *info)
 static int check_logs(struct check *check, struct io *io, const char *const *dirs, size_t dir_count)
 {
     struct trail trail = {0};
+    int listed_rc = check_log_list(check, dirs, dir_count, &trail);
+    if (listed_rc < 0)
+        tell(check, "log_list", trail.text);
+    trail = (struct trail){0};
     int rc = wal_check(io, dirs, dir_count, pass_line, check, &trail);
     if (rc < 0 && rc != PDB_DATA_LOSS)
         tell(check, "log", trail.text);

@@ -1,4 +1,4 @@
-/* Shared by check.c (catalog and logs) and check_shards.c (manifests and segments). */
+/* Shared by check.c (catalog and logs), check_shards.c (manifests and segments) and log_list.c. */
 #ifndef ENGINE_CHECK_INTERNAL_H
 #define ENGINE_CHECK_INTERNAL_H
 
@@ -30,6 +30,10 @@ void check_tell(struct check *check, enum check_severity severity, const char *k
                 const char *text);
 bool check_knows(const struct check *check, const struct uuid *uuid);
 
+/* catalog/LOGS, and whether every log that it names is there, in one of these directories. Needs
+ * only io and data_dir. Errors as log_list_check. */
+int check_log_list(const struct check *check, const char *const *dirs, size_t dir_count,
+                   struct trail *trail);
 /* Every shard that the catalog knows: manifest, files, segments against their index, what ended. */
 void check_shards(struct check *check);
 

@@ -15,7 +15,7 @@
  * older than the list. */
 #include "base/crc32c.h"
 #include "base/heap.h"
-#include "engine/catalog.h"
+#include "engine/check_internal.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -91,31 +91,32 @@ static void see_segment(void *arg, const char *name)
     *found = *found || (len > 4 && strcmp(name + len - 4, ".wal") == 0);
 }
 
-/* True when a start with these options reads the logs of this folder. */
-static bool is_scanned(const struct pdb *db, const char *path)
+/* True when a start with these directories reads the logs of this folder. */
+static bool is_scanned(const char *const *dirs, size_t dir_count, const char *path)
 {
     const char *slash = strrchr(path, '/');
     size_t len = slash != NULL ? (size_t)(slash - path) : 0;
-    for (size_t i = 0; i < db->wal_dir_count; i++)
-        if (strlen(db->wal_dirs[i]) == len && memcmp(db->wal_dirs[i], path, len) == 0)
+    for (size_t i = 0; i < dir_count; i++)
+        if (strlen(dirs[i]) == len && memcmp(dirs[i], path, len) == 0)
             return true;
     return false;
 }
 
-static int check_log(const struct pdb *db, struct io *io, const char *line, struct trail *trail)
+static int check_log(const struct check *check, const char *const *dirs, size_t dir_count,
+                     const char *line, struct trail *trail)
 {
     char path[PATH_BYTES];
     bool found = false;
     if (line[0] == '/')
         (void)snprintf(path, sizeof(path), "%s", line);
     else
-        (void)snprintf(path, sizeof(path), "%.3000s/%.1000s", db->options.data_dir, line);
-    if (!is_scanned(db, path))
+        (void)snprintf(path, sizeof(path), "%.3000s/%.1000s", check->data_dir, line);
+    if (!is_scanned(dirs, dir_count, path))
         return trail_add(trail, PDB_FAILED_PRECONDITION,
                          "the log in %s may hold acknowledged writes, but its directory is not "
                          "among wal.dirs any more: name it there",
                          path);
-    (void)io->ops->list_dir(io, path, see_segment, &found);
+    (void)check->io->ops->list_dir(check->io, path, see_segment, &found);
     if (found)
         return 0;
     return trail_add(trail, PDB_DATA_LOSS,
@@ -124,15 +125,22 @@ static int check_log(const struct pdb *db, struct io *io, const char *line, stru
                      path);
 }
 
-int log_list_check(const struct pdb *db, struct io *io, struct trail *trail)
+int check_log_list(const struct check *check, const char *const *dirs, size_t dir_count,
+                   struct trail *trail)
 {
     struct list_text text;
     const char *line;
-    int rc = read_list(io, db->options.data_dir, &text, trail);
+    int rc = read_list(check->io, check->data_dir, &text, trail);
     while (rc == 0 && (line = next_line(&text)) != NULL)
-        rc = check_log(db, io, line, trail);
+        rc = check_log(check, dirs, dir_count, line, trail);
     heap_free(NULL, text.bytes);
     return rc;
+}
+
+int log_list_check(const struct pdb *db, struct io *io, struct trail *trail)
+{
+    const struct check check = {.io = io, .data_dir = db->options.data_dir};
+    return check_log_list(&check, db->wal_dirs, db->wal_dir_count, trail);
 }
 
 /* ---- adding ---- */
