@@ -46,6 +46,13 @@ static void lose(struct shard *shard, const struct manifest_segment *entry,
         shard->lost_first = entry->number;
 }
 
+static void count_rebuild(struct engine_core *core, const struct segment_file *file)
+{
+    unsigned reason = file->index_was_missing ? METRICS_REBUILD_MISSING : METRICS_REBUILD_DAMAGED;
+    if (file->index_was_missing || file->index_was_bad)
+        metrics_add(core->metrics, METRICS_INDEX_REBUILDS_AT + reason, 1);
+}
+
 static int load_segment(struct shard *shard, const char *folder,
                         const struct manifest_segment *entry, struct trail *trail)
 {
@@ -74,6 +81,7 @@ static int load_segment(struct shard *shard, const char *folder,
             (void)trail_add(trail, rc, "%s", why.text);
         return rc == PDB_DATA_LOSS ? 0 : rc;
     }
+    count_rebuild(core, file);
     struct shard_part *part = part_of_segment(shard, file);
     if (part == NULL) {
         arena_dispose(&arena);

@@ -28,9 +28,10 @@ struct segment_file {
     struct segment *segment;
     struct file_map parquet, index;
     struct segment_stats stats;
-    uint32_t parquet_crc32c; /* of the whole file */
-    struct uuid origin;      /* as in its manifest's entry */
-    bool index_in_memory;    /* it was made again, and could not be written */
+    uint32_t parquet_crc32c;               /* of the whole file */
+    struct uuid origin;                    /* as in its manifest's entry */
+    bool index_in_memory;                  /* it was made again, and could not be written */
+    bool index_was_missing, index_was_bad; /* segment_load has made it again */
 };
 
 /* NULL is legal. On the thread whose heap it was made from, when no core reads it any more. */

@@ -105,7 +105,7 @@ int segment_file_open(struct io *io, const struct segment_file_options *options,
         return rc;
     rc = map_file(io, options, SHARD_FILE_INDEX, &file->index, trail);
     if (rc == PDB_DATA_LOSS)
-        *index_bad_out = true;
+        *index_bad_out = file->index_was_missing = true;
     else if (rc == 0)
         rc = open_segment(options, file, index_bad_out, trail);
     if (rc < 0)
@@ -166,6 +166,7 @@ static int load(struct io *io, const struct segment_file_options *options,
         return rc;
     }
     LOG_WARN("engine", "%s: its index is made again", why.text);
+    file->index_was_bad = !file->index_was_missing;
     rc = map_file(io, options, SHARD_FILE_PARQUET, &file->parquet, trail);
     return rc == 0 ? rebuild_index(io, options, file, trail) : rc;
 }
