@@ -87,6 +87,9 @@ struct snapshot_image *snapshot_find(const struct snapshots *all, struct pdb_tex
 
 bool snapshot_name_taken(const struct snapshots *all, struct pdb_text name)
 {
+    list_each (link, &all->uploads)
+        if (text_equal(snapshot_upload_name(link), name))
+            return true;
     return snapshot_find(all, name) != NULL;
 }
 
