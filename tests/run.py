@@ -23,6 +23,7 @@ PYTHON_FOLDERS = (
     "grpc",
     "abuse",
     "crash",
+    "segments",
     "bench",
     "tidy",
     "lib",

@@ -1,0 +1,102 @@
+"""A disk that becomes full while segments are written."""
+
+import random
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.crash.test_disk_full import small_disk
+from tests.http.wire import eventually
+from tests.lib.rest import Json, Response, RestClient
+from tests.lib.server import ServerFactory, ServerOptions
+from tests.segments.made import Model, check_all, check_folder, create, metric, record
+
+CONFIG = """
+[storage]
+flush_rows = 400
+flush_age_s = 1
+segments_max = 2
+
+[wal]
+segment_bytes = "1MiB"
+max_bytes = "2MiB"
+"""
+DIMENSION = 64
+BATCH = 100
+RESUMED_LIMIT_S = 10.0
+
+
+def put(rest: RestClient, model: Model, records: list[Json]) -> Response:
+    """An upsert that may be refused; the model takes what was acknowledged."""
+    path = f"/v1/collections/{model.name}/vectors"
+    answer = rest.request("PUT", path, {"vectors": records})
+    if answer.status == 200:
+        version = answer.json()["versions"][0]
+        for one in records:
+            model.rows[one["id"]] = one | {"version": version}
+    return answer
+
+
+@pytest.mark.parametrize("engine", ["uring", "threads"])
+def test_a_disk_that_is_full_of_segments_refuses_writes_and_nothing_else(
+    server_factory: ServerFactory, tmp_path: Path, engine: str
+) -> None:
+    rng = random.Random(engine)
+    with small_disk(tmp_path / "disk", "32m") as disk:
+        ballast = disk / "ballast"
+        ballast.write_bytes(bytes(12 << 20))
+        server = server_factory.make(ServerOptions(config=CONFIG, io_engine=engine))
+        server.data_dir = disk / "data"
+        server.start()
+        number = 0
+
+        def batch() -> list[Json]:
+            nonlocal number
+            number += 1
+            rows = [record(rng, f"{number:04}/{i:03}", DIMENSION) for i in range(BATCH)]
+            for row in rows:
+                row["metadata"]["more"] = {"text": "z" * 500}
+            return rows
+
+        with RestClient(server) as rest:
+            model = create(rest, "c", DIMENSION)
+            answer = put(rest, model, batch())
+            while answer.status == 200:
+                assert number < 2000, "the disk never became full"
+                answer = put(rest, model, batch())
+            assert (answer.status, answer.error_code) == (507, "RESOURCE_EXHAUSTED"), answer.body
+            assert metric(server, "flushes_total") > 3
+            # Flushes go on and give room back, or fail: until neither brings a write through.
+            full = eventually_full(rest, model, batch)
+            assert full, "the disk never stayed full"
+            check_all(rest, model)
+            gone = sorted(model.rows)[:50]
+            model.delete(rest, gone)
+            check_all(rest, model)
+            assert metric(server, "flush_errors_total") > 0
+            assert server.running
+            ballast.unlink()
+            eventually("resumed", lambda: put(rest, model, batch()).status == 200, RESUMED_LIMIT_S)
+            flushed = metric(server, "flushes_total")
+            eventually("flushes again", lambda: metric(server, "flushes_total") > flushed, 30)
+            check_all(rest, model)
+        server.crash()
+        with RestClient(server) as rest:
+            check_all(rest, model)
+            assert rest.get("c", gone)["missing"] == gone
+        assert server.stop() == 0
+        assert check_folder(server.data_dir).status == 0
+
+
+def eventually_full(rest: RestClient, model: Model, batch: object) -> bool:
+    """Writes until none is taken for three seconds."""
+    assert callable(batch)
+    pause = threading.Event()
+    refused = 0
+    for _ in range(600):
+        refused = 0 if put(rest, model, batch()).status == 200 else refused + 1
+        if refused == 15:
+            return True
+        pause.wait(0.2 if refused else 0)
+    return False
