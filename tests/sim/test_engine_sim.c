@@ -158,18 +158,35 @@ static void end_life(struct sim *s)
 
 /* ---- a life ---- */
 
+/* For a while one core gets no memory: writes are refused, flushes and merges begin again later. */
+static uint64_t squeeze(struct sim *s)
+{
+    struct heap *heap = &s->db->cores[sim_below(s, s->db->core_count)].r->heap;
+    uint64_t ended = 0;
+    heap->fail_at = heap->allocation_count + 1 + sim_below(s, 60);
+    for (uint64_t left = sim_below(s, 400); left > 0 && s->wrong == NULL; left--) {
+        ended += sim_turn_writers(s);
+        engine_pump(s->db);
+    }
+    heap->fail_at = 0;
+    return ended;
+}
+
 /* Until enough was written, or the disk has done a certain number of operations. */
 static void run(struct sim *s)
 {
     uint64_t batches = sim_below(s, sim_below(s, 4) == 0 ? 900 : 200);
     uint64_t until_op =
         sim_below(s, 2) == 0 ? UINT64_MAX : sim_disk_op_count(s->disk) + sim_below(s, 3000);
+    uint64_t squeeze_of = sim_below(s, 4) == 0 ? 300 : UINT64_MAX;
     uint64_t pause_of = 20 + sim_below(s, 1000), ended = 0;
     for (unsigned turn = 0; ended < batches && turn < TURNS_MAX && s->wrong == NULL; turn++) {
         ended += sim_turn_writers(s);
         sim_turn_admin(s);
         if (sim_below(s, 200) == 0)
             sim_read_something(s);
+        if (sim_below(s, squeeze_of) == 0)
+            ended += squeeze(s);
         /* Time goes by: sweeps, flushes by age, merges of what is quiet. */
         if (sim_below(s, pause_of) == 0)
             sim_pause(s, sim_below(s, 3) == 0 ? 30000 : 1500, until_op);
