@@ -369,6 +369,11 @@ static void sweep_segments(struct shard *shard)
 
 /* ---- versions for as_of ---- */
 
+static uint64_t max_version(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
 static void sample_version(struct shard *shard)
 {
     struct upkeep *u = shard->upkeep;
@@ -382,7 +387,7 @@ static void sample_version(struct shard *shard)
         u->retained = heap_calloc(&shard->core->r->heap, RETAINED_MAX, sizeof(*u->retained));
     uint32_t passed = 0;
     while (passed < u->retained_count && u->retained[passed].at_us <= now_us - keep_us)
-        u->retained_floor = u->retained[passed++].version;
+        u->retained_floor = max_version(u->retained_floor, u->retained[passed++].version);
     u->retained_count -= passed;
     if (u->retained == NULL)
         return;
@@ -398,8 +403,10 @@ uint64_t upkeep_retained_version(const struct shard *shard)
 {
     struct upkeep *u = shard->upkeep;
     /* Noted at every look: what is given up before a PATCH asks for more stays given up. */
-    if (shard->entry == NULL || shard->entry->config.version_retention_s == 0)
-        u->retained_floor = shard->version_visible;
+    if (shard->entry == NULL || shard->entry->config.version_retention_s == 0) {
+        u->retained_floor = max_version(u->retained_floor, shard->version_visible);
+        u->retained_count = 0; /* older samples would take the floor back */
+    }
     return u->retained_floor;
 }
 
