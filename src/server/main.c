@@ -1,4 +1,5 @@
 /* main.c: the program `proximadb`. */
+#include "server/export.h"
 #include "server/import.h"
 #include "server/serve.h"
 
@@ -65,6 +66,8 @@ int main(int argc, char **argv)
         return check(argc - 2, rest);
     if (strcmp(command, "import") == 0)
         return import_command(argc - 2, rest);
+    if (strcmp(command, "export") == 0)
+        return export_command(argc - 2, rest);
     if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0) {
         printf("proximadb %s\n", pdb_version());
         return 0;

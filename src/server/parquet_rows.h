@@ -1,8 +1,8 @@
 /* parquet_rows.h: the columns of a Parquet file put together again row by row, as JSON values.
  *
  * A row group is begun, then for each row: parquet_rows_next, and any of the values of its
- * top-level columns, each at most once; what is not asked for is passed by. Only a page of each column is in
- * memory at a time. */
+ * top-level columns, each at most once; what is not asked for is passed by. Only a page of each
+ * column is in memory at a time. */
 #ifndef SERVER_PARQUET_ROWS_H
 #define SERVER_PARQUET_ROWS_H
 
