@@ -34,6 +34,8 @@ void dedup_init(struct dedup *d, struct heap *heap)
 
 static void drop(struct dedup *d, struct dedup_entry *entry)
 {
+    if (d->cursor == &entry->link)
+        d->cursor = entry->link.next;
     if (list_linked(&entry->link)) {
         list_remove(&entry->link);
         d->done_count--;
@@ -114,4 +116,18 @@ void dedup_abandon(struct dedup *d, struct dedup_entry *entry)
 {
     if (entry != NULL)
         drop(d, entry);
+}
+
+void dedup_walk(struct dedup *d)
+{
+    d->cursor = d->oldest_first.anchor.next;
+}
+
+const struct dedup_entry *dedup_next(struct dedup *d)
+{
+    struct list_link *link = d->cursor;
+    if (link == NULL || link == &d->oldest_first.anchor)
+        return NULL;
+    d->cursor = link->next;
+    return container_of(link, struct dedup_entry, link);
 }

@@ -25,6 +25,7 @@ struct dedup {
     struct map entries;
     struct list oldest_first;
     uint32_t done_count;
+    struct list_link *cursor; /* of dedup_next; moves on when its entry goes */
 };
 
 void dedup_init(struct dedup *d, struct heap *heap);
@@ -40,6 +41,10 @@ struct dedup_entry *dedup_begin(struct dedup *d, const struct wal_request *reque
 /* It was logged; forgets the oldest ones past the limits. */
 void dedup_finish(struct dedup *d, struct dedup_entry *entry, uint64_t version, uint32_t count,
                   int64_t now_us);
+/* All that were carried out, the oldest first, one at each call; they may come and go between two.
+ * Only one such walk at a time. NULL: the end. */
+void dedup_walk(struct dedup *d);
+const struct dedup_entry *dedup_next(struct dedup *d);
 /* It was not. */
 void dedup_abandon(struct dedup *d, struct dedup_entry *entry);
 

@@ -342,6 +342,8 @@ static void count_expired(struct shard *shard, struct shard_part *part)
     if (part->file->stats.expires_min_us > before_us)
         return;
     for (uint32_t i = 0; i < EXPIRY_ROWS && part->expiry_next < part->file->stats.rows; i++) {
+        if (i % 256 == 255 && reactor_slice_over(core->r))
+            return; /* the next sweep goes on */
         struct pdb_row row;
         uint32_t at = part->expiry_next++;
         (void)segment_row(part->segment, at, &row, NULL);

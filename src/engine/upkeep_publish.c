@@ -20,7 +20,15 @@
 
 enum { STEP_ROWS = 1024, RETRY_AFTER_S = 5 };
 
-enum stage { STAGE_CATCH_UP, STAGE_BEGIN, STAGE_SEGMENTS, STAGE_ENDED, STAGE_END, STAGE_SAVING };
+enum stage {
+    STAGE_CATCH_UP,
+    STAGE_BEGIN,
+    STAGE_SEGMENTS,
+    STAGE_ENDED,
+    STAGE_REQUESTS,
+    STAGE_END,
+    STAGE_SAVING
+};
 
 static struct heap *heap_of(const struct change *change)
 {
@@ -188,15 +196,18 @@ static bool encode_ended(struct change *change)
     return change->encoded == change->named_count;
 }
 
-/* Only what the log may forget needs to be here; more does no harm. */
-static void encode_requests(struct change *change)
+/* Only what the log may forget needs to be here; more does no harm. True when all are through. */
+static bool encode_requests(struct change *change)
 {
-    list_each (link, &change->shard->dedup.oldest_first) {
-        const struct dedup_entry *entry = container_of(link, struct dedup_entry, link);
+    for (uint32_t i = 0; i < STEP_ROWS; i++) {
+        const struct dedup_entry *entry = dedup_next(&change->shard->dedup);
+        if (entry == NULL)
+            return true;
         struct manifest_request request = {entry->request, entry->version, entry->count};
         if (entry->version <= change->version)
             manifest_encode_request(&change->encoder, &request);
     }
+    return false;
 }
 
 /* ---- putting it in force ---- */
@@ -367,9 +378,12 @@ static void step(struct change *change)
         break;
     case STAGE_ENDED:
         change->stage += encode_ended(change);
+        dedup_walk(&change->shard->dedup);
+        break;
+    case STAGE_REQUESTS:
+        change->stage += encode_requests(change);
         break;
     case STAGE_END:
-        encode_requests(change);
         rc = manifest_encode_end(&change->encoder);
         change->stage++;
         if (rc == 0)

@@ -353,6 +353,49 @@ static void versions_that_were_given_up_are_not_promised_again(void **state)
     sim_disk_free(disk);
 }
 
+/* ---- retries ---- */
+
+static uint64_t put_request(struct fixture *fx, unsigned number)
+{
+    char request[16];
+    float value = (float)number;
+    struct pdb_vector vector;
+    struct pdb_record r = record("id", &vector, &value, 1);
+    (void)snprintf(request, sizeof(request), "r%u", number);
+    struct pdb_write w = {
+        .collection = txt("c"), .records = &r, .record_count = 1, .request_id = txt(request)};
+    assert_done(fx, do_write(fx, &w));
+    return w.version_out;
+}
+
+/* More than one step of the manifest takes, with others that come meanwhile. */
+static void thousands_of_requests_survive_in_manifests(void **state)
+{
+    (void)state;
+    enum { REQUESTS = 5000 };
+    struct fixture fx;
+    struct sim_disk *disk = sim_disk_new(17);
+    struct pdb *db = open_with(disk, 0, 700);
+    sim_fixture(&fx, db);
+    create(&fx, "c", 1);
+    for (unsigned i = 1; i <= REQUESTS; i++) {
+        assert_int_equal(put_request(&fx, i), i);
+        pdb_arena_reset(fx.arena);
+    }
+    sim_run(db, 5000000000);
+    assert_int_equal(info_of(&fx).memtable_rows, 0);
+    sim_disk_crash(disk);
+    engine_abandon_sim(db, wal_abandon);
+    fx.db = db = open_with(disk, 0, 700);
+    assert_int_equal(pdb_facts(db)->recovered_records, 0); /* the log tells nothing of them */
+    for (unsigned i = 1; i <= REQUESTS; i += 37)
+        assert_int_equal(put_request(&fx, i), i);
+    assert_int_equal(put_request(&fx, REQUESTS + 1), REQUESTS + 1);
+    pdb_close(db);
+    pdb_arena_free(fx.arena);
+    sim_disk_free(disk);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -360,6 +403,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(more_segments_than_a_shard_may_have),
         cmocka_unit_test(a_damaged_segment_waits_for_its_file),
         cmocka_unit_test(versions_that_were_given_up_are_not_promised_again),
+        cmocka_unit_test(thousands_of_requests_survive_in_manifests),
         cmocka_unit_test(huge_rows_and_rows_that_fit_no_column_are_flushed_and_merged),
     };
     if (argc > 1)
