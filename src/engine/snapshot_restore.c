@@ -1,11 +1,11 @@
 /* snapshot_restore.c: core 0's side of a restore.
  *
- *     verify   every file's length and checksum, by the worker; the manifest is decoded and gets the
- *              uuid of the new collection
+ *     verify   every file's length and checksum, by the worker; the manifest is decoded and gets
+ *              the uuid of the new collection
  *     mark     snapshots/.restore-<uuid>, durable: from now on a start removes what follows
  *     place    links (or copies) in collections/<uuid>/, then the manifest, all durable
  *     stage    the owner opens the segments in a shard that nobody sees (snapshot_stage.c)
- *     catalog  one version has the new collection, and not the one that it replaces: now it is there
+ *     catalog  one version has the new collection, and not what it replaces: now it is there
  *     unmark
  *
  * Before the catalog's version is durable nothing has changed: an error goes back the same way, and

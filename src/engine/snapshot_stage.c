@@ -1,6 +1,6 @@
-/* snapshot_stage.c: a restored collection's shard, made ready on its owner's core before the catalog
- * knows it. Segments are opened by the worker, one after the other; their ended rows are marked in
- * steps. shard_open finds the shard in core->staged when the catalog comes. */
+/* snapshot_stage.c: a restored collection's shard, made ready on its owner's core before the
+ * catalog knows it. Segments are opened by the worker, one after the other; their ended rows are
+ * marked in steps. shard_open finds the shard in core->staged when the catalog comes. */
 #include "engine/part.h"
 #include "engine/snapshot_internal.h"
 #include "engine/upkeep.h"

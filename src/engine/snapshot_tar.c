@@ -3,7 +3,7 @@
  *     0 name[100]  100 mode[8]  108 uid[8]  116 gid[8]  124 size[12]  136 mtime[12]
  *     148 checksum[8]  156 type  157 link[100]  257 "ustar" NUL "00"  345 prefix[155]
  *
- * Numbers are octal digits; a size whose first bit is set is big-endian binary in the other bits. */
+ * Numbers are octal digits; a size whose first bit is set is big-endian binary in the others. */
 #include "engine/snapshot_tar.h"
 
 #include <stdio.h>

@@ -108,6 +108,28 @@ void upkeep_leave(struct engine_core *core)
     }
 }
 
+/* ---- those who wait for a flush ---- */
+
+void upkeep_tell_waits(struct shard *shard, int rc, const struct trail *trail)
+{
+    struct upkeep *u = shard->upkeep;
+    list_each_safe(link, following, &u->flush_waits)
+    {
+        struct upkeep_wait *wait = container_of(link, struct upkeep_wait, link);
+        if (rc == 0 && wait->version > u->flushed_version)
+            continue;
+        list_remove(link);
+        wait->done(wait, rc, trail);
+    }
+}
+
+static void refuse_waits(struct shard *shard, int rc, const char *why)
+{
+    struct trail trail = {0};
+    (void)trail_add(&trail, rc, "%s", why);
+    upkeep_tell_waits(shard, rc, &trail);
+}
+
 /* ---- sealing ---- */
 
 static bool may_seal(const struct shard *shard)
@@ -128,10 +150,13 @@ static void seal(struct shard *shard)
     if (!may_seal(shard))
         return;
     struct shard_part *part = part_of_memtable(shard);
-    if (part == NULL)
-        return;
-    if (memtable_prepare(part->memtable, shard->pending_rows, shard->pending_text) < 0) {
+    if (part != NULL &&
+        memtable_prepare(part->memtable, shard->pending_rows, shard->pending_text) < 0) {
         part_let_go(part);
+        part = NULL;
+    }
+    if (part == NULL) { /* the next sweep tries again */
+        refuse_waits(shard, PDB_RESOURCE_EXHAUSTED, "out of memory for a flush");
         return;
     }
     FAILPOINT("seal");
@@ -187,27 +212,7 @@ void upkeep_flush_soon(struct shard *shard)
     seal(shard);
 }
 
-/* ---- those who wait for a flush ---- */
-
-void upkeep_tell_waits(struct shard *shard, int rc, const struct trail *trail)
-{
-    struct upkeep *u = shard->upkeep;
-    list_each_safe(link, following, &u->flush_waits)
-    {
-        struct upkeep_wait *wait = container_of(link, struct upkeep_wait, link);
-        if (rc == 0 && wait->version > u->flushed_version)
-            continue;
-        list_remove(link);
-        wait->done(wait, rc, trail);
-    }
-}
-
-static void refuse_waits(struct shard *shard, int rc, const char *why)
-{
-    struct trail trail = {0};
-    (void)trail_add(&trail, rc, "%s", why);
-    upkeep_tell_waits(shard, rc, &trail);
-}
+/* ---- waiting for a flush ---- */
 
 void upkeep_wait_flushed(struct shard *shard, struct upkeep_wait *wait)
 {
