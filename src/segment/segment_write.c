@@ -509,7 +509,8 @@ static int put_floats(struct segment_writer *w, uint32_t f, struct pqfile_error 
     w->scratch.len = 0;
     for (uint32_t i = 0; i < w->group_rows; i++) {
         const void *vector = has_vector(field, w->group_first + i) ? at : NULL;
-        at += vector != NULL ? field->entry.bytes : 0;
+        if (vector != NULL) /* a group may have none, and no buffer */
+            at += field->entry.bytes;
         buffer_add(&w->scratch, &vector, sizeof(vector));
     }
     if (w->scratch.failed) {
