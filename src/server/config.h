@@ -59,6 +59,10 @@ struct config {
         uint64_t compaction_rate_bytes_per_s; /* 0: no limit */
     } storage;
     struct {
+        uint64_t interval_s; /* 0: none are taken by the clock */
+        uint32_t keep;
+    } snapshots;
+    struct {
         uint64_t min_free_bytes; /* 0: no check (pdb_options wants UINT64_MAX for that) */
     } disk;
     struct {

@@ -92,6 +92,11 @@ const struct config_row config_rows[] = {
      .max = 1024 * GIB, .traits = CONFIG_OR_ZERO,
      .help = "What merging segments may read and write a second, on each core. 0: no limit."},
 
+    {MEMBER(snapshots, interval_s), .kind = CONFIG_INTEGER, .fallback = "0", .max = 31536000,
+     .help = "Seconds between two snapshots of everything that are taken by the clock. 0: none."},
+    {MEMBER(snapshots, keep), .kind = CONFIG_INTEGER, .fallback = "7", .min = 1, .max = 100000,
+     .help = "How many of these are kept; the oldest beyond are removed. Others are never."},
+
     {MEMBER(disk, min_free_bytes), .kind = CONFIG_SIZE, .fallback = "2GiB", .max = INT64_MAX,
      .help = "Writes are refused while a disk has less free space. 0: no check."},
 

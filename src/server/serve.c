@@ -61,6 +61,8 @@ static struct pdb_options engine_options(const struct config *c, struct transpor
         .flush_age_s = c->storage.flush_age_s,
         .segments_max = c->storage.segments_max,
         .compaction_rate_bytes_per_s = c->storage.compaction_rate_bytes_per_s,
+        .snapshot_interval_s = c->snapshots.interval_s,
+        .snapshot_keep = c->snapshots.keep,
         .disk_min_free_bytes = c->disk.min_free_bytes != 0 ? c->disk.min_free_bytes : UINT64_MAX,
         .allow_unsafe_fs = c->wal.allow_unsafe_fs,
         .collections_max = c->limits.collections,

@@ -135,6 +135,8 @@ static void defaults_are_those_of_the_design(void **state)
     assert_int_equal(c->storage.flush_age_s, 300);
     assert_int_equal(c->storage.segments_max, 8);
     assert_int_equal(c->storage.compaction_rate_bytes_per_s, 0);
+    assert_int_equal(c->snapshots.interval_s, 0);
+    assert_int_equal(c->snapshots.keep, 7);
     assert_int_equal(c->disk.min_free_bytes, UINT64_C(2) << 30);
     assert_int_equal(c->wal.encoding, PDB_WAL_BINARY);
     assert_int_equal(c->wal.io_mode, PDB_WAL_DIRECT);
@@ -241,6 +243,7 @@ static void every_kind_of_value_comes_from_the_environment(void **state)
                    "PROXIMADB_STORAGE__FLUSH_BYTES=1MiB", "PROXIMADB_STORAGE__FLUSH_AGE_S=1",
                    "PROXIMADB_STORAGE__SEGMENTS_MAX=3", "PROXIMADB_WAL__MAX_BYTES=128MiB",
                    "PROXIMADB_STORAGE__COMPACTION_RATE_BYTES_PER_S=5MiB",
+                   "PROXIMADB_SNAPSHOTS__INTERVAL_S=3600", "PROXIMADB_SNAPSHOTS__KEEP=24",
                    "PROXIMADB_TLS__CERT=", "PROXIMADB_WAL__DIRS=", "PROXIMADB_LIMITS__K=7"));
     const struct config *c = &fx->config;
     assert_int_equal(c->server.listen.count, 2);
@@ -255,6 +258,8 @@ static void every_kind_of_value_comes_from_the_environment(void **state)
     assert_int_equal(c->storage.flush_age_s, 1);
     assert_int_equal(c->storage.segments_max, 3);
     assert_int_equal(c->storage.compaction_rate_bytes_per_s, 5 << 20);
+    assert_int_equal(c->snapshots.interval_s, 3600);
+    assert_int_equal(c->snapshots.keep, 24);
     assert_int_equal(c->wal.max_bytes, 128 << 20);
     assert_null(c->tls.cert);
     assert_int_equal(c->wal.dirs.count, 0);
