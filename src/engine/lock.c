@@ -18,12 +18,29 @@
 
 enum { LOCK_TRIES = 5, LOCK_PAUSE_MS = 50 };
 
+/* The directory's name must be durable before anything in it is promised; also one that is there
+ * may have been made by a process that was killed. A parent that may not be read is not ours. */
+static int sync_parent(const char *data_dir, struct trail *trail)
+{
+    char path[4096];
+    if ((size_t)snprintf(path, sizeof(path), "%s/..", data_dir) >= sizeof(path))
+        return 0; /* refused below */
+    int parent = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (parent < 0)
+        return 0;
+    int rc = fsync(parent) == 0 || errno == EINVAL || errno == EROFS ? 0 : -errno;
+    (void)close(parent);
+    return rc == 0
+               ? 0
+               : trail_add(trail, PDB_UNAVAILABLE, "%s: cannot be synced: %s", path, strerror(-rc));
+}
+
 static int make_data_dir(const char *data_dir, struct trail *trail)
 {
     if (mkdir(data_dir, 0700) == 0 || errno == EEXIST) {
         struct stat st;
         if (stat(data_dir, &st) == 0 && S_ISDIR(st.st_mode))
-            return 0;
+            return sync_parent(data_dir, trail);
         return trail_add(trail, PDB_FAILED_PRECONDITION, "data directory '%s': not a directory",
                          data_dir);
     }
