@@ -1,7 +1,7 @@
 /* Everything at once on four cores for a while: batches, reads, deletes, retries, settings that
- * change, collections that come and go, and behind them flushes and merges without a pause. Readers hold every batch to being whole; after restarts
- * with other numbers of cores, what was acknowledged is there. PDB_ATTACK_SECONDS makes it
- * longer. */
+ * change, collections that come and go, and behind them flushes and merges without a pause. Readers
+ * hold every batch to being whole; after restarts with other numbers of cores, what was
+ * acknowledged is there. PDB_ATTACK_SECONDS makes it longer. */
 #include "engine_fixture.h"
 
 #include <errno.h>
