@@ -45,8 +45,8 @@ def proximadb(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 def contents(rest: RestClient, names: list[str]) -> Json:
     """Everything that a restart must keep."""
-    kept = ("name", "uuid", "fields", "columns", "sync", "ttl_s", "description", "created_at")
-    kept += ("storage",)
+    kept = ["name", "uuid", "fields", "columns", "sync", "ttl_s", "description", "created_at"]
+    kept += ["storage"]
     collections = rest.list_collections()["collections"]
     records = {
         name: rest.scroll(name, limit=10000, include=["metadata", "vectors", "times"])["records"]
