@@ -164,6 +164,35 @@ void api_snapshot_delete(const struct api_context *ctx, struct pdb_snapshot_dele
     pdb_snapshot_delete_start(d);
 }
 
+void api_snapshot_restore(const struct api_context *ctx, struct pdb_snapshot_restore *r)
+{
+    (void)ctx;
+    pdb_snapshot_restore_start(r);
+}
+
+void api_snapshot_read_begin(const struct api_context *ctx, struct pdb_snapshot_read_begin *b)
+{
+    (void)ctx;
+    pdb_snapshot_read_begin_start(b);
+}
+
+void api_snapshot_write_begin(const struct api_context *ctx, struct pdb_snapshot_write_begin *b)
+{
+    (void)ctx;
+    pdb_snapshot_write_begin_start(b);
+}
+
+void api_snapshot_write_next(const struct api_context *ctx, struct pdb_snapshot_write_next *n,
+                             uint64_t received)
+{
+    if (received > ctx->limits->archive_bytes)
+        refuse(&n->call, PDB_RESOURCE_EXHAUSTED, 413,
+               "the archive is larger than limits.archive_bytes (%llu)",
+               (unsigned long long)ctx->limits->archive_bytes);
+    else
+        pdb_snapshot_write_next_start(n);
+}
+
 void api_stats(const struct api_context *ctx, struct pdb_stats *s)
 {
     static const char *const names[] = {

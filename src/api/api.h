@@ -43,6 +43,9 @@ enum api_right {
     X(snapshot_list, "GET", "/v1/snapshots", "ListSnapshots", API_RIGHT_READ)                      \
     X(snapshot_get, "GET", "/v1/snapshots/{s}", "GetSnapshot", API_RIGHT_READ)                     \
     X(snapshot_delete, "DELETE", "/v1/snapshots/{s}", "DeleteSnapshot", API_RIGHT_ADMIN)           \
+    X(snapshot_restore, "POST", "/v1/snapshots/{s}/restore", "RestoreSnapshot", API_RIGHT_ADMIN)   \
+    X(snapshot_download, "GET", "/v1/snapshots/{s}/archive", "DownloadSnapshot", API_RIGHT_ADMIN)  \
+    X(snapshot_upload, "PUT", "/v1/snapshots/{s}/archive", "UploadSnapshot", API_RIGHT_ADMIN)      \
     X(health, "GET", "/health", "", API_RIGHT_NONE)                                                \
     X(livez, "GET", "/livez", "", API_RIGHT_NONE)                                                  \
     X(readyz, "GET", "/readyz", "", API_RIGHT_NONE)                                                \
@@ -67,6 +70,7 @@ extern const struct api_operation_row api_operation_rows[API_OPERATION_COUNT];
  * api_limits_default has the values of docs/api/limits.md. */
 struct api_limits {
     uint64_t body_bytes, inflight_body_bytes_per_core;
+    uint64_t archive_bytes; /* of an uploaded snapshot, which is not kept in memory */
     uint32_t url_bytes, header_bytes, headers;
     uint32_t connections, connections_per_address, streams_per_connection;
     uint32_t handshake_s, header_s, idle_s, blocked_write_s, request_deadline_s;
@@ -101,6 +105,13 @@ void api_snapshot_create(const struct api_context *ctx, struct pdb_snapshot_crea
 void api_snapshot_list(const struct api_context *ctx, struct pdb_snapshot_list *l);
 void api_snapshot_get(const struct api_context *ctx, struct pdb_snapshot_get *g);
 void api_snapshot_delete(const struct api_context *ctx, struct pdb_snapshot_delete *d);
+void api_snapshot_restore(const struct api_context *ctx, struct pdb_snapshot_restore *r);
+/* What follows a begin is the same stream: its calls go to the engine directly, but for the pieces
+ * of an upload. `received`: bytes of the archive with this piece. */
+void api_snapshot_read_begin(const struct api_context *ctx, struct pdb_snapshot_read_begin *b);
+void api_snapshot_write_begin(const struct api_context *ctx, struct pdb_snapshot_write_begin *b);
+void api_snapshot_write_next(const struct api_context *ctx, struct pdb_snapshot_write_next *n,
+                             uint64_t received);
 
 /* The document of GET /v1/info, JSON in the arena. */
 int api_info_json(const struct api_context *ctx, const struct pdb *db, uint64_t uptime_s,

@@ -17,6 +17,7 @@ static void add_limits(struct buffer *b, const struct api_limits *l)
     } rows[] = {
         {"body_bytes", l->body_bytes},
         {"inflight_body_bytes_per_core", l->inflight_body_bytes_per_core},
+        {"archive_bytes", l->archive_bytes},
         {"url_bytes", l->url_bytes},
         {"header_bytes", l->header_bytes},
         {"headers", l->headers},

@@ -4,6 +4,7 @@
 const struct api_limits api_limits_default = {
     .body_bytes = 64u << 20,
     .inflight_body_bytes_per_core = 256u << 20,
+    .archive_bytes = 1ull << 40,
     .url_bytes = 8 << 10,
     .header_bytes = 16 << 10,
     .headers = 100,

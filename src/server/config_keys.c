@@ -156,6 +156,8 @@ const struct config_row config_rows[] = {
     LIMIT_BYTES(inflight_body_bytes_per_core, MIB, 1024 * GIB, "256MiB",
                 "Unfinished bodies on one core; past it, accepting pauses and the largest is "
                 "dropped. At least `limits.body_bytes`."),
+    LIMIT_BYTES(archive_bytes, MIB, 1024 * 1024 * GIB, "1TiB",
+                "An uploaded archive of a snapshot; it is not kept in memory."),
     LIMIT_BYTES(url_bytes, 256, MIB, "8KiB", "Request target."),
     LIMIT_BYTES(header_bytes, KIB, MIB, "16KiB", "Header block of a request."),
     LIMIT(headers, 8, 10000, "100", "Header fields of a request."),

@@ -101,7 +101,9 @@ static void on_closed(void *data)
 {
     struct connection *c = data;
     struct transport_core_private *p = c->core->priv;
-    if (c->kind == CONNECTION_HTTP1)
+    if (c->upload != NULL)
+        h1_upload_closed(c);
+    else if (c->kind == CONNECTION_HTTP1)
         h1_client_left(c);
     struct address_count *entry = find_address(p, c->address_hash);
     if (entry->hash != 0 && --entry->connections == 0)
@@ -137,7 +139,7 @@ static void start_h1(struct connection *c)
 {
     become(c, CONNECTION_HTTP1);
     c->sock->data = NULL;
-    h1_accept(c);
+    h1_upload_accept(c);
 }
 
 static void start_h2(struct connection *c)

@@ -15,6 +15,7 @@ enum connection_kind { CONNECTION_NEW, CONNECTION_TLS, CONNECTION_HTTP1, CONNECT
 enum { CONNECTION_PEER_MAX = 64 };
 
 struct h2_session;
+struct h1_upload;
 
 /* Lives from accept until the socket is closed (its on_close callback frees it). */
 struct connection {
@@ -23,6 +24,7 @@ struct connection {
     h2o_socket_t *sock;
     struct h2_session *h2;        /* CONNECTION_HTTP2 */
     struct exchange *h1_exchange; /* CONNECTION_HTTP1: the one under way */
+    struct h1_upload *upload;     /* CONNECTION_HTTP1: h2o has not got this connection */
     enum connection_kind kind;
     unsigned exchanges; /* under way */
     /* its listener is on a loopback address and the server is not insecure: Host is checked */
@@ -126,6 +128,18 @@ void h1_accept(struct connection *c);
 void h1_client_left(struct connection *c);
 void h1_dispose_pool(struct transport_core *core);
 
+const char *h1_reason_phrase(int status);
+
+/* ---- http/h1_upload.c ---- */
+
+/* An HTTP/1 connection: if its first request has a body that is taken in pieces, this has it until
+ * the end; else h1_accept gets it. */
+void h1_upload_accept(struct connection *c);
+/* The socket is being closed. */
+void h1_upload_closed(struct connection *c);
+/* From the sweep: true if the connection is to be cut. */
+bool h1_upload_is_late(struct connection *c, uint64_t now_ns);
+
 /* ---- grpc/h2.c ---- */
 
 void h2_accept(struct connection *c);
@@ -133,6 +147,8 @@ void h2_accept(struct connection *c);
 void h2_shutdown(struct connection *c);
 /* Gives back flow-control windows that were held while the core's body budget was used up. */
 void h2_release_windows(struct transport_core *core);
+/* Ends bodies in pieces that come too slowly. */
+void h2_look_at_bodies(struct connection *c, uint64_t now_ns);
 void h2_dispose_pool(struct transport_core *core);
 
 #endif

@@ -108,6 +108,17 @@ int exchange_begin(struct exchange *x, struct pdb_text offered_id, struct trail 
     return 0;
 }
 
+bool exchange_too_slow(struct exchange *x, bool waiting, uint64_t now_ns)
+{
+    enum { RATE_MIN = 1024, GRACE_S = 10 };
+    struct exchange_pace *pace = &x->pace;
+    if (waiting && pace->looked_ns != 0)
+        pace->waited_ns += now_ns - pace->looked_ns;
+    pace->looked_ns = now_ns;
+    uint64_t waited_s = pace->waited_ns / 1000000000u;
+    return waiting && waited_s > GRACE_S && pace->received < (waited_s - GRACE_S) * RATE_MIN;
+}
+
 static unsigned operation_index(const struct exchange *x)
 {
     return x->operation < API_OPERATION_COUNT ? (unsigned)x->operation

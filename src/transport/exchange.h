@@ -35,6 +35,17 @@ struct exchange_response {
 struct exchange_ops {
     /* REST: the whole answer, exactly once; the handler must not touch the exchange afterwards. */
     void (*respond)(struct exchange *x, const struct exchange_response *response);
+    /* REST, in place of respond, for a body that is made while it is sent: status, headers and how
+     * long it will be. */
+    void (*respond_begin)(struct exchange *x, const struct exchange_response *response,
+                          uint64_t body_bytes);
+    /* Its next piece. The bytes stay as they are until x->on_sent. */
+    void (*respond_piece)(struct exchange *x, struct pdb_text piece);
+    /* Ends it, exactly once, like respond. `whole` false: so that the client sees the cut. */
+    void (*respond_end)(struct exchange *x, bool whole);
+    /* Bodies in pieces: the handler is ready for the first one, or has used up the last one, whose
+     * memory goes. */
+    void (*body_more)(struct exchange *x);
     /* gRPC: queues one message (without the 5-byte prefix; bytes stay until the exchange ends, or
      * until grpc_sent for streams). */
     void (*grpc_send)(struct exchange *x, struct pdb_text message);
@@ -48,6 +59,22 @@ struct exchange_ops {
 
 struct grpc_method;
 
+/* A handler that takes its body in pieces while it comes. */
+struct exchange_pieces {
+    /* The next one; after ops->body_more only. It stays as it is until the next body_more. */
+    void (*piece)(struct exchange *x, struct pdb_text piece);
+    /* The body is complete; after ops->body_more only. */
+    void (*end)(struct exchange *x);
+    /* What the client sends is broken (framing, memory, pace): nothing more comes. The handler
+     * answers with the error when what it has under way has ended. */
+    void (*broken)(struct exchange *x, const struct pdb_error *error);
+};
+
+/* How fast the pieces of a body come: what has come, in the time in which it was waited for. */
+struct exchange_pace {
+    uint64_t received, waited_ns, looked_ns;
+};
+
 struct exchange {
     struct transport_core *core;
     const struct exchange_ops *ops;
@@ -60,6 +87,10 @@ struct exchange {
     struct pdb_text timeout; /* x-request-timeout, or grpc-timeout */
     struct pdb_text body;    /* REST: whole */
     bool http2;
+    /* The body comes in pieces: the handler sets `pieces` and calls ops->body_more. */
+    bool body_in_pieces;
+    const struct exchange_pieces *pieces;
+    struct exchange_pace pace;
     /* x-request-id: taken over when well-formed, else made */
     char call_id[EXCHANGE_CALL_ID_MAX + 1];
     struct pdb_text peer;
@@ -69,6 +100,9 @@ struct exchange {
     bool gone;
     /* set by a handler with a call under way; NULL otherwise */
     void (*on_gone)(struct exchange *x);
+    /* What respond_piece or grpc_send took is on its way and its memory free; NULL: nobody asks. */
+    void (*on_sent)(struct exchange *x);
+    bool sending_pieces;            /* between respond_begin and respond_end */
     void *handler, *handler_more;   /* the handler's own state, in the arena */
     const struct grpc_method *grpc; /* gRPC only */
     /* set by dispatch, for metrics; API_OPERATION_COUNT: none */
@@ -81,6 +115,10 @@ bool exchange_call_id_is_good(struct pdb_text id);
  * the limits) once the request's fields are set. 0, or PDB_INVALID_ARGUMENT for a malformed
  * timeout; everything is filled in then, too, so that the error can be answered. */
 int exchange_begin(struct exchange *x, struct pdb_text offered_id, struct trail *trail);
+
+/* Once a second or so; `waiting`: the next piece is the client's to send. True if the body is
+ * slower than 1 KiB/s, not counting 10 seconds. */
+bool exchange_too_slow(struct exchange *x, bool waiting, uint64_t now_ns);
 
 /* Count the answer: status and time since the whole request was there. */
 void exchange_count_http(const struct exchange *x, int status);
@@ -95,6 +133,9 @@ bool exchange_host_allowed(const struct exchange *x, bool loopback_only);
 /* Finds the route, decodes, calls the api, encodes; answers exactly once through ops->respond, now
  * or later. */
 void rest_dispatch(struct exchange *x);
+/* True if the operation of this method and path takes its body in pieces: it is dispatched as soon
+ * as the head is there. */
+bool rest_takes_pieces(struct pdb_text method, struct pdb_text path);
 /* An error as the REST body of docs/api/errors.md: {"error":{"code":..,"message":..,"details":{}}}.
  * Also used by the connection code itself (413, 431, ...). */
 void rest_respond_error(struct exchange *x, const struct pdb_error *error);

@@ -96,6 +96,7 @@ static void look_at_h2(struct connection *c, uint64_t now)
 {
     if (c->exchanges != 0) {
         c->idle_since_ns = 0;
+        h2_look_at_bodies(c, now);
         return;
     }
     if (c->idle_since_ns == 0 || c->sock->bytes_read != c->seen_read)
@@ -117,6 +118,9 @@ static void look_at(struct connection *c, uint64_t now)
             cut(c, METRICS_LIMIT_DEADLINE);
     } else if (write_stalled(c, now)) {
         cut(c, METRICS_LIMIT_OTHER);
+    } else if (c->upload != NULL) {
+        if (h1_upload_is_late(c, now))
+            cut(c, METRICS_LIMIT_BODY);
     } else if (c->kind == CONNECTION_HTTP2) {
         look_at_h2(c, now);
     } else if (c->exchanges == 0) {
@@ -132,6 +136,15 @@ static void look_while_draining(struct connection *c, uint64_t now)
         connection_cut(c);
     else
         look_at(c, now);
+}
+
+/* While h2o writes a long answer only its own way of closing may end the request. */
+static void tell_left(struct connection *c)
+{
+    if (c->h1_exchange->sending_pieces)
+        connection_cut(c);
+    else
+        h1_client_left(c);
 }
 
 /* Clients that left while their HTTP/1 request runs: h2o has taken the socket out of epoll. */
@@ -155,7 +168,7 @@ static void notice_leavers(struct transport_core *core)
             if (poll(fds, count, 0) > 0)
                 for (nfds_t i = 0; i < count; i++)
                     if ((fds[i].revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0)
-                        h1_client_left(who[i]);
+                        tell_left(who[i]);
             count = 0;
         }
     }
@@ -164,7 +177,8 @@ static void notice_leavers(struct transport_core *core)
 /* The body that h2o is still reading on a connection, and how large it is by now. */
 static size_t unfinished_bytes(const struct connection *c)
 {
-    return c->kind == CONNECTION_HTTP1 && c->exchanges == 0 && !c->cut ? c->sock->input->size : 0;
+    bool unfinished = c->exchanges == 0 || c->upload != NULL;
+    return c->kind == CONNECTION_HTTP1 && unfinished && !c->cut ? c->sock->input->size : 0;
 }
 
 /* Cuts bodies of at least an equal share of the budget until the rest fits: linear, and as long as

@@ -1,10 +1,14 @@
-"""Snapshots over REST: taken, listed, described, deleted."""
+"""Snapshots over REST: taken, listed, described, deleted, restored. Archives: test_archives.py."""
 
+import itertools
 import re
+import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.http.wire import eventually
 from tests.lib.rest import Json, RestClient
 from tests.lib.server import Server, StartServer
 
@@ -196,3 +200,140 @@ def test_snapshots_outlive_their_collection_and_the_server(own: RestClient, serv
         assert rest.call("GET", "/v1/snapshots/s") == taken
     kept = Path(server.data_dir / "snapshots" / "s" / taken["collections"][0]["uuid"])
     assert list(kept.glob("*.parquet"))
+
+
+# ---- restoring ----
+
+
+def search(rest: RestClient, name: str) -> list[Json]:
+    answer = rest.search(name, vector=[3, 1, -3, 1], k=20, include=["metadata", "vectors"])
+    hits: list[Json] = answer["results"]
+    return hits
+
+
+def restore(rest: RestClient, snapshot: str, **body: object) -> Json:
+    answer = rest.request("POST", f"/v1/snapshots/{snapshot}/restore", dict(body))
+    assert answer.status == 201, answer.body
+    return answer.json()
+
+
+def test_a_restored_collection_answers_as_the_old_one_did(own: RestClient) -> None:
+    fill(own, "a")
+    own.delete_one("a", "r004")
+    before = search(own, "a")
+    take(own, name="s")
+    own.upsert("a", [{"id": "later", "vector": [3, 1, -3, 1]}])
+    own.delete("a", filter={"n": {"$lt": 10}})
+    restored = restore(own, "s", target="b")
+    assert restored["name"] == "b"
+    assert restored["record_count"] == 49
+    assert own.get_collection("b")["uuid"] == restored["uuid"] != own.get_collection("a")["uuid"]
+    assert search(own, "b") == before
+    assert own.request("GET", "/v1/collections/b/vectors/r004").status == 404
+    assert search(own, "a") != before, "the live one has not changed"
+    own.upsert("b", [{"id": "new", "vector": [1, 1, 1, 1]}])
+    assert own.count("b") == 50
+
+
+def test_a_collection_that_is_there_is_replaced_only_on_demand(own: RestClient) -> None:
+    fill(own, "a")
+    before = search(own, "a")
+    take(own, name="s")
+    own.delete("a", filter={"n": {"$lt": 40}})
+    refused = own.request("POST", "/v1/snapshots/s/restore", {})
+    assert (refused.status, refused.error_code) == (409, "ALREADY_EXISTS")
+    assert own.count("a") == 10
+    old = own.get_collection("a")["uuid"]
+    restore(own, "s", replace=True)
+    assert own.get_collection("a")["uuid"] != old
+    assert search(own, "a") == before
+
+
+def test_one_collection_of_many_must_be_named(own: RestClient) -> None:
+    fill(own, "a", 5)
+    fill(own, "b", 6)
+    take(own, name="s")
+    unnamed = own.request("POST", "/v1/snapshots/s/restore", {"target": "c"})
+    assert (unnamed.status, unnamed.error_code) == (400, "INVALID_ARGUMENT")
+    absent = own.request("POST", "/v1/snapshots/s/restore", {"collection": "c"})
+    assert (absent.status, absent.error_code) == (404, "NOT_FOUND")
+    nowhere = own.request("POST", "/v1/snapshots/t/restore", {"collection": "a"})
+    assert (nowhere.status, nowhere.error_code) == (404, "NOT_FOUND")
+    bad = own.request("POST", "/v1/snapshots/s/restore", {"collection": "a", "target": "../b"})
+    assert (bad.status, bad.error_code) == (400, "INVALID_ARGUMENT")
+    wrong = own.request("POST", "/v1/snapshots/s/restore", {"collection": "a", "replace": 1})
+    assert (wrong.status, wrong.error_code) == (400, "INVALID_ARGUMENT")
+    assert restore(own, "s", collection="b", target="c")["record_count"] == 6
+
+
+def test_a_restored_collection_outlives_crash_and_snapshot(own: RestClient, server: Server) -> None:
+    fill(own, "a")
+    before = search(own, "a")
+    take(own, name="s")
+    restore(own, "s", target="b")
+    own.call("DELETE", "/v1/snapshots/s")
+    own.close()
+    server.crash()
+    with RestClient(server) as rest:
+        assert search(rest, "b") == before
+
+
+def test_a_damaged_snapshot_is_not_restored(own: RestClient, server: Server) -> None:
+    fill(own, "a")
+    uuid = take(own, name="s")["collections"][0]["uuid"]
+    own.delete_collection("a")
+    (parquet,) = (server.data_dir / "snapshots" / "s" / uuid).glob("*.parquet")
+    damaged = bytearray(parquet.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    parquet.unlink()
+    parquet.write_bytes(damaged)
+    answer = own.request("POST", "/v1/snapshots/s/restore", {})
+    assert (answer.status, answer.error_code) == (500, "DATA_LOSS")
+    assert own.list_collections()["collections"] == []
+
+
+# ---- under load ----
+
+
+def longer(numbers: list[int], count: int) -> bool:
+    return len(numbers) > count
+
+
+def test_a_snapshot_under_writes_has_every_batch_whole(own: RestClient, server: Server) -> None:
+    """Each batch gives all its rows one number: a snapshot that cut one would have two numbers."""
+    rows = [f"r{i}" for i in range(200)]
+    own.create_collection("a", 2, "dot")
+    stop = threading.Event()
+    written: list[int] = []
+
+    def write() -> None:
+        with RestClient(server) as rest:
+            for number in itertools.count(1):
+                batch = [
+                    {"id": row, "vector": [number, i], "metadata": {"number": number}}
+                    for i, row in enumerate(rows)
+                ]
+                rest.upsert("a", batch)
+                written.append(number)
+                if stop.is_set():
+                    return
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for turn in range(4):
+            so_far = len(written)
+            eventually("more batches are written", partial(longer, written, so_far + 2))
+            acknowledged = written[-1]
+            part = take(own, name=f"s{turn}", collection="a")["collections"][0]
+            after = len(written) + 1
+            assert part["record_count"] == len(rows)
+            restore(own, f"s{turn}", target=f"b{turn}")
+            found = own.scroll(f"b{turn}", limit=1000, include=["metadata"])["records"]
+            numbers = {record["metadata"]["number"] for record in found}
+            assert len(found) == len(rows)
+            assert len(numbers) == 1, "a batch is in the snapshot in part"
+            assert acknowledged <= numbers.pop() <= after
+    finally:
+        stop.set()
+        writer.join()

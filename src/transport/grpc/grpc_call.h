@@ -40,6 +40,7 @@ union grpc_engine_call {
     struct pdb_snapshot_list snapshot_list;
     struct pdb_snapshot_get snapshot_get;
     struct pdb_snapshot_delete snapshot_delete;
+    struct pdb_snapshot_restore snapshot_restore;
 };
 
 struct grpc_call {
@@ -81,7 +82,7 @@ extern const struct grpc_operation grpc_create_collection, grpc_list_collections
     grpc_get_collection, grpc_update_collection, grpc_delete_collection, grpc_write, grpc_update,
     grpc_get, grpc_delete, grpc_scroll, grpc_count, grpc_search, grpc_search_batch, grpc_get_info,
     grpc_get_metrics, grpc_create_snapshot, grpc_list_snapshots, grpc_get_snapshot,
-    grpc_delete_snapshot;
+    grpc_delete_snapshot, grpc_restore_snapshot;
 extern const struct grpc_operation grpc_bulk_write; /* as grpc_write, without a reply */
 
 /* ---- handlers of streams ---- */
@@ -99,6 +100,10 @@ struct grpc_watcher {
 void grpc_bulk_message(struct exchange *x, struct pdb_text message);
 void grpc_bulk_half_close(struct exchange *x);
 void grpc_bulk_broken(struct exchange *x, const struct pdb_error *error);
+void grpc_download_message(struct exchange *x, struct pdb_text message);
+void grpc_upload_message(struct exchange *x, struct pdb_text message);
+void grpc_upload_half_close(struct exchange *x);
+void grpc_upload_broken(struct exchange *x, const struct pdb_error *error);
 void health_check(struct exchange *x, struct pdb_text message);
 void health_watch(struct exchange *x, struct pdb_text message);
 void reflection_message(struct exchange *x, struct pdb_text message);

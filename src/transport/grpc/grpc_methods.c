@@ -103,6 +103,7 @@ UNARY(on_create_snapshot, grpc_create_snapshot, PDB_WRITE_UPSERT)
 UNARY(on_list_snapshots, grpc_list_snapshots, PDB_WRITE_UPSERT)
 UNARY(on_get_snapshot, grpc_get_snapshot, PDB_WRITE_UPSERT)
 UNARY(on_delete_snapshot, grpc_delete_snapshot, PDB_WRITE_UPSERT)
+UNARY(on_restore_snapshot, grpc_restore_snapshot, PDB_WRITE_UPSERT)
 
 /* ---- the table ---- */
 
@@ -153,6 +154,19 @@ static const struct grpc_method methods[] = {
     {.path = SERVICE "DeleteSnapshot",
      .operation = API_OP_snapshot_delete,
      .message = on_delete_snapshot},
+    {.path = SERVICE "RestoreSnapshot",
+     .operation = API_OP_snapshot_restore,
+     .message = on_restore_snapshot},
+    {.path = SERVICE "DownloadSnapshot",
+     .operation = API_OP_snapshot_download,
+     .server_streaming = true,
+     .message = grpc_download_message},
+    {.path = SERVICE "UploadSnapshot",
+     .operation = API_OP_snapshot_upload,
+     .client_streaming = true,
+     .message = grpc_upload_message,
+     .half_close = grpc_upload_half_close,
+     .broken = grpc_upload_broken},
     {.path = "/grpc.health.v1.Health/Check", .operation = API_OP_health, .message = health_check},
     {.path = "/grpc.health.v1.Health/Watch",
      .operation = API_OP_health,

@@ -392,6 +392,26 @@ static int encode_snapshot_delete(struct grpc_call *c)
 const struct grpc_operation grpc_delete_snapshot = {decode_snapshot_delete, start_snapshot_delete,
                                                     encode_snapshot_delete};
 
+static int decode_snapshot_restore(struct grpc_call *c)
+{
+    struct protobuf_decoder d = decoder_of(c);
+    return protobuf_decode_snapshot_restore(&d, c->message, &c->engine.snapshot_restore);
+}
+
+static void start_snapshot_restore(struct grpc_call *c)
+{
+    api_snapshot_restore(&c->x->api, &c->engine.snapshot_restore);
+}
+
+static int encode_snapshot_restore(struct grpc_call *c)
+{
+    protobuf_encode_collection(&c->reply, &c->engine.snapshot_restore.info_out);
+    return 0;
+}
+
+const struct grpc_operation grpc_restore_snapshot = {
+    decode_snapshot_restore, start_snapshot_restore, encode_snapshot_restore};
+
 /* ---- server ---- */
 
 /* Requests without fields: only well-formed they must be. */

@@ -60,7 +60,8 @@ struct h2_stream {
     bool half_closed; /* the peer has sent all */
     bool closed;      /* the HTTP/2 stream is no more */
     bool headers_sent, finished;
-    bool feeding; /* grpc_feed is on the stack */
+    bool feeding;              /* grpc_feed is on the stack */
+    bool in_pieces, body_told; /* REST: the body goes to the handler as it comes; its end has */
     size_t header_bytes, header_count;
     size_t owed; /* received bytes whose window is held back */
     uint64_t content_length;
@@ -73,15 +74,15 @@ struct h2_stream {
     uint8_t prefix_len;
     size_t message_len; /* of the message being received */
     unsigned message_count;
-    /* client streams: delivered and not yet consumed; bytes that wait behind it hold their window
-     * back */
+    /* client streams and bodies in pieces: delivered and not yet consumed; bytes that wait behind
+     * it hold their window back */
     bool delivering;
     char *pending; /* DATA bytes not looked at yet, while `delivering` */
     size_t pending_len, pending_capacity;
     /* the answer */
-    struct h2_piece *out_first, **out_last;
+    struct h2_piece *out_first, **out_last, *out_free;
     size_t out_offset; /* of the first piece, prefix included */
-    int grpc_status;
+    int status, grpc_status;
     struct pdb_text grpc_message;
     bool deferred;
 };
@@ -108,6 +109,7 @@ void h2_stream_detach(struct h2_stream *st);
 /* Both sides are done with it. */
 void h2_stream_free(struct h2_stream *st);
 void h2_stream_consumed(struct exchange *x);
+void h2_stream_body_more(struct exchange *x);
 
 /* ---- h2_send.c ---- */
 extern const struct exchange_ops h2_ops;

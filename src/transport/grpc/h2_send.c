@@ -134,6 +134,8 @@ static void take_bytes(struct h2_stream *st, uint8_t *to, size_t len)
             st->out_offset = 0;
             if (st->out_first == NULL)
                 st->out_last = &st->out_first;
+            p->next = st->out_free; /* a long answer has many */
+            st->out_free = p;
         }
     }
 }
@@ -148,7 +150,10 @@ int h2_send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *frame
     if (at == NULL)
         return NGHTTP2_ERR_CALLBACK_FAILURE;
     memcpy(at, frame_head, FRAME_HEAD);
-    take_bytes(source->ptr, at + FRAME_HEAD, len);
+    struct h2_stream *st = source->ptr;
+    take_bytes(st, at + FRAME_HEAD, len);
+    if (st->out_first == NULL && !st->answered && st->x.on_sent != NULL)
+        st->x.on_sent(&st->x);
     return 0;
 }
 
@@ -163,9 +168,12 @@ static void give_up(struct h2_stream *st)
 
 static bool add_piece(struct h2_stream *st, struct pdb_text bytes, bool grpc_prefix)
 {
-    struct h2_piece *p = arena_new(&st->x.arena, struct h2_piece);
-    if (p == NULL)
+    struct h2_piece *p = st->out_free;
+    if (p != NULL)
+        st->out_free = p->next;
+    else if ((p = arena_new(&st->x.arena, struct h2_piece)) == NULL)
         return false;
+    *p = (struct h2_piece){0};
     p->bytes = bytes.ptr;
     p->len = bytes.len;
     if (grpc_prefix) {
@@ -194,30 +202,92 @@ static bool answer(struct h2_stream *st)
     return true;
 }
 
-static void respond(struct exchange *x, const struct exchange_response *r)
+/* False: it could not be begun, and the stream was given up. */
+static bool begin_answer(struct h2_stream *st, const struct exchange_response *r,
+                         uint64_t body_bytes)
 {
-    struct h2_stream *st = stream_of(x);
-    exchange_count_http(x, r->status);
-    if (!answer(st))
-        return;
     char status[12], length[24];
     nghttp2_nv nv[4 + EXCHANGE_HEADER_MAX];
     size_t count = 0;
     nv[count++] = header(TEXT_LIT(":status"), small_number(status, r->status));
     if (r->content_type.len != 0)
         nv[count++] = header(TEXT_LIT("content-type"), r->content_type);
-    int n = snprintf(length, sizeof(length), "%zu", r->body.len);
+    int n = snprintf(length, sizeof(length), "%llu", (unsigned long long)body_bytes);
     nv[count] = header(TEXT_LIT("content-length"), (struct pdb_text){length, (size_t)n});
     nv[count++].flags |= NGHTTP2_NV_FLAG_NO_INDEX;
-    nv[count++] = call_id_header(x);
+    nv[count++] = call_id_header(&st->x);
     for (size_t i = 0; i < r->header_count; i++)
         nv[count++] = header(r->headers[i].name, r->headers[i].value);
     nghttp2_data_provider body = {.source.ptr = st, .read_callback = read_answer};
+    if (nghttp2_submit_response(st->session->ng, st->id, nv, count,
+                                body_bytes != 0 ? &body : NULL) == 0)
+        return true;
+    give_up(st);
+    return false;
+}
+
+static void respond(struct exchange *x, const struct exchange_response *r)
+{
+    struct h2_stream *st = stream_of(x);
+    exchange_count_http(x, r->status);
+    if (!answer(st))
+        return;
     st->finished = true;
-    if ((r->body.len != 0 && !add_piece(st, r->body, false)) ||
-        nghttp2_submit_response(st->session->ng, st->id, nv, count,
-                                r->body.len != 0 ? &body : NULL) != 0)
+    if (r->body.len != 0 && !add_piece(st, r->body, false))
         give_up(st);
+    else
+        (void)begin_answer(st, r, r->body.len);
+}
+
+static void resume(struct h2_stream *st)
+{
+    if (!st->deferred)
+        return;
+    st->deferred = false;
+    (void)nghttp2_session_resume_data(st->session->ng, st->id);
+}
+
+static bool can_send(const struct h2_stream *st)
+{
+    return !st->closed && st->session != NULL && !st->finished;
+}
+
+static void respond_begin(struct exchange *x, const struct exchange_response *r,
+                          uint64_t body_bytes)
+{
+    struct h2_stream *st = stream_of(x);
+    x->sending_pieces = true;
+    st->status = r->status;
+    if (!can_send(st) || !begin_answer(st, r, body_bytes))
+        return;
+    h2_mark_dirty(st->session);
+}
+
+static void respond_piece(struct exchange *x, struct pdb_text piece)
+{
+    struct h2_stream *st = stream_of(x);
+    if (!can_send(st))
+        return; /* on_gone was told, or will be */
+    if (!add_piece(st, piece, false)) {
+        give_up(st);
+        return;
+    }
+    resume(st);
+    h2_mark_dirty(st->session);
+}
+
+static void respond_end(struct exchange *x, bool whole)
+{
+    struct h2_stream *st = stream_of(x);
+    exchange_count_http(x, st->status);
+    if (!answer(st) || st->finished)
+        return; /* the client left, or it was given up before */
+    if (!whole) {
+        give_up(st);
+        return;
+    }
+    st->finished = true;
+    resume(st);
 }
 
 static void send_grpc_headers(struct h2_stream *st)
@@ -233,18 +303,10 @@ static void send_grpc_headers(struct h2_stream *st)
         give_up(st);
 }
 
-static void resume(struct h2_stream *st)
-{
-    if (!st->deferred)
-        return;
-    st->deferred = false;
-    (void)nghttp2_session_resume_data(st->session->ng, st->id);
-}
-
 static void grpc_send(struct exchange *x, struct pdb_text message)
 {
     struct h2_stream *st = stream_of(x);
-    if (st->closed || st->session == NULL || st->finished)
+    if (!can_send(st))
         return;
     if (!add_piece(st, message, true)) {
         give_up(st);
@@ -288,6 +350,10 @@ static void grpc_finish(struct exchange *x, int grpc_status, struct pdb_text mes
 
 const struct exchange_ops h2_ops = {
     .respond = respond,
+    .respond_begin = respond_begin,
+    .respond_piece = respond_piece,
+    .respond_end = respond_end,
+    .body_more = h2_stream_body_more,
     .grpc_send = grpc_send,
     .grpc_finish = grpc_finish,
     .grpc_consumed = h2_stream_consumed,

@@ -6,6 +6,9 @@
  * used up the last: what arrives meanwhile waits unparsed and keeps its flow-control window, so
  * that a fast sender is stopped by HTTP/2 itself.
  *
+ * A REST body in pieces (archives) goes to its handler as it comes: what arrived since the last
+ * piece is the next one, and its window is given back when it was used up.
+ *
  * A declared length is never believed: a buffer starts at 4 MiB at most and grows as bytes come. A
  * length over the limit is refused from the prefix alone. */
 #include "base/clock.h"
@@ -209,6 +212,11 @@ __attribute__((format(printf, 4, 5))) static void refuse(struct h2_stream *st, i
         st->x.grpc->broken(&st->x, &error);
         return;
     }
+    if (st->x.pieces != NULL) {
+        st->broken = true;
+        st->x.pieces->broken(&st->x, &error);
+        return;
+    }
     drop_input(st);
     st->dispatched = true;
     if (st->is_grpc)
@@ -230,6 +238,14 @@ static void check_grpc(struct h2_stream *st)
         x->operation = x->grpc->operation;
 }
 
+/* The first piece waits until the handler asks for it. */
+static void begin_pieces(struct h2_stream *st)
+{
+    st->in_pieces = st->delivering = st->dispatched = true;
+    st->x.body_in_pieces = true;
+    rest_dispatch(&st->x);
+}
+
 void h2_stream_headers_done(struct h2_stream *st)
 {
     struct exchange *x = &st->x;
@@ -242,6 +258,8 @@ void h2_stream_headers_done(struct h2_stream *st)
             (struct pdb_text){question + 1, x->path.len - (size_t)(question - x->path.ptr) - 1};
         x->path.len = (size_t)(question - x->path.ptr);
     }
+    bool pieces = !st->is_grpc && rest_takes_pieces(x->method, x->path);
+    uint64_t body_max = pieces ? limits->archive_bytes : limits->body_bytes;
     int rc = exchange_begin(x, st->offered_id, &trail);
     if (st->header_bytes > limits->header_bytes || st->header_count > limits->headers)
         refuse(st, PDB_RESOURCE_EXHAUSTED, 431,
@@ -253,12 +271,13 @@ void h2_stream_headers_done(struct h2_stream *st)
     else if (!exchange_host_allowed(x, st->session->connection->loopback_only))
         refuse(st, PDB_PERMISSION_DENIED, 403,
                ":authority must name this machine's loopback while nobody has to sign in");
-    else if (st->content_length > limits->body_bytes)
-        refuse(st, PDB_RESOURCE_EXHAUSTED, 413,
-               "the body of %llu bytes is larger than limits.body_bytes",
-               (unsigned long long)st->content_length);
+    else if (st->content_length > body_max)
+        refuse(st, PDB_RESOURCE_EXHAUSTED, 413, "the body of %llu bytes is larger than limits.%s",
+               (unsigned long long)st->content_length, pieces ? "archive_bytes" : "body_bytes");
     else if (st->is_grpc)
         check_grpc(st);
+    else if (pieces)
+        begin_pieces(st);
 }
 
 /* ---- bodies ---- */
@@ -334,6 +353,71 @@ static void rest_data(struct h2_stream *st, const uint8_t *bytes, size_t len)
     consume(st, len);
 }
 
+/* ---- bodies in pieces ---- */
+
+/* Everything that has come is the next piece: the two buffers change places. */
+static void give_piece(struct h2_stream *st)
+{
+    if (st->delivering || input_over(st) || st->closed)
+        return;
+    if (st->pending_len == 0) {
+        if (st->half_closed && !st->body_told) {
+            st->body_told = true;
+            st->x.pieces->end(&st->x);
+        }
+        return;
+    }
+    char *bytes = st->pending;
+    size_t capacity = st->pending_capacity;
+    st->pending = st->in;
+    st->pending_capacity = st->in_capacity;
+    st->in = bytes;
+    st->in_capacity = capacity;
+    st->in_len = st->pending_len;
+    st->pending_len = 0;
+    st->delivering = true;
+    st->x.pieces->piece(&st->x, (struct pdb_text){st->in, st->in_len});
+}
+
+static void pieces_data(struct h2_stream *st, const uint8_t *bytes, size_t len)
+{
+    st->x.pace.received += len;
+    if (!grow(st, &st->pending, &st->pending_capacity, st->pending_len + len, H2_BODY_FIRST)) {
+        refuse(st, PDB_RESOURCE_EXHAUSTED, 0, "no memory for the body");
+        consume(st, len);
+        return;
+    }
+    memcpy(st->pending + st->pending_len, bytes, len);
+    st->pending_len += len;
+    give_piece(st);
+}
+
+void h2_stream_body_more(struct exchange *x)
+{
+    struct h2_stream *st = container_of(x, struct h2_stream, x);
+    size_t used = st->in_len;
+    st->delivering = false;
+    st->in_len = 0;
+    consume(st, used);
+    give_piece(st);
+}
+
+void h2_look_at_bodies(struct connection *c, uint64_t now_ns)
+{
+    list_each_safe(link, following, &c->h2->streams)
+    {
+        struct h2_stream *st = container_of(link, struct h2_stream, link);
+        bool upload = st->x.operation == API_OP_snapshot_upload && st->dispatched;
+        if (!upload || st->closed || input_over(st))
+            continue;
+        bool waiting = !st->delivering && !st->half_closed;
+        if (!exchange_too_slow(&st->x, waiting, now_ns))
+            continue;
+        metrics_add(c->core->metrics, METRICS_LIMIT_EXCEEDED_AT + METRICS_LIMIT_BODY, 1);
+        refuse(st, PDB_DEADLINE_EXCEEDED, 408, "the body comes too slowly");
+    }
+}
+
 /* ---- gRPC framing ---- */
 
 static void deliver(struct h2_stream *st)
@@ -404,6 +488,7 @@ static size_t grpc_feed(struct h2_stream *st, const uint8_t *bytes, size_t len)
 
 static void grpc_data(struct h2_stream *st, const uint8_t *bytes, size_t len)
 {
+    st->x.pace.received += len;
     size_t used = st->delivering ? 0 : grpc_feed(st, bytes, len);
     consume(st, used);
     if (used == len)
@@ -454,6 +539,8 @@ void h2_stream_data(struct h2_stream *st, const uint8_t *bytes, size_t len)
         consume(st, len);
     else if (st->is_grpc)
         grpc_data(st, bytes, len);
+    else if (st->in_pieces)
+        pieces_data(st, bytes, len);
     else
         rest_data(st, bytes, len);
 }
@@ -475,7 +562,9 @@ void h2_stream_end(struct h2_stream *st)
     st->half_closed = true;
     if (input_over(st))
         return;
-    if (!st->is_grpc) {
+    if (st->in_pieces) {
+        give_piece(st);
+    } else if (!st->is_grpc) {
         st->x.body = (struct pdb_text){st->in, st->in_len};
         st->dispatched = true;
         rest_dispatch(&st->x);

@@ -16,7 +16,11 @@
 
 #include "base/no_libc_heap.h"
 
-enum { REQUEST_TIMEOUT_MS = 600 * 1000, POOL_MAX = 256 };
+enum {
+    REQUEST_TIMEOUT_MS = 600 * 1000,
+    POOL_MAX = 256,
+    WRITE_MAX = 64 << 10, /* of a long answer at once: TLS encrypts a whole write */
+};
 
 struct h1_exchange {
     struct exchange x;
@@ -24,6 +28,10 @@ struct h1_exchange {
     struct connection *connection; /* NULL once the socket is closed */
     h2o_req_t *req;                /* NULL once h2o is done with it */
     bool answered;
+    /* an answer in pieces */
+    h2o_generator_t generator;
+    struct pdb_text left; /* of the piece, not given to h2o yet */
+    int status;
 };
 
 /* ---- life of an exchange ---- */
@@ -115,7 +123,7 @@ static void add_header(h2o_req_t *req, struct pdb_text name, struct pdb_text val
                           value.len);
 }
 
-static const char *reason_phrase(int status)
+const char *h1_reason_phrase(int status)
 {
     switch (status) {
     case 200:
@@ -155,35 +163,100 @@ static const char *reason_phrase(int status)
     }
 }
 
+static void begin_answer(struct h1_exchange *e, const struct exchange_response *response,
+                         uint64_t body_bytes, h2o_generator_t *generator)
+{
+    h2o_req_t *req = e->req;
+    req->res.status = response->status;
+    req->res.reason = h1_reason_phrase(response->status);
+    req->res.content_length = body_bytes; /* or else h2o sends chunks */
+    if (response->content_type.len != 0)
+        h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL,
+                       response->content_type.ptr, response->content_type.len);
+    add_header(req, TEXT_LIT("x-request-id"), text_of(e->x.call_id));
+    for (size_t i = 0; i < response->header_count; i++)
+        add_header(req, response->headers[i].name, response->headers[i].value);
+    h2o_start_response(req, generator);
+}
+
+/* True if the client is still there to be answered. */
+static bool answer(struct h1_exchange *e, int status)
+{
+    ASSERT(!e->answered);
+    e->answered = true;
+    e->x.on_gone = NULL;
+    exchange_count_http(&e->x, status);
+    if (e->req != NULL)
+        return true;
+    recycle(e);
+    return false;
+}
+
 static void respond(struct exchange *x, const struct exchange_response *response)
 {
     static h2o_generator_t generator; /* h2o asks it for nothing: the first send is the last */
     struct h1_exchange *e = container_of(x, struct h1_exchange, x);
-    ASSERT(!e->answered);
-    e->answered = true;
-    x->on_gone = NULL;
-    exchange_count_http(x, response->status);
-    if (e->req == NULL) {
-        recycle(e);
+    if (!answer(e, response->status))
         return;
-    }
-    h2o_req_t *req = e->req;
-    req->res.status = response->status;
-    req->res.reason = reason_phrase(response->status);
-    req->res.content_length = response->body.len; /* or else h2o sends chunks */
-    if (response->content_type.len != 0)
-        h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL,
-                       response->content_type.ptr, response->content_type.len);
-    add_header(req, TEXT_LIT("x-request-id"), text_of(x->call_id));
-    for (size_t i = 0; i < response->header_count; i++)
-        add_header(req, response->headers[i].name, response->headers[i].value);
     /* The body stays in the arena, which lives until h2o frees the request: nothing is copied. */
     h2o_iovec_t body = {(char *)(uintptr_t)response->body.ptr, response->body.len};
-    h2o_start_response(req, &generator);
-    h2o_send(req, &body, body.len != 0 ? 1 : 0, H2O_SEND_STATE_FINAL);
+    begin_answer(e, response, response->body.len, &generator);
+    h2o_send(e->req, &body, body.len != 0 ? 1 : 0, H2O_SEND_STATE_FINAL);
 }
 
-static const struct exchange_ops h1_ops = {.respond = respond};
+static void send_some(struct h1_exchange *e)
+{
+    size_t len = e->left.len < WRITE_MAX ? e->left.len : WRITE_MAX;
+    h2o_iovec_t part = {(char *)(uintptr_t)e->left.ptr, len};
+    e->left = (struct pdb_text){e->left.ptr + len, e->left.len - len};
+    h2o_send(e->req, &part, 1, H2O_SEND_STATE_IN_PROGRESS);
+}
+
+/* h2o has written what it had. */
+static void on_proceed(h2o_generator_t *generator, h2o_req_t *req)
+{
+    (void)req;
+    struct h1_exchange *e = container_of(generator, struct h1_exchange, generator);
+    reactor_mark_active(e->x.core->reactor);
+    if (e->left.len != 0)
+        send_some(e);
+    else
+        e->x.on_sent(&e->x);
+}
+
+static void respond_begin(struct exchange *x, const struct exchange_response *response,
+                          uint64_t body_bytes)
+{
+    struct h1_exchange *e = container_of(x, struct h1_exchange, x);
+    e->status = response->status;
+    e->generator.proceed = on_proceed;
+    x->sending_pieces = true;
+    if (e->req != NULL)
+        begin_answer(e, response, body_bytes, &e->generator);
+}
+
+static void respond_piece(struct exchange *x, struct pdb_text piece)
+{
+    struct h1_exchange *e = container_of(x, struct h1_exchange, x);
+    if (e->req == NULL)
+        return; /* on_gone was told */
+    e->left = piece;
+    send_some(e);
+}
+
+static void respond_end(struct exchange *x, bool whole)
+{
+    struct h1_exchange *e = container_of(x, struct h1_exchange, x);
+    if (answer(e, e->status))
+        h2o_send(e->req, NULL, 0, whole ? H2O_SEND_STATE_FINAL : H2O_SEND_STATE_ERROR);
+}
+
+static const struct exchange_ops h1_ops = {
+    .respond = respond,
+    .respond_begin = respond_begin,
+    .respond_piece = respond_piece,
+    .respond_end = respond_end,
+};
 
 /* ---- the request ---- */
 

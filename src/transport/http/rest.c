@@ -34,6 +34,9 @@ static rest_handler *const handlers[API_OPERATION_COUNT] = {
     [API_OP_snapshot_list] = rest_snapshot_list,
     [API_OP_snapshot_get] = rest_snapshot_get,
     [API_OP_snapshot_delete] = rest_snapshot_delete,
+    [API_OP_snapshot_restore] = rest_snapshot_restore,
+    [API_OP_snapshot_download] = rest_snapshot_download,
+    [API_OP_snapshot_upload] = rest_snapshot_upload,
     [API_OP_health] = rest_health,
     [API_OP_livez] = rest_livez,
     [API_OP_readyz] = rest_readyz,
@@ -61,14 +64,25 @@ static void add_header(struct exchange_response *response, struct pdb_text name,
         response->headers[response->header_count++] = (struct exchange_header){name, value};
 }
 
+static void add_cors(struct exchange *x, struct exchange_response *response)
+{
+    if (!origin_allowed(x))
+        return;
+    add_header(response, TEXT_LIT("access-control-allow-origin"), x->origin);
+    add_header(response, TEXT_LIT("access-control-expose-headers"), TEXT_LIT("x-request-id"));
+    add_header(response, TEXT_LIT("vary"), TEXT_LIT("origin"));
+}
+
 static void respond(struct exchange *x, struct exchange_response *response)
 {
-    if (origin_allowed(x)) {
-        add_header(response, TEXT_LIT("access-control-allow-origin"), x->origin);
-        add_header(response, TEXT_LIT("access-control-expose-headers"), TEXT_LIT("x-request-id"));
-        add_header(response, TEXT_LIT("vary"), TEXT_LIT("origin"));
-    }
+    add_cors(x, response);
     x->ops->respond(x, response);
+}
+
+void rest_begin_pieces(struct exchange *x, struct exchange_response *response, uint64_t body_bytes)
+{
+    add_cors(x, response);
+    x->ops->respond_begin(x, response, body_bytes);
 }
 
 void rest_respond_error(struct exchange *x, const struct pdb_error *error)
@@ -365,6 +379,13 @@ static bool body_acceptable(struct exchange *x, enum api_operation operation)
         return false;
     }
     bool avro = operation == API_OP_upsert || operation == API_OP_insert;
+    if (operation == API_OP_snapshot_upload) {
+        if (media_type_is(x->content_type, "application/x-tar"))
+            return true;
+        refuse(x, PDB_INVALID_ARGUMENT, 415, (struct pdb_text){0},
+               "content-type must be application/x-tar");
+        return false;
+    }
     if (media_type_is(x->content_type, "application/json") ||
         (avro && media_type_is(x->content_type, "application/avro")))
         return true;
@@ -372,6 +393,14 @@ static bool body_acceptable(struct exchange *x, enum api_operation operation)
            avro ? "content-type must be application/json or application/avro"
                 : "content-type must be application/json");
     return false;
+}
+
+bool rest_takes_pieces(struct pdb_text method, struct pdb_text path)
+{
+    const struct api_operation_row *row = &api_operation_rows[API_OP_snapshot_upload];
+    struct path_match match = {0};
+    return text_equal(method, text_of(row->rest_method)) &&
+           match_path(row->rest_path, path, &match);
 }
 
 void rest_dispatch(struct exchange *x)

@@ -36,6 +36,7 @@ struct rest {
         struct pdb_snapshot_list snapshot_list;
         struct pdb_snapshot_get snapshot_get;
         struct pdb_snapshot_delete snapshot_delete;
+        struct pdb_snapshot_restore snapshot_restore;
     };
     struct pdb_query query;
     union {
@@ -63,7 +64,9 @@ struct rest *rest_of(struct pdb_call *call);
 void rest_reply(struct rest *r, int status, struct pdb_text content_type, struct pdb_text body);
 void rest_reply_json(struct rest *r, int status); /* what is in r->out */
 void rest_reply_rows(struct rest *r);             /* r->encoder, in steps */
-void rest_fail(struct rest *r, int code);         /* with the trail */
+/* A body that follows in pieces: then ops->respond_piece and respond_end. */
+void rest_begin_pieces(struct exchange *x, struct exchange_response *response, uint64_t body_bytes);
+void rest_fail(struct rest *r, int code); /* with the trail */
 void rest_open_out(struct rest *r);
 /* The value of a query parameter, percent-decoded into the arena; false if it is not there. */
 bool rest_query_param(struct rest *r, const char *name, struct pdb_text *value_out);

@@ -1,4 +1,5 @@
-/* rest_snapshots.c: snapshots: made, listed, described and deleted. */
+/* rest_snapshots.c: snapshots: made, listed, described, deleted and restored. Their archives:
+ * rest_archive.c. */
 #include "transport/http/rest.h"
 
 #include "base/no_libc_heap.h"
@@ -78,4 +79,27 @@ void rest_snapshot_delete(struct rest *r)
     rest_begin_call(r, &r->snapshot_delete.call, on_deleted);
     r->snapshot_delete.name = r->snapshot;
     api_snapshot_delete(&r->x->api, &r->snapshot_delete);
+}
+
+static void on_restored(struct pdb_call *call)
+{
+    struct rest *r = rest_of(call);
+    if (rest_end_call(r))
+        return;
+    rest_open_out(r);
+    json_encode_collection(&r->out, &r->snapshot_restore.info_out);
+    rest_reply_json(r, 201);
+}
+
+void rest_snapshot_restore(struct rest *r)
+{
+    struct json_decoder d;
+    rest_begin_call(r, &r->snapshot_restore.call, on_restored);
+    r->snapshot_restore.name = r->snapshot;
+    json_decoder_open(&d, &r->x->arena, r->x->core->limits, r->x->body, &r->trail);
+    int rc = json_decode_restore(&d, &r->snapshot_restore);
+    if (rc != 0)
+        rest_fail(r, rc);
+    else
+        api_snapshot_restore(&r->x->api, &r->snapshot_restore);
 }
