@@ -1,4 +1,5 @@
-/* export.c: `proximadb export`: a collection of a running server into a file.
+/* export.c: `proximadb export`: a collection of a running server into a file, or of a stopped one
+ * as a copy of its files.
  *
  * Records are scrolled in order of id, a page a request; each page is one version of the
  * collection, so what is written meanwhile may be in the file or not. The file appears under its
@@ -10,6 +11,7 @@
 #include "server/serve.h"
 
 #include <errno.h>
+#include <proximadb/copy.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
@@ -21,14 +23,15 @@
 static const char usage[] =
     "proximadb export --collection NAME [--url HOST:PORT] [--format jsonl|npy|fvecs|parquet]\n"
     "                 [--filter JSON] [--field F] [--batch N] [--quiet] [--tls] [--ca FILE]\n"
-    "                 [--insecure] -o FILE\n";
+    "                 [--insecure] -o FILE\n"
+    "       proximadb export --collection NAME --data-dir DIR [--wal-dir DIR] -o FOLDER\n";
 
 enum { PATH_BYTES = 4096 };
 
 struct export
 {
     struct transfer_server server;
-    const char *collection, *format, *filter, *field, *output;
+    const char *collection, *format, *filter, *field, *output, *data_dir, *wal_dir;
     uint64_t batch;
     bool quiet;
 
@@ -40,7 +43,7 @@ struct export
     FILE *file, *ids;
     char temporary[PATH_BYTES], ids_temporary[PATH_BYTES], ids_path[PATH_BYTES];
     struct transfer_progress progress;
-    uint64_t rows, left_out;
+    uint64_t rows, left_out, copied;
     bool interrupted;
 };
 
@@ -56,6 +59,32 @@ static const char *format_of_name(const char *path)
     return NULL;
 }
 
+static int choose_format(struct export *ex, struct trail *trail)
+{
+    if (ex->format == NULL)
+        ex->format = format_of_name(ex->output);
+    else if (strchr(ex->format, '/') != NULL)
+        ex->format = NULL;
+    char name[32] = "";
+    if (ex->format != NULL)
+        (void)snprintf(name, sizeof(name), ".%s", ex->format);
+    return format_of_name(name) != NULL
+               ? 0
+               : trail_add(trail, PDB_INVALID_ARGUMENT,
+                           "--format: expected jsonl, npy, fvecs or parquet");
+}
+
+/* A copy of files has no choices. */
+static int check_offline(const struct export *ex, struct trail *trail)
+{
+    bool parquet = ex->format == NULL || strcmp(ex->format, "parquet") == 0;
+    if (!parquet || ex->filter != NULL || ex->field != NULL || ex->server.url != NULL)
+        return trail_add(trail, PDB_INVALID_ARGUMENT,
+                         "--data-dir copies whole Parquet files: no --url, --filter, --field, nor "
+                         "another --format");
+    return 0;
+}
+
 static int parse(struct export *ex, int argc, const char *const *argv, struct trail *trail)
 {
     const struct transfer_option options[] = {
@@ -67,6 +96,8 @@ static int parse(struct export *ex, int argc, const char *const *argv, struct tr
         {"output", TRANSFER_TEXT, &ex->output, 0, 0},
         {"batch", TRANSFER_NUMBER, &ex->batch, 1, PDB_BATCH_RECORDS_MAX},
         {"quiet", TRANSFER_FLAG, &ex->quiet, 0, 0},
+        {"data-dir", TRANSFER_TEXT, &ex->data_dir, 0, 0},
+        {"wal-dir", TRANSFER_TEXT, &ex->wal_dir, 0, 0},
     };
     const char **names = heap_calloc(NULL, (size_t)argc + 1, sizeof(*names));
     size_t name_count = 0;
@@ -82,17 +113,7 @@ static int parse(struct export *ex, int argc, const char *const *argv, struct tr
     if (ex->collection == NULL || ex->output == NULL)
         return trail_add(trail, PDB_INVALID_ARGUMENT, "%s is missing",
                          ex->collection == NULL ? "--collection" : "-o");
-    if (ex->format == NULL)
-        ex->format = format_of_name(ex->output);
-    else if (strchr(ex->format, '/') != NULL)
-        ex->format = NULL;
-    char name[32] = "";
-    if (ex->format != NULL)
-        (void)snprintf(name, sizeof(name), ".%s", ex->format);
-    return format_of_name(name) != NULL
-               ? 0
-               : trail_add(trail, PDB_INVALID_ARGUMENT,
-                           "--format: expected jsonl, npy, fvecs or parquet");
+    return ex->data_dir != NULL ? check_offline(ex, trail) : choose_format(ex, trail);
 }
 
 /* ---- files ---- */
@@ -280,6 +301,32 @@ static int run(struct export *ex, struct trail *trail)
     return 0;
 }
 
+static void tell_copied(void *arg, uint64_t rows, uint64_t bytes)
+{
+    struct export *ex = arg;
+    ex->rows = rows;
+    ex->copied = bytes;
+    transfer_progress_tell(&ex->progress, rows, bytes, 0, 0);
+}
+
+static int run_offline(struct export *ex, struct trail *trail)
+{
+    struct pdb_error error;
+    const struct pdb_copy_options options = {.data_dir = ex->data_dir,
+                                             .wal_dirs = &ex->wal_dir,
+                                             .wal_dir_count = ex->wal_dir != NULL ? 1 : 0,
+                                             .collection = ex->collection,
+                                             .folder = ex->output,
+                                             .progress = tell_copied,
+                                             .arg = ex};
+    transfer_progress_begin(&ex->progress, ex->quiet);
+    int rc = pdb_copy(&options, &error);
+    if (rc < 0)
+        return trail_add(trail, rc, "%s", error.text);
+    transfer_progress_end(&ex->progress, "copied", ex->rows, ex->copied, "");
+    return 0;
+}
+
 static void dispose(struct export *ex)
 {
     if (ex->writer != NULL)
@@ -316,7 +363,7 @@ int export_command(int argc, const char *const *argv)
     if (parse(&ex, argc, argv, &trail) < 0) {
         (void)fprintf(stderr, "proximadb export: %s\nusage: %s", trail.text, usage);
     } else {
-        int rc = run(&ex, &trail);
+        int rc = ex.data_dir != NULL ? run_offline(&ex, &trail) : run(&ex, &trail);
         status = rc < 0 ? EXIT_START : ex.interrupted ? 130 : 0;
         if (rc < 0)
             (void)fprintf(stderr, "proximadb export: %s\n", trail.text);
