@@ -228,7 +228,7 @@ void pdb_snapshot_list_start(struct pdb_snapshot_list *l)
 static void get_at_core0(struct pdb_call *call)
 {
     struct pdb_snapshot_get *g = container_of(call, struct pdb_snapshot_get, call);
-    struct snapshot_image *image;
+    struct snapshot_image *image = NULL;
     if (snapshot_usable(call, g->name, &image) == 0)
         (void)snapshot_fill_info(call, image, &g->info_out);
     call_return(call);

@@ -87,7 +87,7 @@ static void begin_at_core0(struct pdb_call *call)
 {
     const struct pdb_snapshot_read_begin *b =
         container_of(call, struct pdb_snapshot_read_begin, call);
-    struct snapshot_image *image;
+    struct snapshot_image *image = NULL;
     if (snapshot_usable(call, b->name, &image) < 0) {
         call_return(call);
         return;

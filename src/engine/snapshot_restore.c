@@ -401,7 +401,7 @@ static int find_part(struct snapshot_restore *restore)
 {
     const struct pdb_snapshot_restore *request = request_of(restore);
     struct pdb_call *call = restore->base.call;
-    struct snapshot_image *image;
+    struct snapshot_image *image = NULL;
     if (snapshot_usable(call, request->name, &image) < 0)
         return call->error.code;
     restore->image = image;

@@ -198,9 +198,12 @@ static void snapshots_under_writes_are_of_one_version(void **state)
     struct writer writer = {.fx = &fx};
     pthread_t thread;
     fixture_begin(&fx, 2);
+    fx.options.flush_rows = 30; /* segments come and go all the time */
+    fx.options.segments_max = 1;
+    fixture_reopen(&fx, 2);
     create(&fx, "c", MODEL_DIMENSION);
     assert_int_equal(pthread_create(&thread, NULL, write_on, &writer), 0);
-    for (unsigned round = 0; round < 12; round++) {
+    for (unsigned round = 0; round < 20; round++) {
         char name[16], id[16];
         struct pdb_snapshot_info info;
         (void)snprintf(name, sizeof(name), "s%u", round);
