@@ -48,7 +48,9 @@ struct engine_core {
     unsigned upkeep_active;   /* that has to end before the core may close */
     bool quieting;            /* a phase waits for that */
     unsigned flushes, merges; /* under way */
-    uint64_t segment_bytes;   /* of segments that are to stay in memory */
+    struct list flush_line;   /* struct upkeep.waiting_link: sealed, with no place for the flush */
+    bool flush_line_moves;
+    uint64_t segment_bytes; /* of segments that are to stay in memory */
     struct segment_rate compaction_rate;
     struct flush_note flush_note;
     struct list upkeep_ops; /* on their way: blocks of the heap that begin with their link */

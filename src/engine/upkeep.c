@@ -320,16 +320,50 @@ static void look_for_merge(struct shard *shard)
         shard->upkeep->retry_ns = core->r->now_ns + seconds_ns(5);
 }
 
+static bool has_place(const struct engine_core *core)
+{
+    return core->flushes + core->merges < BUILDS_MAX;
+}
+
+/* True if the shard may flush now. Else it stands in line: shards that flush all the time would
+ * take every place as it gets free, and the log could never forget what the others wrote. */
+static bool take_place(struct shard *shard)
+{
+    struct engine_core *core = shard->core;
+    struct list_link *mine = &shard->upkeep->waiting_link;
+    if (!list_linked(mine))
+        list_push_back(&core->flush_line, mine);
+    if (!has_place(core) || core->flush_line.anchor.next != mine)
+        return false;
+    list_remove(mine);
+    return true;
+}
+
+void upkeep_move_line(struct engine_core *core)
+{
+    if (core->flush_line_moves) /* a begin that fails comes by here: the loop goes on */
+        return;
+    core->flush_line_moves = true;
+    while (!list_empty(&core->flush_line) && has_place(core)) {
+        struct upkeep *u = container_of(core->flush_line.anchor.next, struct upkeep, waiting_link);
+        upkeep_look(u->shard);
+        ASSERT(core->flush_line.anchor.next != &u->waiting_link || !has_place(core));
+    }
+    core->flush_line_moves = false;
+}
+
 void upkeep_look(struct shard *shard)
 {
     struct engine_core *core = shard->core;
     struct upkeep *u = shard->upkeep;
-    if (shard->entry == NULL || core->closing || core->recovery != NULL ||
-        shard->lost_segments != 0 || core->r->now_ns < u->retry_ns)
+    bool idle = shard->entry == NULL || core->closing || core->recovery != NULL ||
+                shard->lost_segments != 0 || core->r->now_ns < u->retry_ns;
+    struct shard_part *sealed = !idle && u->flush == NULL ? oldest_sealed(shard) : NULL;
+    if (sealed == NULL)
+        list_remove(&u->waiting_link);
+    if (idle)
         return;
-    struct shard_part *sealed = u->flush == NULL ? oldest_sealed(shard) : NULL;
-    if (sealed != NULL && core->flushes + core->merges < BUILDS_MAX &&
-        change_begin_flush(shard, sealed) < 0) {
+    if (sealed != NULL && take_place(shard) && change_begin_flush(shard, sealed) < 0) {
         u->retry_ns = core->r->now_ns + seconds_ns(5);
         refuse_waits(shard, PDB_RESOURCE_EXHAUSTED, "out of memory for a flush");
     }

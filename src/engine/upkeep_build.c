@@ -302,6 +302,7 @@ void change_over(struct change *change)
     if (u->publishing == NULL && !list_empty(&u->ready)) /* they waited for this one */
         task_queue(core->r, &u->publish_task);
     change_drop(change);
+    upkeep_move_line(core);
     upkeep_look(shard);
     shard_leave(shard);
     upkeep_leave(core);

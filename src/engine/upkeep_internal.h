@@ -15,7 +15,7 @@ struct retained { /* at that time the shard had that version */
 
 struct upkeep {
     struct shard *shard;
-    struct list_link waiting_link; /* core->upkeep_waiting: for a build to end */
+    struct list_link waiting_link; /* core->flush_line: for a build to end */
     bool folder_begun;
     /* what the newest durable manifest says */
     uint64_t flushed_version, manifest_number;
@@ -87,6 +87,8 @@ struct change {
 
 /* Begins what is to be done for the shard, if there is a place for it. */
 void upkeep_look(struct shard *shard);
+/* A place is free: those who wait for one begin, in their order. */
+void upkeep_move_line(struct engine_core *core);
 /* Tells all logs that the shard's records up to `version` are not needed. */
 void upkeep_release(struct engine_core *core, const struct uuid *uuid, uint64_t version);
 
