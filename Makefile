@@ -11,6 +11,7 @@
 #   make sanitize   every test under ASan and UBSan, what is shared between threads under TSan
 #   make fuzz       each fuzz target for FUZZ_SECONDS (60)
 #   make crash      kill -9 a loaded server CRASH_CYCLES (1000) times and look for lost writes
+#   make large      a million rows killed and started again, four times more data than memory, 5,000 flipped bits
 #   make clean      remove build folders and .venv, never ./data
 
 FUZZ_SECONDS ?= 60
@@ -20,7 +21,7 @@ ARGS ?=
 VENV := .venv/installed
 CLANG := CC=clang-14
 
-.PHONY: run build test demo bench build-clang format format-check lint sanitize fuzz crash stress clean packages packages-test
+.PHONY: run build test demo bench build-clang format format-check lint sanitize fuzz crash large stress clean packages packages-test
 
 run: build
 	exec build/proximadb serve $(ARGS)
@@ -71,6 +72,9 @@ fuzz: packages-test build-fuzz/build.ninja
 crash: packages-test $(VENV) build-debug/build.ninja
 	@ninja -C build-debug
 	@CRASH_CYCLES=$(CRASH_CYCLES) .venv/bin/python tests/run.py --build build-debug --only python --path tests/crash
+
+large: packages-test build $(VENV)
+	@LARGE=1 BEYOND_MEMORY=4 BIT_FLIPS=5000 .venv/bin/python tests/run.py --build build --only python --path tests/segments
 
 clean:
 	rm -rf build build-* .venv
