@@ -9,6 +9,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 
@@ -121,6 +122,32 @@ def test_the_archive_is_what_others_can_read(
     tables = [pq.read_table(file) for file in (tmp_path / "out" / uuid).glob("*.parquet")]
     ids = sorted(value for table in tables for value in table.column("id").to_pylist())
     assert ids == [f"r{i:05}" for i in range(ROWS) if i != 3]
+
+
+def newest(folder: Path) -> list[str]:
+    """The query of docs/operating/backup.md: ids whose newest version is in these files."""
+    files = str(folder / "*.parquet")
+    with duckdb.connect() as db:
+        found = db.execute(
+            "SELECT id, version FROM read_parquet(?, union_by_name = true) "
+            "QUALIFY row_number() OVER (PARTITION BY id ORDER BY version DESC) = 1",
+            [files],
+        ).fetchall()
+    return sorted(f"{record} {version}" for record, version in found)
+
+
+def test_the_documented_query_finds_the_newest_versions(
+    source: Server, rest: RestClient, tmp_path: Path
+) -> None:
+    rest.upsert("a", [row(i) for i in range(100, 200)])
+    taken = rest.call("POST", "/v1/snapshots", {"name": "later"})
+    uuid = taken["collections"][0]["uuid"]
+    with tarfile.open(fileobj=io.BytesIO(download(rest, "later"))) as tar:
+        tar.extractall(tmp_path, filter="data")
+    records = rest.scroll("a", limit=10000, include=[])["records"]
+    wanted = sorted(f"{record['id']} {record['version']}" for record in records)
+    assert newest(source.data_dir / "collections" / uuid) == wanted
+    assert newest(tmp_path / uuid) == wanted
 
 
 def test_two_downloads_are_the_same(rest: RestClient, archive: bytes) -> None:
