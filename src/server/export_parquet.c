@@ -423,7 +423,7 @@ static int write_declared(struct parquet_writer *p, const struct transfer_column
     struct gathered g = {.value_size = pqfile_value_size(type_of(kind), 0)};
     for (size_t i = 0; i < p->row_count; i++) {
         struct doc_value root = doc_root(p->rows[i]->document.ptr, p->rows[i]->document.len);
-        struct doc_value value, lat, lon;
+        struct doc_value value = {0}, lat = {0}, lon = {0};
         union scalar scalar;
         bool there = doc_find(&root, column->name, &value);
         if (list && there && value.type == DOC_ARRAY) {

@@ -98,11 +98,16 @@ static const char *next_value(struct fixture *fx, uint32_t node)
 static void lists_of_lists_keep_empty_and_null_apart(void **state)
 {
     struct fixture *fx = *state;
-    static const struct pqfile_logical list = {.kind = PQFILE_LOGICAL_LIST};
     static const struct pqfile_field fields[] = {
-        {.name = "l", .repetition = PQFILE_OPTIONAL, .child_count = 1, .logical = list},
+        {.name = "l",
+         .repetition = PQFILE_OPTIONAL,
+         .child_count = 1,
+         .logical.kind = PQFILE_LOGICAL_LIST},
         {.name = "list", .repetition = PQFILE_REPEATED, .child_count = 1},
-        {.name = "element", .repetition = PQFILE_OPTIONAL, .child_count = 1, .logical = list},
+        {.name = "element",
+         .repetition = PQFILE_OPTIONAL,
+         .child_count = 1,
+         .logical.kind = PQFILE_LOGICAL_LIST},
         {.name = "list", .repetition = PQFILE_REPEATED, .child_count = 1},
         {.name = "element", .repetition = PQFILE_OPTIONAL, .type = PQFILE_INT32},
     };
@@ -123,14 +128,13 @@ static void lists_of_lists_keep_empty_and_null_apart(void **state)
 static void groups_are_objects_without_their_nulls(void **state)
 {
     struct fixture *fx = *state;
-    static const struct pqfile_logical text = {.kind = PQFILE_LOGICAL_STRING};
     static const struct pqfile_field fields[] = {
         {.name = "s", .repetition = PQFILE_OPTIONAL, .child_count = 2},
         {.name = "x", .repetition = PQFILE_OPTIONAL, .type = PQFILE_BOOLEAN},
         {.name = "y \"z\"",
          .repetition = PQFILE_OPTIONAL,
          .type = PQFILE_BYTE_ARRAY,
-         .logical = text},
+         .logical.kind = PQFILE_LOGICAL_STRING},
     };
     static const uint8_t x_definition[] = {0, 1, 2, 2}, y_definition[] = {0, 1, 1, 2};
     static const uint8_t x[] = {1, 0};
