@@ -1,6 +1,7 @@
 """kill -9 at random moments under mixed load: nothing acknowledged is lost, no batch is half there.
 
-CRASH_CYCLES is the number of kills in all (104), CRASH_SEED replays a run: both are printed.
+CRASH_CYCLES (104) says how many kills there are: half as many here, at random moments, and about as
+many at failpoints (test_failpoints.py). CRASH_SEED replays a run. Both are printed.
 """
 
 import contextlib
@@ -10,30 +11,37 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from tests.crash.doors import COUNTERS
 from tests.crash.journal import DIMENSION, JournalReader
+from tests.crash.settings import CONFIG, check_offline, log_bytes, manifests_written, metrics
 from tests.crash.verify import Oracle
 from tests.crash.writer import COLLECTIONS
+from tests.http.wire import eventually
 from tests.lib.rest import RestClient
-from tests.lib.server import ROOT, Server, ServerFactory, ServerOptions, binary
+from tests.lib.server import ROOT, Server, ServerFactory, ServerOptions
 
 CYCLES = int(os.environ.get("CRASH_CYCLES", "104"))
 SEED = int(os.environ.get("CRASH_SEED", str(random.SystemRandom().randrange(1 << 32))))
 DOORS = ("rest", "grpc", "rest", "grpc")
 LOAD_S = (0.02, 0.5)
-RUNS = [("uring", 1), ("uring", 2), ("threads", 1), ("threads", 2)]
-CYCLES_PER_FOLDER = 15  # the log is replayed whole: a new folder keeps starts short
-
-CONFIG = """
-[wal]
-segment_bytes = "1MiB"
-encoding = "{encoding}"
-"""
+LONG_EVERY = 8  # cycles: then the load goes on until all of upkeep has happened
+# The engine, and the core counts of one start after the other.
+RUNS = [
+    ("uring", (1,)),
+    ("uring", (2,)),
+    ("threads", (1,)),
+    ("threads", (2,)),
+    ("auto", (2, 3, 1, 2, 1)),
+]
+CYCLES_PER_RUN = -(-CYCLES // (2 * len(RUNS)))
+CYCLES_PER_FOLDER = 15
+# Of each of three cores wal.max_bytes, the segment that is written and two that wait.
+LOG_BYTES_MAX = 3 * (2 + 3) << 20
 
 
 @dataclass(slots=True)
@@ -87,24 +95,45 @@ def make_collections(server: Server) -> None:
         rest.create_collection(COUNTERS, DIMENSION, "euclidean")
 
 
-def check_offline(server: Server) -> None:
-    """`proximadb check` on what the kill has left."""
-    done = subprocess.run(
-        [str(binary()), "check", "--data-dir", str(server.data_dir)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, f"check: {done.returncode}\n{done.stdout}{done.stderr}"
+@dataclass(slots=True)
+class Seen:
+    """What has happened to the files while the load ran."""
+
+    flushes: float = 0
+    merges: float = 0
+    forgotten: float = 0  # positions of the logs
+    manifests: int = 0
+
+    def look(self, server: Server) -> None:
+        families = metrics(server)
+        self.flushes += families["proximadb_flushes_total"].value()
+        self.merges += families["proximadb_compactions_total"].value()
+        self.forgotten += families["proximadb_wal_truncated_lsn"].value()
 
 
-def cycles(server: Server, folder: Path, rng: random.Random, count: int) -> Oracle:
+def upkeep_happens(server: Server) -> bool:
+    seen = Seen()
+    seen.look(server)
+    return min(seen.flushes, seen.merges, seen.forgotten) > 0
+
+
+def cycles(
+    server: Server,
+    folder: Path,
+    rng: random.Random,
+    count: int,
+    cores: tuple[int, ...],
+    seen: Seen,
+) -> Oracle:
     oracle = Oracle([JournalReader(folder / f"journal{index}") for index in range(len(DOORS))])
     with load(folder, str(rng.random())) as writers:
         server.start()
         make_collections(server)
         for cycle in range(count):
             writers.run(server)
+            if cycle % LONG_EVERY == 0:
+                eventually("flushed, merged and forgotten", lambda: upkeep_happens(server), 60)
+                seen.look(server)
             # the only moment that is left to chance: it is what the test varies
             threading.Event().wait(rng.uniform(*LOAD_S))
             assert server.running, f"the server died by itself in cycle {cycle}"
@@ -113,35 +142,44 @@ def cycles(server: Server, folder: Path, rng: random.Random, count: int) -> Orac
             oracle.learn()
             if cycle % 4 == 0:
                 check_offline(server)
+            server.options = replace(server.options, cores=cores[(cycle + 1) % len(cores)])
             server.start()
             with RestClient(server) as rest:
                 oracle.check(rest)
+        # without load all rows get old enough for a segment
+        eventually("the logs forget", lambda: log_bytes(server) <= LOG_BYTES_MAX, 60)
         assert server.stop() == 0
         check_offline(server)
+    seen.manifests += manifests_written(server)
     return oracle
 
 
 @pytest.mark.timeout(60 + CYCLES * 3)
-@pytest.mark.parametrize(("engine", "cores"), RUNS, ids=[f"{e}-{c}" for e, c in RUNS])
+@pytest.mark.parametrize(
+    ("engine", "cores"), RUNS, ids=["-".join([e, *map(str, c)]) for e, c in RUNS]
+)
 def test_no_acknowledged_write_is_lost(
-    server_factory: ServerFactory, tmp_path: Path, engine: str, cores: int
+    server_factory: ServerFactory, tmp_path: Path, engine: str, cores: tuple[int, ...]
 ) -> None:
     print(f"CRASH_SEED={SEED} CRASH_CYCLES={CYCLES}")
     rng = random.Random(f"{SEED}/{engine}/{cores}")
-    left = -(-CYCLES // len(RUNS))
+    left = CYCLES_PER_RUN
     acknowledged = maybe = part = 0
+    seen = Seen()
     while left > 0:
         folder = tmp_path / f"part{part}"
         folder.mkdir()
         encoding = ("binary", "avro")[part % 2]
         options = ServerOptions(
-            cores=cores, io_engine=engine, config=CONFIG.format(encoding=encoding)
+            cores=cores[0], io_engine=engine, config=CONFIG.format(encoding=encoding)
         )
         count = min(left, CYCLES_PER_FOLDER)
-        oracle = cycles(server_factory.make(options), folder, rng, count)
+        oracle = cycles(server_factory.make(options), folder, rng, count, cores, seen)
         acknowledged += oracle.acknowledged
         maybe += oracle.maybe
         left -= count
         part += 1
-    print(f"{acknowledged} acknowledged, {maybe} in doubt")
+    print(f"{acknowledged} acknowledged, {maybe} in doubt, {seen}")
     assert acknowledged > 0
+    assert min(seen.flushes, seen.merges, seen.forgotten) > 0, seen
+    assert seen.manifests > CYCLES_PER_RUN, seen

@@ -13,7 +13,7 @@ from tests.crash.journal import (
     metadata_of,
     vector_of,
 )
-from tests.crash.writer import COLLECTIONS, COUNTER_IDS
+from tests.crash.writer import COLLECTIONS, COUNTER_IDS, TEMPORARY
 from tests.lib.rest import Json, RestClient
 
 STRONG = ("always", "batch", COUNTERS)
@@ -39,6 +39,7 @@ class Oracle:
     temporary: dict[str, bool] = field(default_factory=dict)  # name: it must be there
     doubtful: set[str] = field(default_factory=set)  # names that may be there or not
     versions: dict[str, int] = field(default_factory=dict)  # highest ever seen or told
+    cores: dict[str, int] = field(default_factory=dict)  # owners, under the load that is judged
     acknowledged: int = 0
     maybe: int = 0
 
@@ -63,6 +64,9 @@ class Oracle:
             shard = self.shards.setdefault((writer, attempt.collection), Shard())
             shard.news.append(outcome)
 
+    def _one_log(self, a: str, b: str) -> bool:
+        return a in self.cores and self.cores[a] == self.cores.get(b)
+
     # ---- after the restart ----
 
     def check(self, rest: RestClient) -> None:
@@ -70,12 +74,13 @@ class Oracle:
         self._check_collections(set(infos))
         self._check_counters(rest)
         lost: dict[tuple[int, str], list[Outcome]] = {}
-        for collection in COLLECTIONS:
+        temporary = sorted(name for name in infos if name.startswith(TEMPORARY))
+        for collection in [*COLLECTIONS, *temporary]:
             records = read_all(rest, collection)
             agree(rest, collection, records)
             self._check_rows(collection, records, lost)
-        cores = {name: int(info["owner_core"]) for name, info in infos.items()}
-        self._check_order(lost, cores)
+        self._check_order(lost)
+        self.cores = {name: int(info["owner_core"]) for name, info in infos.items()}
         for shard in self.shards.values():
             shard.news = []
 
@@ -139,7 +144,7 @@ class Oracle:
         for outcome in kept:
             last |= dict.fromkeys(outcome.attempt.ids, outcome)
         for outcome in kept:
-            assert outcome.version == 0 or outcome.version > floor or collection not in STRONG
+            assert outcome.version == 0 or outcome.version > floor or not is_strong(collection)
         for name, outcome in last.items():
             if name not in records:
                 continue
@@ -150,14 +155,12 @@ class Oracle:
                 batch = {records[k]["version"] for k in outcome.attempt.ids if k in records}
                 assert len(batch) == 1, f"a batch has versions {batch}"
 
-    def _check_order(
-        self, lost: dict[tuple[int, str], list[Outcome]], cores: dict[str, int]
-    ) -> None:
+    def _check_order(self, lost: dict[tuple[int, str], list[Outcome]]) -> None:
         """A log is a prefix: nothing that came before an acknowledged strong write is lost."""
         for (writer, collection), outcomes in lost.items():
             for outcome in outcomes:
                 for strong in STRONG[:2]:
-                    if cores[strong] != cores[collection]:
+                    if not self._one_log(strong, collection):
                         continue
                     later = [
                         o
@@ -169,6 +172,11 @@ class Oracle:
                     )
 
 
+def is_strong(collection: str) -> bool:
+    """An acknowledged write is on disk."""
+    return collection in STRONG or collection.startswith(TEMPORARY)
+
+
 def surviving(shard: Shard, rows: dict[str, Row], collection: str) -> int:
     """How many of the news are in the rows; no more and no less than whole batches."""
     states = [shard.state]
@@ -177,7 +185,7 @@ def surviving(shard: Shard, rows: dict[str, Row], collection: str) -> int:
             break  # it would have been refused
         states.append(states[-1].apply(outcome.attempt))
     least = 0
-    if collection in STRONG:
+    if is_strong(collection):
         least = sum(outcome.acknowledged for outcome in shard.news)
     for kept in range(len(states) - 1, least - 1, -1):
         if states[kept].rows == rows:

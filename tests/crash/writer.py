@@ -16,9 +16,11 @@ from tests.crash.doors import COUNTERS, Door, GoneError, RefusedError, RestDoor
 from tests.crash.journal import Attempt, Journal
 
 COLLECTIONS = ("always", "batch", "periodic", "never")
+TEMPORARY = "temporary-"  # what their names begin with
 COUNTER_IDS = ("c0", "c1", "c2")
 ID_COUNT = 600  # of each writer in each collection
 BATCH_MAX = 500
+TEMPORARY_ROWS = 400  # enough for a segment, so that a drop has files to remove
 
 
 def grpc_door() -> Door:
@@ -60,7 +62,7 @@ class Writer:
             self.write("delete")
         elif roll < 0.95:
             self.conditional()
-        elif roll < 0.98 or self.index != 0:
+        elif roll < 0.97 or self.index != 0:
             self.increment()
         else:
             self.create_or_drop()
@@ -117,11 +119,14 @@ class Writer:
             name = self.temporary.pop(0)
             attempt = self.next(name, "drop", [])
             self.attempt(attempt, lambda: self.door.drop(name))
-        else:
-            name = f"temporary-{self.index}-{self.number}"
-            attempt = self.next(name, "create", [])
-            if self.attempt(attempt, lambda: self.door.create(name)):
-                self.temporary.append(name)
+            return
+        name = f"{TEMPORARY}{self.index}-{self.number}"
+        attempt = self.next(name, "create", [])
+        if self.attempt(attempt, lambda: self.door.create(name)):
+            self.temporary.append(name)
+            names = [f"{self.index}/{i}" for i in range(TEMPORARY_ROWS)]
+            rows = self.next(name, "upsert", names)
+            self.attempt(rows, lambda: self.door.write(rows).version)
 
 
 def main() -> None:
