@@ -71,9 +71,35 @@ static void handle(struct exchange *x)
     }
 }
 
+/* Bodies in pieces: used up at once, answered at their end. */
+static void take_piece(struct exchange *x, struct pdb_text piece)
+{
+    if (piece.len == 0)
+        abort();
+    x->ops->body_more(x);
+}
+
+static void break_pieces(struct exchange *x, const struct pdb_error *error)
+{
+    rest_respond_error(x, error);
+}
+
+static const struct exchange_pieces pieces = {take_piece, answer, break_pieces};
+
+bool rest_takes_pieces(struct pdb_text method, struct pdb_text path)
+{
+    return method.len == 3 && path.len != 0 && path.ptr[path.len - 1] == 's';
+}
+
 void rest_dispatch(struct exchange *x)
 {
-    handle(x);
+    if (!x->body_in_pieces) {
+        handle(x);
+        return;
+    }
+    x->pieces = &pieces;
+    x->on_gone = answer;
+    x->ops->body_more(x);
 }
 
 void rest_respond_error(struct exchange *x, const struct pdb_error *error)
