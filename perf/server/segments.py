@@ -186,7 +186,7 @@ def restart(settings: Settings, data: Path) -> dict[str, float]:
 
 
 def p99_us(path: Path) -> float:
-    return float(json.loads(path.read_text())["results"][0]["latency_us"]["p99"])
+    return float(json.loads(path.read_text())["groups"][0]["latency_us"]["p99"])
 
 
 def steady(settings: Settings, data: Path) -> dict[str, float]:

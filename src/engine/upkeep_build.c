@@ -142,6 +142,14 @@ static void built(struct segment_build *build, int rc, struct segment_file *file
         change_publish(change);
 }
 
+/* A build holds about four of them: it must not be what breaks a small limit. */
+static uint64_t row_group_bytes(const struct engine_core *core)
+{
+    enum { LEAST = 1 << 20, MOST = 32 << 20 };
+    uint64_t bytes = core->db->options.memory_limit / 64;
+    return bytes < LEAST ? LEAST : bytes > MOST ? MOST : bytes;
+}
+
 static void build(struct change *change)
 {
     struct engine_core *core = change->shard->core;
@@ -152,6 +160,7 @@ static void build(struct change *change)
         .file = file_options(change),
         .source = change->kind == CHANGE_FLUSH ? (struct segment_source){next_of_memtable, change}
                                                : segment_merge_source(change->merge),
+        .row_group_bytes = row_group_bytes(core),
         .rate = change->kind == CHANGE_FLUSH ? NULL : &core->compaction_rate,
         .kind = change->kind == CHANGE_FLUSH ? SEGMENT_BUILD_FLUSH : SEGMENT_BUILD_COMPACT,
         .done = built,

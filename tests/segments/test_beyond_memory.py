@@ -35,7 +35,7 @@ segment_bytes = "4MiB"
 max_bytes = "16MiB"
 """
 # What the limit does not count: stacks, buffers of connections, a merge's row group on its worker.
-BESIDE_MIB = 160
+BESIDE_MIB = 96
 
 
 # ---- the page cache ----
