@@ -34,9 +34,9 @@ PYTHON_FOLDERS = (
 )
 PYTHON_SOURCES = ("tests", "src", "clients", "perf", "bench", "deploy")
 
-# Folders that a sanitized server brings nothing to: what they run is no server, or run by the unit
-# tests under sanitizers.
-UNSANITIZED_FOLDERS = ("format", "tidy", "lib")
+# Folders that a sanitized server brings little to: what they run is no server, or what they prove is
+# no matter of memory, and the simulations and unit tests go the same ways under sanitizers.
+UNSANITIZED_FOLDERS = ("format", "tidy", "lib", "bench", "crash", "transfer")
 
 # What threads share, and what is built on it; the only tests worth a TSan build.
 TSAN_TESTS = ("spsc", "mailbox", "worker", "core", "task", "timer", "io", "guest_h2o")
