@@ -37,7 +37,7 @@ from measure import free_port, wait_for_port
 
 DIMENSION = 128
 ROW_BYTES = DIMENSION * 4 + 7 + 10  # vector, id, {"label":12}
-FLUSH_BYTES = 64 << 20
+FLUSH_BYTES = 256 << 20  # the default
 REST_S = 600.0
 
 
