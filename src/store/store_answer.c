@@ -91,7 +91,7 @@ static void read_date(struct store_answer *a, struct pdb_text value)
     memcpy(text, value.ptr, value.len);
     text[value.len] = '\0';
     time_t seconds = curl_getdate(text, NULL);
-    if (seconds > 0)
+    if (seconds > 0 && (int64_t)seconds <= INT64_MAX / 1000000)
         a->info.modified_us = (int64_t)seconds * 1000000;
 }
 

@@ -161,7 +161,8 @@ static void keep_time(struct reader *r)
         memcpy(text, r->text, r->text_len);
         text[r->text_len] = '\0';
         time_t seconds = curl_getdate(text, NULL);
-        time_us = seconds > 0 ? (int64_t)seconds * 1000000 : 0;
+        bool fits = seconds > 0 && (int64_t)seconds <= INT64_MAX / 1000000;
+        time_us = fits ? (int64_t)seconds * 1000000 : 0;
     }
     r->object.info.modified_us = time_us;
 }

@@ -166,6 +166,9 @@ static void header_lines_say_what_came(void **state)
     assert_int_equal(answer_of("Last-Modified", "Fri, 02 Jan 2026 03:04:05 GMT").info.modified_us,
                      1767323045000000);
     assert_int_equal(answer_of("Last-Modified", "never").info.modified_us, 0);
+    /* a year that microseconds cannot hold */
+    assert_int_equal(
+        answer_of("Last-Modified", "Fri, 02 Jan 2000000000 03:04:05 GMT").info.modified_us, 0);
     struct store_answer a = answer_of("x-goog-generation", "5");
     store_answer_header(&a, TEXT_LIT("etag"), TEXT_LIT("\"x\""));
     assert_string_equal(a.info.etag, "5");
