@@ -145,8 +145,7 @@ static void check_vector(struct check *c, uint32_t row, uint32_t f, const void *
     if (field->metric != PDB_METRIC_HAMMING && !vecmath_all_finite(expected, field->dimension))
         finding(c, "row %u: vector %u is not finite", row, f);
     if (field->inverse_norms != NULL &&
-        !norms_agree(segment_inverse_norm(expected, field->dimension),
-                     field->inverse_norms[ordinal]))
+        !norms_agree(scan_inverse_norm(expected, field->dimension), field->inverse_norms[ordinal]))
         finding(c, "row %u: the norm of vector %u differs", row, f);
 }
 

@@ -10,10 +10,6 @@
  * directory (5.5 bytes an id, but three misses). */
 #include "segment/segment_index_internal.h"
 
-#include <vecmath/vecmath.h>
-
-#include <math.h>
-
 #include "base/no_libc_heap.h"
 
 struct hash_key segment_hash_key(uint64_t seed)
@@ -49,12 +45,4 @@ bool segment_index_find(const struct segment *s, struct pdb_text id, uint32_t *r
         at = at + 1 < s->bucket_count ? at + 1 : 0;
     }
     return false;
-}
-
-float segment_inverse_norm(const void *vector, uint32_t dimension)
-{
-    float norm = vecmath_norm_f32(vector, dimension);
-    if (norm == 0.0f)
-        return 0.0f;
-    return norm >= 0x1p-40f && norm <= 0x1p40f ? 1.0f / norm : NAN;
 }

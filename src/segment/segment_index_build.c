@@ -84,7 +84,7 @@ static bool add_vector(struct segment_index_builder *b, struct segment_index_fie
     bytes_put_u64(word, bytes_get_u64(word) | (uint64_t)1 << (b->row_count % 64));
     field->entry.vector_count++;
     if (field->entry.metric == PDB_METRIC_COSINE) {
-        float norm = segment_inverse_norm(vector, field->entry.dimension);
+        float norm = scan_inverse_norm(vector, field->entry.dimension);
         buffer_add(&field->norms, &norm, sizeof(norm));
     }
     return !field->norms.failed;

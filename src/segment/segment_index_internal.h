@@ -62,8 +62,5 @@ int segment_index_write(struct segment_index_builder *b, const struct segment_in
 struct hash_key segment_hash_key(uint64_t seed);
 /* Where an id belongs: its bucket, and its tag. */
 uint32_t segment_hash_place(uint64_t hash, uint32_t bucket_count, uint16_t *tag_out);
-/* 1 / norm; 0 of a zero vector; NaN where dot products could overflow or lose digits in float. The
- * same as in a memtable. */
-float segment_inverse_norm(const void *vector, uint32_t dimension);
 
 #endif

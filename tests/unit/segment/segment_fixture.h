@@ -229,7 +229,7 @@ static inline void fixture_compare(struct fixture *fx)
             if (s->fields[f].inverse_norms == NULL)
                 continue;
             float norm = s->fields[f].inverse_norms[segment_ordinal(&s->fields[f], i)];
-            float wanted = segment_inverse_norm(vector, s->fields[f].dimension);
+            float wanted = scan_inverse_norm(vector, s->fields[f].dimension);
             assert_memory_equal(&norm, &wanted, sizeof(norm));
         }
     }
