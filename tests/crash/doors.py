@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from tests.crash.journal import DIMENSION, Attempt, metadata_of, vector_of
+from tests.lib.server import LIMIT_S
 
 COUNTERS = "counters"
 
@@ -58,7 +59,7 @@ class RestDoor:
     connection: http.client.HTTPConnection | None = None
 
     def connect(self, port: int) -> None:
-        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LIMIT_S)
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         assert self.connection is not None

@@ -9,9 +9,14 @@ from proximadb.v1 import proximadb_pb2_grpc as rpc
 
 from tests.crash.doors import COUNTERS, GoneError, RefusedError, Written
 from tests.crash.journal import DIMENSION, Attempt, metadata_of, vector_of
+from tests.lib.server import LIMIT_S
 
-TIMEOUT_S = 30.0
-UNKNOWN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN)
+UNKNOWN = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+)
 
 
 def value(python: object) -> pb.Value:
@@ -38,7 +43,7 @@ class GrpcDoor:
 
     def call(self, method: str, request: Any) -> Any:  # noqa: ANN401
         try:
-            return getattr(self.stub, method)(request, timeout=TIMEOUT_S)
+            return getattr(self.stub, method)(request, timeout=LIMIT_S)
         except grpc.RpcError as error:
             code = error.code()
             if code in UNKNOWN:

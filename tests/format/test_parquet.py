@@ -29,6 +29,7 @@ from tests.lib.parquet import (
     run_dump,
     tool,
 )
+from tests.lib.server import LIMIT_S
 
 # ---- files of ours ----
 
@@ -41,7 +42,7 @@ FILES = [f"{v}-{c}-v{n}.parquet" for v in VARIANTS for c in CODECS for n in (1, 
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files of pq_make."""
     folder = tmp_path_factory.mktemp("made")
-    subprocess.run([tool("pq_make"), folder], check=True, timeout=300)
+    subprocess.run([tool("pq_make"), folder], check=True, timeout=LIMIT_S)
     return folder
 
 

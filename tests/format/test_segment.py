@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.lib.server import ROOT
+from tests.lib.server import LIMIT_S, ROOT
 
 FILES = ("none", "snappy", "lz4", "zstd", "zstd-in-place")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,7 +37,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("segments")
     server = Path(os.environ.get("PROXIMADB_BINARY", ROOT / "build" / "proximadb"))
     tool = server.parent / "tests" / "unit" / "segment" / "segment_make"
-    subprocess.run([tool, folder], check=True, timeout=120)
+    subprocess.run([tool, folder], check=True, timeout=LIMIT_S)
     return folder
 
 

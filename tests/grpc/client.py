@@ -10,10 +10,9 @@ from proximadb.v1 import proximadb_pb2 as pb
 from proximadb.v1 import proximadb_pb2_grpc as rpc
 
 from tests.lib.rpc import open_channel
-from tests.lib.server import Server
+from tests.lib.server import LIMIT_S, Server
 
 SERVICE = "/proximadb.v1.ProximaDB/"
-LIMIT_S = 60.0
 
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
 

@@ -5,7 +5,6 @@ import pytest
 from proximadb.v1 import proximadb_pb2 as pb
 
 from tests.grpc.client import (
-    LIMIT_S,
     SERVICE,
     condition,
     create,
@@ -15,7 +14,7 @@ from tests.grpc.client import (
     refused,
 )
 from tests.grpc.client import records as records_of
-from tests.lib.server import Server
+from tests.lib.server import LIMIT_S, Server
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 

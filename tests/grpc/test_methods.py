@@ -6,7 +6,6 @@ import pytest
 from proximadb.v1 import proximadb_pb2 as pb
 
 from tests.grpc.client import (
-    LIMIT_S,
     avro_batch,
     avro_record,
     condition,
@@ -18,7 +17,7 @@ from tests.grpc.client import (
     records,
 )
 from tests.lib.rest import RestClient
-from tests.lib.server import Server
+from tests.lib.server import LIMIT_S, Server
 
 METADATA = {
     "text": "café",

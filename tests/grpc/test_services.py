@@ -14,9 +14,9 @@ from grpc_reflection.v1alpha import reflection_pb2_grpc as v1alpha_rpc
 from proximadb.v1 import proximadb_pb2 as pb
 from proximadb.v1 import proximadb_pb2_grpc as rpc
 
-from tests.grpc.client import LIMIT_S, create, refused
+from tests.grpc.client import create, refused
 from tests.lib.rpc import open_channel
-from tests.lib.server import Server, StartServer
+from tests.lib.server import LIMIT_S, Server, StartServer
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

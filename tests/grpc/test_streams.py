@@ -7,8 +7,8 @@ import grpc
 import pytest
 from proximadb.v1 import proximadb_pb2 as pb
 
-from tests.grpc.client import LIMIT_S, create, floats, open_client, refused
-from tests.lib.server import Server
+from tests.grpc.client import create, floats, open_client, refused
+from tests.lib.server import LIMIT_S, Server
 
 
 def batches(name: str, count: int, size: int, dimension: int = 2) -> Iterator[pb.WriteRequest]:

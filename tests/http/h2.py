@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import hpack
 
-from tests.http.wire import LIMIT_S, connect
+from tests.http.wire import connect
 from tests.lib.rest import Json, Response
-from tests.lib.server import Server
+from tests.lib.server import LIMIT_S, Server
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = (

@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tests.lib.rest import Json, Response
-from tests.lib.server import Server
+from tests.lib.server import LIMIT_S, Server
 
-LIMIT_S = 20.0
 POLL_S = 0.01
 
 

@@ -14,14 +14,13 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.lib.server import ROOT
+from tests.lib.server import LIMIT_S, ROOT
 
 LOGICAL_MAP = 2
 LOGICAL_LIST = 3
 OPTIONAL = 1
 REPEATED = 2
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-TIMEOUT_S = 120
 
 
 def tool(name: str) -> Path:
@@ -83,7 +82,7 @@ def run_dump(path: Path, *options: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=TIMEOUT_S,
+        timeout=LIMIT_S,
     )
     assert result.returncode == 0, result.stderr
     return result.stdout

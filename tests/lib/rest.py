@@ -8,10 +8,9 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
-from tests.lib.server import Server
+from tests.lib.server import LIMIT_S, Server
 
 Json = dict[str, Any]
-TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ class RestError(AssertionError):
 class RestClient:
     """One keep-alive connection. `request` returns any answer; the operations raise RestError."""
 
-    def __init__(self, server: Server, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, server: Server, timeout_s: float = LIMIT_S) -> None:
         if server.options.tls is None:
             self._connection = http.client.HTTPConnection(
                 server.host, server.rest_port, timeout=timeout_s

@@ -5,12 +5,11 @@ from collections.abc import Iterator
 
 import grpc
 
-from tests.lib.server import Server
+from tests.lib.server import LIMIT_S, Server
 
 MESSAGE_BYTES_MAX = (
     128 << 20
 )  # above the server's limit, so that the server's is the one that is met
-READY_LIMIT_S = 30.0
 
 
 @contextlib.contextmanager
@@ -31,5 +30,5 @@ def open_channel(server: Server, *options: tuple[str, object]) -> Iterator[grpc.
         credentials = grpc.ssl_channel_credentials(root_certificates=roots)
         channel = grpc.secure_channel(target, credentials, options=[*sizes, *options])
     with channel:
-        grpc.channel_ready_future(channel).result(timeout=READY_LIMIT_S)
+        grpc.channel_ready_future(channel).result(timeout=LIMIT_S)
         yield channel

@@ -181,7 +181,7 @@ def fill(
 
 
 def wait_for_flush(server: Server, before: float, count: int = 1) -> None:
-    eventually("flushed", lambda: metric(server, "flushes_total") >= before + count, 60)
+    eventually("flushed", lambda: metric(server, "flushes_total") >= before + count)
 
 
 @dataclass(frozen=True, slots=True)

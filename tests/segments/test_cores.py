@@ -36,8 +36,8 @@ def log_folders(server: Server) -> set[str]:
 
 
 def wait_for_logs(server: Server, names: set[str]) -> None:
-    eventually("old logs go", lambda: log_folders(server) == names, 60)
-    eventually("and are not listed", lambda: listed_logs(server) == names, 60)
+    eventually("old logs go", lambda: log_folders(server) == names)
+    eventually("and are not listed", lambda: listed_logs(server) == names)
 
 
 def change(rest: RestClient, models: list[Model], rng: random.Random) -> None:

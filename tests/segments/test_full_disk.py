@@ -79,7 +79,7 @@ def test_a_disk_that_is_full_of_segments_refuses_writes_and_nothing_else(
             ballast.unlink()
             eventually("resumed", lambda: put(rest, model, batch()).status == 200, RESUMED_LIMIT_S)
             flushed = metric(server, "flushes_total")
-            eventually("flushes again", lambda: metric(server, "flushes_total") > flushed, 30)
+            eventually("flushes again", lambda: metric(server, "flushes_total") > flushed)
             check_all(rest, model)
         server.crash()
         with RestClient(server) as rest:

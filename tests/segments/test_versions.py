@@ -68,8 +68,8 @@ def test_retained_versions_survive_merges_and_restarts(
         rest.create_collection("c", 4, "euclidean", storage=storage)
         history = write_history(rest, random.Random(vectors), 60)
         check_history(server, history)
-        eventually("merged", merged(server, 0), 60)
-        eventually("one segment", lambda: one_segment(rest), 60)
+        eventually("merged", merged(server, 0))
+        eventually("one segment", lambda: one_segment(rest))
         check_history(server, history)
     server.crash()
     check_history(server, history)
@@ -100,7 +100,7 @@ def test_a_deleted_id_is_not_what_it_was(start_server: StartServer) -> None:
         rest.delete("c", ids=IDS[:20])
         rest.upsert("c", batch[20:])
         codes = {refused(rest, IDS[0], old)}
-        eventually("flushed", lambda: one_segment(rest), 60)
+        eventually("flushed", lambda: one_segment(rest))
         codes.add(refused(rest, IDS[1], old))
     for start in (server.crash, server.restart):
         start()

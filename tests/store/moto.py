@@ -4,11 +4,9 @@ It verifies with botocore's implementation, so that ours is held against Amazon'
 """
 
 import re
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -16,7 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-START_LIMIT_S = 60.0
+from tests.lib.server import LIMIT_S
+
+LISTENS = re.compile(r"Running on http://127\.0\.0\.1:(\d+)")
 POLICY = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}'
 ROUTE = "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/iam/aws4_request, Signature=x"
 
@@ -35,18 +35,12 @@ class Moto:
         return f"s3://{bucket}?endpoint=http://127.0.0.1:{port or self.port}"
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 def post(port: int, path: str, data: bytes) -> str:
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=data)
     request.add_header("Authorization", ROUTE)
     if path != "/":
         request.add_header("Content-Type", "text/plain")  # else it is taken for a form
-    with urllib.request.urlopen(request, timeout=30) as response:
+    with urllib.request.urlopen(request, timeout=LIMIT_S) as response:
         return str(response.read().decode())
 
 
@@ -54,16 +48,16 @@ def iam(port: int, **fields: str) -> str:
     return post(port, "/", urllib.parse.urlencode({"Version": "2010-05-08", **fields}).encode())
 
 
-def wait_until_up(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_LIMIT_S
+def chosen_port(log_path: Path, process: subprocess.Popen[bytes]) -> int:
+    """The port it has taken and told, so that nobody else can have it."""
+    deadline = time.monotonic() + LIMIT_S
     while True:
+        match = LISTENS.search(log_path.read_text(encoding="utf-8", errors="replace"))
+        if match is not None:
+            return int(match.group(1))
         assert process.poll() is None, "moto's server died"
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/moto-api/", timeout=30).close()
-            return
-        except (urllib.error.URLError, ConnectionError):
-            assert time.monotonic() < deadline, "moto's server does not start"
-            time.sleep(0.05)
+        assert time.monotonic() < deadline, "moto's server does not start"
+        time.sleep(0.05)
 
 
 def set_auth(port: int, unchecked: str) -> None:
@@ -91,21 +85,20 @@ def make_user(port: int) -> tuple[str, str]:
 def make_bucket(moto: Moto, bucket: str) -> None:
     set_auth(moto.port, "inf")
     request = urllib.request.Request(f"http://127.0.0.1:{moto.port}/{bucket}", method="PUT")
-    urllib.request.urlopen(request, timeout=30).close()
+    urllib.request.urlopen(request, timeout=LIMIT_S).close()
     set_auth(moto.port, "0")
 
 
 @contextmanager
 def moto_server(log_path: Path) -> Iterator[Moto]:
-    port = free_port()
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"],
             stdout=log,
             stderr=subprocess.STDOUT,
         )
         try:
-            wait_until_up(port, process)
+            port = chosen_port(log_path, process)
             key_id, secret = make_user(port)
             set_auth(port, "0")
             yield Moto(port, key_id, secret)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-LIMIT_S = 60.0
+from tests.lib.server import LIMIT_S, ROOT
+
 FACTS = re.compile(r"^(?:len=(\d+) )?(\S+) size=(\d+) etag=(\S*)(?: crc32c=([0-9a-f]{8}))? ")
 ERROR = re.compile(r"^error ([A-Z_]+) (.*)$", re.MULTILINE)
 

@@ -4,9 +4,8 @@ import subprocess
 from pathlib import Path
 
 from tests.lib.rest import Json, RestClient
-from tests.lib.server import Server, binary
+from tests.lib.server import LIMIT_S, Server, binary
 
-TIMEOUT_S = 120
 PAGE = 1000
 
 # id -> vectors, metadata, expiry: all that a round trip keeps.
@@ -26,7 +25,7 @@ def run(
         capture_output=True,
         text=True,
         check=False,
-        timeout=TIMEOUT_S,
+        timeout=LIMIT_S,
     )
     assert done.returncode == status, (done.returncode, done.stderr)
     return done

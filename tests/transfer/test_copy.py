@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from tests.lib.rest import RestClient
-from tests.lib.server import Server, StartServer, binary
+from tests.lib.server import LIMIT_S, Server, StartServer, binary
 from tests.segments.made import CONFIG, FLUSH_ROWS, create, metric, record, wait_for_flush
 from tests.transfer.client import kept, run
 
@@ -16,7 +16,7 @@ from tests.transfer.client import kept, run
 def copy(server: Server, folder: Path, status: int = 0, name: str = "c") -> str:
     command = [str(binary()), "export", "--collection", name, "--data-dir", str(server.data_dir)]
     done = subprocess.run(
-        [*command, "-o", str(folder)], capture_output=True, text=True, check=False, timeout=60
+        [*command, "-o", str(folder)], capture_output=True, text=True, check=False, timeout=LIMIT_S
     )
     assert done.returncode == status, done.stderr
     return done.stderr
