@@ -115,6 +115,8 @@ struct wal_record_info {
     struct uuid collection;
     uint32_t shard, row_count;
     uint64_t version, lsn;
+    int64_t time_us; /* of its group: when that was closed */
+    struct uuid log;
     struct wal_place place;
 };
 
@@ -128,6 +130,9 @@ struct wal_scan_options {
     unsigned first, stride; /* this caller's share of the logs, so that cores can scan in parallel;
                                0, 1: all */
     bool check_bodies;
+    /* Each log begins with its lowest segment, whatever its groups say: for logs out of an archive,
+     * which keeps what the log has given up. */
+    bool from_lowest;
     int (*visit)(void *arg, const struct wal_record_info *info);
     void *arg;
     struct heap *heap; /* what the scan's memory is counted in; may be NULL */

@@ -336,11 +336,13 @@ static int body_matches(struct walk *walk, uint64_t offset, const struct wal_rec
     return 0;
 }
 
-static struct wal_record_info info_of(const struct wal_record_header *record,
-                                      const struct wal_scan_point *at, uint32_t log,
-                                      uint64_t offset, uint64_t lsn)
+static struct wal_record_info info_of(const struct walk *walk,
+                                      const struct wal_record_header *record,
+                                      const struct wal_scan_point *at, uint64_t offset,
+                                      uint64_t lsn)
 {
     return (struct wal_record_info){
+        .log = walk->scan->logs[walk->log].uuid,
         .type = (enum wal_record_type)record->type,
         .encoding = (enum wal_encoding)record->encoding,
         .collection = record->collection,
@@ -349,7 +351,13 @@ static struct wal_record_info info_of(const struct wal_record_header *record,
         .version = record->version,
         .lsn = lsn,
         .place =
-            {.log = log, .segment = at->segment, .offset = offset, .len = record->len, .lsn = lsn},
+            {
+                .log = walk->log,
+                .segment = at->segment,
+                .offset = offset,
+                .len = record->len,
+                .lsn = lsn,
+            },
     };
 }
 
@@ -381,7 +389,8 @@ static int walk_records(struct walk *walk, const struct wal_scan_point *at,
         if (rc < 0 || !matches)
             return rc;
         if ((what & TELL) != 0) {
-            struct wal_record_info info = info_of(&record, at, walk->log, offset, lsn);
+            struct wal_record_info info = info_of(walk, &record, at, offset, lsn);
+            info.time_us = group->time_us;
             walk->last_is_close = record.type == WAL_RECORD_CLOSE;
             scan->stats.records++;
             rc = walk->options->visit != NULL ? walk->options->visit(walk->options->arg, &info) : 0;
@@ -650,6 +659,28 @@ static int find_begin(struct walk *walk)
     return rc;
 }
 
+/* With the first group of the lowest file. One without groups ends behind its header. */
+static int find_lowest(struct walk *walk)
+{
+    struct wal_scan_log *log = &walk->scan->logs[walk->log];
+    struct wal_group_header group;
+    bool found = false;
+    int rc = 0;
+    log->begin = (struct wal_begin){log->segments[0].seq, 1, 1, 0};
+    for (uint32_t i = 0; rc == 0 && !found && i < log->segment_count; i++) {
+        struct wal_scan_point at = {.segment = i, .offset = WAL_SEGMENT_HEADER_BYTES};
+        rc = read_segment_header(walk->scan, walk->log, i, walk->trail);
+        if (rc == 0)
+            rc = peek_group(walk, &at, false, &group, &found);
+        if (rc == 0 && !found && log->segments[i].file_bytes > WAL_SEGMENT_HEADER_BYTES)
+            return damaged(walk->scan, walk->trail, "not the first group of a log");
+    }
+    if (rc == 0 && found)
+        log->begin = (struct wal_begin){log->segments[0].seq, group.group_seq, group.first_lsn,
+                                        group.prev_group_crc};
+    return rc;
+}
+
 /* Leftovers lie before the first live file; from it on none may be missing. */
 static int check_names(struct wal_scan *scan, struct wal_scan_log *log, struct trail *trail)
 {
@@ -673,7 +704,7 @@ static int begin_log(struct walk *walk)
     struct wal_scan_log *log = &walk->scan->logs[walk->log];
     int rc = sync_log(walk->scan, walk->log, walk->trail);
     if (rc == 0)
-        rc = find_begin(walk);
+        rc = walk->options->from_lowest ? find_lowest(walk) : find_begin(walk);
     if (rc == 0)
         rc = check_names(walk->scan, log, walk->trail);
     for (uint32_t i = log->first; rc == 0 && i < log->segment_count; i++)
@@ -700,7 +731,7 @@ int wal_scan_log(struct wal_scan *scan, uint32_t log, const struct wal_scan_opti
     int rc = begin_log(&walk);
     if (rc == 0)
         rc = walk_chain(&walk);
-    if (rc == 0 && walk.begin_seq != 0 && walk.begin_seq != l->begin.seq)
+    if (rc == 0 && !options->from_lowest && walk.begin_seq != 0 && walk.begin_seq != l->begin.seq)
         rc = damaged(scan, trail, "the log begins elsewhere than its newest group says");
     for (uint32_t i = l->end.segment; rc == 0 && i < l->segment_count; i++)
         rc = look_behind_in(&walk, i);
