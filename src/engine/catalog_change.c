@@ -314,7 +314,8 @@ static void encode_step(struct task *task)
             return;
         }
     }
-    catalog_encode_end(&m->bytes, m->next->version, r->now_realtime_us, m->dropped_next,
+    /* Not the turn's clock: that may be before the request came. */
+    catalog_encode_end(&m->bytes, m->next->version, r->io->ops->realtime_us(r->io), m->dropped_next,
                        m->dropped_next_count);
     if (m->bytes.failed || m->bytes.len > CATALOG_FILE_BYTES_MAX) {
         round_has_no_memory(m);

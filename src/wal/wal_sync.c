@@ -200,7 +200,8 @@ void wal_group_close(struct wal *w)
         .record_count = g->records,
         .group_seq = g->group_seq,
         .first_lsn = g->first_lsn,
-        .time_us = w->r->now_realtime_us,
+        /* Not the turn's clock: that may be before the requests that came in this turn. */
+        .time_us = w->io->ops->realtime_us(w->io),
         .body_len = g->len - WAL_GROUP_HEADER_BYTES,
         .prev_group_crc = w->prev_group_crc,
     };
