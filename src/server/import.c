@@ -1,6 +1,6 @@
 /* import.c: `proximadb import`: files in, batches out.
  *
- * One thread reads and makes JSON, others send (import_send.c). The collection is described by the
+ * One thread reads and encodes, others send (import_send.c). The collection is described by the
  * server first, so that wrong dimensions are told with file, row and column before anything is
  * sent. Rows are counted over all files in their order; after an error or an interruption the
  * number is told from which --skip goes on: all rows before it are stored. */
@@ -8,6 +8,7 @@
 
 #include "base/heap.h"
 #include "base/json.h"
+#include "server/import_encode.h"
 #include "server/import_manifest.h"
 #include "server/import_reader.h"
 #include "server/import_send.h"
@@ -40,6 +41,7 @@ struct import {
     struct import_file *files;
     size_t file_count;
     struct import_send *send;
+    struct import_record record;
     struct transfer_progress progress;
     uint64_t row;          /* over all files */
     uint64_t bytes, total; /* of files: those done, and all */
@@ -251,21 +253,19 @@ static int add_record(struct import *im, struct import_reader *reader, struct im
 {
     struct trail why = {0};
     uint64_t before = reader->row;
-    size_t start = b->text.len;
-    if (b->count != 0)
-        buffer_add_byte(&b->text, ',');
-    size_t record = b->text.len;
-    int rc = reader->ops->next(reader, &b->text, &why);
+    size_t start = b->bytes.len;
+    struct import_record *record = &im->record;
+    int rc = reader->ops->next(reader, record, &why);
     im->row += reader->row - before;
-    if (rc > 0 && b->text.failed)
+    if (rc > 0)
+        import_encode_record(&b->bytes, record);
+    if (rc > 0 && b->bytes.failed)
         rc = trail_add(&why, PDB_RESOURCE_EXHAUSTED, "no memory");
     if (rc > 0) {
-        b->ids_made = b->ids_made || reader->ids_made;
         b->origins[b->count++] = (struct import_origin){
-            record, reader->row - (strcmp(reader->row_word, "line") == 0 ? 0 : 1)};
+            start, reader->row - (strcmp(reader->row_word, "line") == 0 ? 0 : 1)};
         return 1;
     }
-    b->text.len = start;
     if (rc == 0)
         return 0;
     uint64_t row = strcmp(reader->row_word, "line") == 0 ? reader->row : reader->row - 1;
@@ -292,7 +292,7 @@ static int send_file(struct import *im, struct import_reader *reader, struct tra
         b->path = reader->path;
         b->row_word = reader->row_word;
         b->first = im->row;
-        while (rc > 0 && b->count < b->capacity && b->text.len < IMPORT_BATCH_BYTES)
+        while (rc > 0 && b->count < b->capacity && b->bytes.len < IMPORT_BATCH_BYTES)
             rc = add_record(im, reader, b, trail);
         if (rc < 0) {
             im->row = b->first;

@@ -127,22 +127,49 @@ static bool choose_ours(struct chooser *c)
         return false;
     struct doc_value root = doc_root(doc.ptr, doc.len);
     set_role(c, "id", IMPORT_ID);
-    set_role(c, "version", IMPORT_IGNORED);
-    set_role(c, "created_at", IMPORT_IGNORED);
-    set_role(c, "updated_at", IMPORT_IGNORED);
+    set_role(c, "version", IMPORT_VERSION);
+    set_role(c, "created_at", IMPORT_CREATED);
+    set_role(c, "updated_at", IMPORT_UPDATED);
     set_role(c, "expires_at", IMPORT_EXPIRES);
     set_role(c, "metadata", IMPORT_METADATA);
-    take_all(c, &root, "fields", take_field);
     take_all(c, &root, "columns", take_column);
+    take_all(c, &root, "fields", take_field);
     return true;
+}
+
+static bool is_leaf(const struct pqfile_node *node, enum pqfile_type type)
+{
+    return node->child_count == 0 && node->repetition != PQFILE_REPEATED && node->type == type;
+}
+
+/* The footer is only somebody's word: the types must be those of a file of ours. */
+static int check_ours(const struct chooser *c)
+{
+    for (uint32_t i = 0; i < c->columns->count; i++) {
+        const struct import_column *column = &c->columns->all[i];
+        const struct pqfile_node *node = node_of(c, column);
+        bool fits = true;
+        if (column->role == IMPORT_ID || column->role == IMPORT_METADATA)
+            fits = is_leaf(node, PQFILE_BYTE_ARRAY);
+        else if (column->role == IMPORT_VECTOR && column->bits)
+            fits = is_leaf(node, PQFILE_FIXED_LEN_BYTE_ARRAY);
+        else if (column->role == IMPORT_VECTOR)
+            fits = parquet_rows_is_list(c->rows, column->node, false);
+        else if (column->role != IMPORT_VALUE)
+            fits = is_leaf(node, PQFILE_INT64);
+        if (!fits)
+            return trail_add(c->trail, PDB_INVALID_ARGUMENT,
+                             "column '%s' is not of the type that it has in files of ours",
+                             node->name);
+    }
+    return 0;
 }
 
 /* ---- files of others ---- */
 
 static bool is_text(const struct pqfile_node *node)
 {
-    return node->child_count == 0 && node->repetition != PQFILE_REPEATED &&
-           node->type == PQFILE_BYTE_ARRAY;
+    return is_leaf(node, PQFILE_BYTE_ARRAY);
 }
 
 static bool fits_bits(const struct chooser *c, const struct import_column *column, uint32_t bits)
@@ -328,6 +355,8 @@ int import_columns_choose(struct import_columns *columns_out, const struct parqu
         if (only != NULL)
             only->name = columns_out->schema.fields[0].name = text_of(target->field);
     }
+    if (rc == 0 && columns_out->ours)
+        rc = check_ours(&c);
     if (rc == 0 && columns_out->ours)
         rc = check_fields(&c);
     return rc == 0 ? check_values(&c) : rc;

@@ -6,9 +6,11 @@
 #include "server/parquet_rows.h"
 
 enum import_role {
-    IMPORT_IGNORED, /* our own version and times of writing */
     IMPORT_ID,
-    IMPORT_EXPIRES,
+    IMPORT_EXPIRES, /* ours, as the next three */
+    IMPORT_VERSION,
+    IMPORT_CREATED,
+    IMPORT_UPDATED,
     IMPORT_VECTOR,
     IMPORT_METADATA, /* JSON text: its members */
     IMPORT_VALUE,    /* a member of the metadata */
@@ -21,6 +23,7 @@ struct import_column {
     bool path;            /* the key is a dotted path: a declared column of ours */
     bool bits;            /* the vector is packed bits */
     uint32_t dimension;   /* of the vector; 0: not known yet */
+    float *values;        /* of the row; the reader's */
 };
 
 struct import_columns {

@@ -6,6 +6,7 @@
  * Of our own segments only the newest version of an id counts: of rows with one id the first. */
 #include "base/heap.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "server/import_columns.h"
 #include "server/parquet_values.h"
 
@@ -27,9 +28,9 @@ struct parquet {
     struct arena arena;     /* of the file */
     struct arena row_arena; /* of one row */
     struct buffer metadata; /* of the row: members of an object */
-    float *vector;
-    struct buffer last_id; /* ours: of the row before */
-    uint64_t bytes_before; /* of the row groups before this one */
+    struct buffer id;       /* of the row, where it is no text */
+    struct buffer last_id;  /* ours: of the row before */
+    uint64_t bytes_before;  /* of the row groups before this one */
 };
 
 static struct parquet *of(struct import_reader *reader)
@@ -44,104 +45,89 @@ static const char *column_name(const struct parquet *p, const struct import_colu
     return p->rows.metadata->nodes[column->node].name;
 }
 
-static int add_bits(struct parquet *p, const struct import_column *column, struct buffer *record)
+static int add_bits(struct parquet *p, const struct import_column *column,
+                    struct import_record *record, struct trail *trail)
 {
     struct pqfile_bytes bytes;
     if (parquet_rows_bytes(&p->rows, column->node, &bytes) == 0)
         return 0;
-    uint32_t count = column->dimension != 0 ? column->dimension : (uint32_t)bytes.len * 8;
-    buffer_add_byte(record, '[');
-    for (uint32_t i = 0; i < count && i / 8 < bytes.len; i++) {
-        if (i != 0)
-            buffer_add_byte(record, ',');
-        buffer_add_byte(record, (bytes.data[i / 8] >> (i % 8) & 1) != 0 ? '1' : '0');
-    }
-    buffer_add_byte(record, ']');
+    size_t expected = column->dimension != 0 ? (column->dimension + 7) / 8 : bytes.len;
+    if (bytes.len != expected || record->vector_count == PDB_FIELD_MAX)
+        return trail_add(trail, PDB_INVALID_ARGUMENT, "%zu bytes, expected %zu", bytes.len,
+                         expected);
+    record->vectors[record->vector_count++] =
+        (struct import_vector){column->name, bytes.data, bytes.len};
     return 1;
 }
 
-static int add_vector(struct parquet *p, struct import_column *column, struct buffer *record,
+static int add_vector(struct parquet *p, struct import_column *column, struct import_record *record,
                       struct trail *trail)
 {
     size_t count = 0;
     if (column->bits)
-        return add_bits(p, column, record);
-    int rc =
-        parquet_rows_floats(&p->rows, column->node, p->vector, PDB_DIMENSION_MAX, &count, trail);
+        return add_bits(p, column, record, trail);
+    size_t capacity = column->dimension != 0 ? column->dimension : PDB_DIMENSION_MAX;
+    if (column->values == NULL)
+        column->values = arena_array(&p->arena, float, capacity);
+    if (column->values == NULL)
+        return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "no memory");
+    int rc = parquet_rows_floats(&p->rows, column->node, column->values, capacity, &count, trail);
     if (rc <= 0)
         return rc;
     if (column->dimension != 0 ? count != column->dimension
                                : count == 0 || count > PDB_DIMENSION_MAX)
         return trail_add(trail, PDB_INVALID_ARGUMENT, "%zu elements, expected %u", count,
                          column->dimension != 0 ? column->dimension : PDB_DIMENSION_MAX);
-    rc = import_add_floats(record, p->vector, count, trail);
-    return rc < 0 ? rc : 1;
+    return import_add_floats(p->reader.target, record, column->name, column->values, count, trail);
 }
 
-/* "vector":[..] and "vectors":{..}; no vector at all is the server's to refuse. */
-static int add_vectors(struct parquet *p, struct buffer *record, struct trail *trail)
+/* No vector at all is the server's to refuse. */
+static int add_vectors(struct parquet *p, struct import_record *record, struct trail *trail)
 {
-    bool named = false;
-    for (int pass = 0; pass < 2; pass++) {
-        for (uint32_t i = 0; i < p->columns.count; i++) {
-            struct import_column *column = &p->columns.all[i];
-            if (column->role != IMPORT_VECTOR || (column->name.len != 0) != (pass == 1))
-                continue;
-            size_t before = record->len;
-            if (pass == 0)
-                buffer_add_lit(record, ",\"vector\":");
-            else
-                buffer_add_text(record, named ? TEXT_LIT(",") : TEXT_LIT(",\"vectors\":{"));
-            if (pass == 1)
-                parquet_value_key(record, column->name);
-            int rc = add_vector(p, column, record, trail);
-            if (rc < 0)
-                return trail_add(trail, rc, "column '%s'", column_name(p, column));
-            if (rc == 0)
-                record->len = before;
-            else
-                named = named || pass == 1;
-        }
+    for (uint32_t i = 0; i < p->columns.count; i++) {
+        struct import_column *column = &p->columns.all[i];
+        if (column->role != IMPORT_VECTOR)
+            continue;
+        int rc = add_vector(p, column, record, trail);
+        if (rc < 0)
+            return trail_add(trail, rc, "column '%s'", column_name(p, column));
     }
-    if (named)
-        buffer_add_byte(record, '}');
     return 0;
 }
 
-/* An id as JSON text. 0: it is null. */
-static int add_id(struct parquet *p, const struct import_column *column, struct buffer *record,
-                  struct trail *trail)
+/* Text as it is; a number in digits; a UUID as text. 0: it is null. */
+static int read_id(struct parquet *p, const struct import_column *column, struct pdb_text *id_out,
+                   struct trail *trail)
 {
-    enum pqfile_type type = p->rows.metadata->nodes[column->node].type;
-    bool number = type == PQFILE_INT32 || type == PQFILE_INT64;
-    size_t before = record->len;
-    buffer_add_lit(record, "\"id\":");
-    if (number)
-        buffer_add_byte(record, '"');
-    int rc = parquet_rows_value(&p->rows, column->node, record, trail);
-    if (number)
-        buffer_add_byte(record, '"');
-    if (rc <= 0)
-        record->len = before;
-    return rc < 0 ? trail_add(trail, rc, "column '%s'", column_name(p, column)) : rc;
+    const struct pqfile_node *node = &p->rows.metadata->nodes[column->node];
+    struct pqfile_bytes bytes;
+    p->id.len = 0;
+    if (node->type != PQFILE_BYTE_ARRAY) {
+        int rc = parquet_rows_value(&p->rows, column->node, &p->id, trail);
+        bool quoted = rc > 0 && p->id.ptr[0] == '"';
+        *id_out = (struct pdb_text){p->id.ptr + (quoted ? 1 : 0), p->id.len - (quoted ? 2 : 0)};
+        return rc > 0 && p->id.failed ? trail_add(trail, PDB_RESOURCE_EXHAUSTED, "no memory") : rc;
+    }
+    if (parquet_rows_bytes(&p->rows, column->node, &bytes) == 0)
+        return 0;
+    *id_out = (struct pdb_text){(const char *)bytes.data, bytes.len};
+    if (utf8_invalid_at(id_out->ptr, id_out->len) != id_out->len)
+        return trail_add(trail, PDB_INVALID_ARGUMENT, "not UTF-8");
+    return bytes.len != 0 ? 1 : trail_add(trail, PDB_INVALID_ARGUMENT, "an empty id");
 }
 
-static int add_ids(struct parquet *p, struct buffer *record, struct trail *trail)
+static int add_id(struct parquet *p, struct import_record *record, struct trail *trail)
 {
-    for (uint32_t i = 0; i < p->columns.count; i++)
-        if (p->columns.all[i].role == IMPORT_ID) {
-            int rc = add_id(p, &p->columns.all[i], record, trail);
-            if (rc == 0)
-                rc = trail_add(trail, PDB_INVALID_ARGUMENT, "column '%s': null",
-                               column_name(p, &p->columns.all[i]));
-            return rc < 0 ? rc : 0;
-        }
-    if (p->reader.target->ids_by_row)
-        buffer_format(record, "\"id\":\"%llu\"",
-                      (unsigned long long)(p->reader.row_base + p->reader.row - 1));
-    else
-        p->reader.ids_made = true;
-    return 0;
+    for (uint32_t i = 0; i < p->columns.count; i++) {
+        const struct import_column *column = &p->columns.all[i];
+        if (column->role != IMPORT_ID)
+            continue;
+        int rc = read_id(p, column, &record->id, trail);
+        if (rc == 0)
+            rc = trail_add(trail, PDB_INVALID_ARGUMENT, "null");
+        return rc < 0 ? trail_add(trail, rc, "column '%s'", column_name(p, column)) : 0;
+    }
+    return import_make_id(&p->reader, &record->id, trail);
 }
 
 /* ---- metadata ---- */
@@ -246,71 +232,122 @@ static int stored_metadata(struct parquet *p, struct pdb_text *doc_out, struct t
     return 0;
 }
 
-static int add_metadata(struct parquet *p, struct buffer *record, struct trail *trail)
+/* Of ours: without declared columns the text is all there is, and the server reads it. */
+static bool is_plain(const struct parquet *p)
 {
-    struct pdb_text doc = {NULL, 0}, values;
+    if (!p->columns.ours || p->reader.target->documents)
+        return false;
+    for (uint32_t i = 0; i < p->columns.count; i++)
+        if (p->columns.all[i].role == IMPORT_VALUE)
+            return false;
+    return true;
+}
+
+static void add_plain_metadata(struct parquet *p, struct import_record *record)
+{
+    struct pqfile_bytes bytes;
+    for (uint32_t i = 0; i < p->columns.count; i++)
+        if (p->columns.all[i].role == IMPORT_METADATA &&
+            parquet_rows_bytes(&p->rows, p->columns.all[i].node, &bytes) != 0)
+            record->metadata = (struct pdb_text){(const char *)bytes.data, bytes.len};
+}
+
+/* A text that is called metadata and no object: one member beside the others. */
+static int add_values_and(struct parquet *p, struct pdb_text member, struct trail *trail)
+{
     p->metadata.len = 0;
+    int rc = add_values(p, trail);
+    if (rc < 0 || member.len == 0)
+        return rc;
+    p->metadata.len--;
+    buffer_add_text(&p->metadata, p->metadata.len > 1 ? TEXT_LIT(",") : TEXT_LIT(""));
+    buffer_add_text(&p->metadata, member);
+    buffer_add_byte(&p->metadata, '}');
+    return 0;
+}
+
+static int add_document(struct parquet *p, struct import_record *record, struct trail *trail)
+{
+    struct pdb_text doc = {NULL, 0}, values, member = {NULL, 0};
     int stored = stored_metadata(p, &doc, trail);
     if (stored < 0)
         return stored;
-    struct pdb_text text = {NULL, 0};
-    if (p->metadata.len != 0) /* a text called metadata: one member of its own */
-        text = arena_copy_text(&p->row_arena, p->metadata.ptr, p->metadata.len);
-    p->metadata.len = 0;
-    int rc = p->columns.ours ? put_back(p, &doc, trail) : add_values(p, trail);
+    if (p->metadata.len != 0)
+        member = arena_copy_text(&p->row_arena, p->metadata.ptr, p->metadata.len);
+    int rc = p->columns.ours ? put_back(p, &doc, trail) : add_values_and(p, member, trail);
     if (rc < 0)
         return rc;
-    if (text.len != 0) {
-        p->metadata.len--;
-        buffer_add_text(&p->metadata, p->metadata.len > 1 ? TEXT_LIT(",") : TEXT_LIT(""));
-        buffer_add_text(&p->metadata, text);
-        buffer_add_byte(&p->metadata, '}');
-    }
-    buffer_add_lit(record, ",\"metadata\":");
+    struct pdb_text json = {p->metadata.ptr, p->metadata.len};
     if (!p->columns.ours && stored == 0) {
-        buffer_add(record, p->metadata.ptr, p->metadata.len);
+        record->metadata = json;
         return 0;
     }
-    struct pdb_text json = {p->metadata.ptr, p->metadata.len};
     if (!p->columns.ours && (!transfer_read_doc(&p->row_arena, json, &values) ||
                              doc_merge(&p->row_arena, values, doc, NULL, 0, &doc) < 0))
         return trail_add(trail, PDB_INVALID_ARGUMENT, "column 'metadata' cannot be merged");
     struct doc_value root = doc_root(doc.ptr, doc.len);
-    doc_write_json(record, &root);
+    p->metadata.len = 0;
+    doc_write_json(&p->metadata, &root);
+    record->document = doc;
+    record->metadata = (struct pdb_text){p->metadata.ptr, p->metadata.len};
     return 0;
 }
 
-static int add_expiry(struct parquet *p, struct buffer *record, struct trail *trail)
+static int add_metadata(struct parquet *p, struct import_record *record, struct trail *trail)
+{
+    p->metadata.len = 0;
+    if (is_plain(p)) {
+        add_plain_metadata(p, record);
+        return 0;
+    }
+    int rc = add_document(p, record, trail);
+    return rc == 0 && p->metadata.failed ? trail_add(trail, PDB_RESOURCE_EXHAUSTED, "no memory")
+                                         : rc;
+}
+
+/* Version and times of writing only for who reads all there is. */
+static bool is_needed(const struct parquet *p, enum import_role role)
+{
+    bool ours = role == IMPORT_VERSION || role == IMPORT_CREATED || role == IMPORT_UPDATED;
+    return !ours || p->reader.target->documents;
+}
+
+static int add_numbers(struct parquet *p, struct import_record *record, struct trail *trail)
 {
     for (uint32_t i = 0; i < p->columns.count; i++) {
-        if (p->columns.all[i].role != IMPORT_EXPIRES)
+        const struct import_column *column = &p->columns.all[i];
+        int64_t number = 0;
+        if (column->role < IMPORT_EXPIRES || column->role > IMPORT_UPDATED ||
+            !is_needed(p, column->role))
             continue;
-        buffer_add_lit(record, ",\"expires_at\":");
-        int rc = parquet_rows_value(&p->rows, p->columns.all[i].node, record, trail);
+        int rc = parquet_rows_int64(&p->rows, column->node, &number, trail);
         if (rc < 0)
-            return trail_add(trail, rc, "column 'expires_at'");
-        if (rc == 0)
-            buffer_add_lit(record, "null");
+            return trail_add(trail, rc, "column '%s'", column_name(p, column));
+        if (column->role == IMPORT_EXPIRES) { /* null: never, whatever the collection says */
+            record->has_expires_at = true;
+            record->expires_at_us = number;
+        } else if (column->role == IMPORT_VERSION) {
+            record->version = (uint64_t)number;
+        } else if (column->role == IMPORT_CREATED) {
+            record->created_at_us = number;
+        } else {
+            record->updated_at_us = number;
+        }
     }
     return 0;
 }
 
-static int add_record(struct parquet *p, struct buffer *record, struct trail *trail)
+static int read_record(struct parquet *p, struct import_record *record, struct trail *trail)
 {
     arena_reset(&p->row_arena);
-    buffer_add_byte(record, '{');
-    size_t start = record->len;
-    int rc = add_ids(p, record, trail);
-    size_t behind_id = record->len;
+    *record = (struct import_record){0};
+    int rc = add_id(p, record, trail);
     if (rc == 0)
         rc = add_vectors(p, record, trail);
     if (rc == 0)
         rc = add_metadata(p, record, trail);
     if (rc == 0)
-        rc = add_expiry(p, record, trail);
-    if (rc == 0 && behind_id == start && !record->failed)
-        record->ptr[start] = ' '; /* the comma before the first member */
-    buffer_add_byte(record, '}');
+        rc = add_numbers(p, record, trail);
     return rc < 0 ? rc : 1;
 }
 
@@ -361,7 +398,7 @@ static bool is_old(struct parquet *p)
     return ended;
 }
 
-static int next(struct import_reader *reader, struct buffer *record, struct trail *trail)
+static int next(struct import_reader *reader, struct import_record *record_out, struct trail *trail)
 {
     struct parquet *p = of(reader);
     int rc;
@@ -370,8 +407,8 @@ static int next(struct import_reader *reader, struct buffer *record, struct trai
         if (rc <= 0)
             return rc;
     } while (is_old(p));
-    rc = add_record(p, record, trail);
-    return rc < 0 ? PDB_INVALID_ARGUMENT : 1;
+    rc = read_record(p, record_out, trail);
+    return rc < 0 && rc != PDB_RESOURCE_EXHAUSTED ? PDB_INVALID_ARGUMENT : rc;
 }
 
 static int skip(struct import_reader *reader, uint64_t row_count, struct trail *trail)
@@ -406,6 +443,7 @@ static uint64_t offset(const struct import_reader *reader)
 static int measure(struct parquet *p, struct import_column *column, struct trail *trail)
 {
     size_t count = 0;
+    float value;
     int rc = 0;
     while (rc == 0) {
         rc = next_row(p, trail);
@@ -413,9 +451,10 @@ static int measure(struct parquet *p, struct import_column *column, struct trail
             return rc < 0 ? rc
                           : trail_add(trail, PDB_INVALID_ARGUMENT,
                                       "no vector to take the dimension from");
-        rc = parquet_rows_floats(&p->rows, column->node, p->vector, PDB_DIMENSION_MAX, &count,
-                                 trail);
+        rc = parquet_rows_floats(&p->rows, column->node, &value, 1, &count, trail);
     }
+    if (rc > 0 && (count == 0 || count > PDB_DIMENSION_MAX))
+        return trail_add(trail, PDB_INVALID_ARGUMENT, "a vector of %zu elements", count);
     column->dimension = (uint32_t)count;
     return rc < 0 ? rc : 0;
 }
@@ -450,7 +489,7 @@ static void close_it(struct import_reader *reader)
         (void)close(p->fd);
     buffer_dispose(&p->metadata);
     buffer_dispose(&p->last_id);
-    heap_free(NULL, p->vector);
+    buffer_dispose(&p->id);
     arena_dispose(&p->row_arena);
     arena_dispose(&p->arena);
     heap_free(NULL, p);
@@ -487,9 +526,6 @@ static int open_file(struct parquet *p, struct trail *trail)
     if (p->fd < 0)
         return trail_add(trail, PDB_NOT_FOUND, "%s: %s", p->reader.path, strerror(errno));
     struct pqfile_source source = {.size = p->reader.bytes, .read_at = read_at, .context = p};
-    p->vector = heap_calloc(NULL, PDB_DIMENSION_MAX, sizeof(float));
-    if (p->vector == NULL)
-        return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "no memory");
     if (pqfile_open(&source, &options, &p->file, &error) < 0)
         return trail_add(trail, PDB_INVALID_ARGUMENT, "%s: %s", p->reader.path, error.message);
     return parquet_rows_init(&p->rows, p->file);
@@ -507,6 +543,7 @@ int import_parquet_open(const struct import_target *target, const char *path,
     arena_init(&p->arena, 0);
     arena_init(&p->row_arena, 0);
     buffer_init_heap(&p->metadata, NULL, 0);
+    buffer_init_heap(&p->id, NULL, 0);
     buffer_init_heap(&p->last_id, NULL, 0);
     int rc = open_file(p, trail);
     if (rc == 0) {
@@ -519,7 +556,7 @@ int import_parquet_open(const struct import_target *target, const char *path,
         return rc;
     }
     for (uint32_t i = 0; i < p->columns.count; i++)
-        if (p->columns.all[i].role != IMPORT_IGNORED)
+        if (is_needed(p, p->columns.all[i].role))
             parquet_rows_use(&p->rows, p->columns.all[i].node);
     p->reader.row_count = p->rows.metadata->row_count;
     *reader_out = &p->reader;

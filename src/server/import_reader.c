@@ -1,10 +1,11 @@
 /* import_reader.c: what the readers of all formats share. */
 #include "server/import_reader.h"
 
-#include "base/json.h"
+#include "base/bytes.h"
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -33,34 +34,115 @@ enum import_format import_format_of(const char *path, const char *name)
     return IMPORT_FORMAT_UNKNOWN;
 }
 
-void import_begin_vector(struct buffer *record, struct pdb_text field)
+/* ---- ids ---- */
+
+enum { PRINT_BYTES = 65536 };
+
+/* The size, and the first and last bytes, of a file. */
+static int take_print(struct import_reader *reader, struct trail *trail)
 {
-    if (field.len == 0) {
-        buffer_add_lit(record, "\"vector\":");
-        return;
+    static const struct hash_key keys[2] = {{0x70726f78696d6164, 0x6f66},
+                                            {0x70726f78696d6164, 0x65}};
+    uint64_t sums[2] = {reader->bytes, reader->bytes};
+    char bytes[PRINT_BYTES];
+    FILE *file = fopen(reader->path, "rb");
+    if (file == NULL)
+        return trail_add(trail, PDB_UNAVAILABLE, "%s: %s", reader->path, strerror(errno));
+    for (int part = 0; part < 2; part++) {
+        if (part == 1 && reader->bytes > PRINT_BYTES)
+            (void)fseek(file, -(long)PRINT_BYTES, SEEK_END);
+        size_t len = fread(bytes, 1, sizeof(bytes), file);
+        for (int i = 0; i < 2; i++)
+            sums[i] = hash_u64(sums[i]) ^ hash_bytes(&keys[i], bytes, len);
     }
-    buffer_add_lit(record, "\"vectors\":{");
-    json_write_string(record, field);
-    buffer_add_byte(record, ':');
+    bool failed = ferror(file) != 0;
+    (void)fclose(file);
+    if (failed)
+        return trail_add(trail, PDB_UNAVAILABLE, "%s: cannot be read", reader->path);
+    reader->print = (struct hash_key){sums[0], sums[1]};
+    reader->has_print = true;
+    return 0;
 }
 
-void import_end_vector(struct buffer *record, struct pdb_text field)
+int import_make_id(struct import_reader *reader, struct pdb_text *id_out, struct trail *trail)
 {
-    if (field.len != 0)
-        buffer_add_byte(record, '}');
+    uint64_t row = reader->row - 1;
+    struct uuid uuid;
+    if (reader->target->ids_by_row) {
+        int len = snprintf(reader->id, sizeof(reader->id), "%llu",
+                           (unsigned long long)(reader->row_base + row));
+        *id_out = (struct pdb_text){reader->id, (size_t)len};
+        return 0;
+    }
+    if (!reader->has_print) {
+        int rc = take_print(reader, trail);
+        if (rc < 0)
+            return rc;
+    }
+    const struct hash_key other = {~reader->print.k0, reader->print.k1};
+    bytes_put_u64(uuid.bytes, hash_bytes(&reader->print, &row, sizeof(row)));
+    bytes_put_u64(uuid.bytes + 8, hash_bytes(&other, &row, sizeof(row)));
+    uuid.bytes[6] = (uint8_t)((uuid.bytes[6] & 0x0f) | 0x80); /* RFC 9562, version 8: our own way */
+    uuid.bytes[8] = (uint8_t)((uuid.bytes[8] & 0x3f) | 0x80);
+    uuid_format(&uuid, reader->id);
+    *id_out = (struct pdb_text){reader->id, UUID_TEXT_LEN};
+    return 0;
 }
 
-int import_add_floats(struct buffer *record, const float *values, size_t count, struct trail *trail)
+/* ---- vectors ---- */
+
+static int check_field(const struct import_target *target, struct pdb_text name, size_t count,
+                       const struct transfer_field **field_out, struct trail *trail)
 {
-    buffer_add_byte(record, '[');
-    for (size_t i = 0; i < count; i++) {
+    *field_out = NULL;
+    if (target->collection == NULL)
+        return 0;
+    const struct transfer_field *field = transfer_find_field(target->collection, name);
+    if (field == NULL)
+        return trail_add(trail, PDB_INVALID_ARGUMENT,
+                         "the collection has no %svector field%s%.*s%s",
+                         name.len == 0 ? "default " : "", name.len == 0 ? "" : " '",
+                         name.len < 64 ? (int)name.len : 64, name.ptr, name.len == 0 ? "" : "'");
+    if (count != field->dimension)
+        return trail_add(trail, PDB_INVALID_ARGUMENT, "a vector of dimension %zu, expected %u",
+                         count, field->dimension);
+    *field_out = field;
+    return 0;
+}
+
+/* Over the floats, which lie before what they become. */
+static int pack_bits(float *values, size_t count, struct trail *trail)
+{
+    uint8_t *out = (uint8_t *)values;
+    for (size_t i = 0; i < count; i += 8) {
+        unsigned bits = 0;
+        for (size_t j = i; j < count && j < i + 8; j++) {
+            if (values[j] != 0.0f && values[j] != 1.0f)
+                return trail_add(trail, PDB_INVALID_ARGUMENT, "element %zu is neither 0 nor 1", j);
+            bits |= (values[j] != 0.0f ? 1u : 0u) << (j - i);
+        }
+        out[i / 8] = (uint8_t)bits;
+    }
+    return 0;
+}
+
+int import_add_floats(const struct import_target *target, struct import_record *record,
+                      struct pdb_text field_name, float *values, size_t count, struct trail *trail)
+{
+    const struct transfer_field *field;
+    int rc = check_field(target, field_name, count, &field, trail);
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; i < count; i++)
         if (!isfinite(values[i]))
             return trail_add(trail, PDB_INVALID_ARGUMENT, "element %zu is not a finite number", i);
-        if (i != 0)
-            buffer_add_byte(record, ',');
-        json_write_float(record, values[i]);
-    }
-    buffer_add_byte(record, ']');
+    if (record->vector_count == PDB_FIELD_MAX)
+        return trail_add(trail, PDB_INVALID_ARGUMENT, "more than %d vectors", PDB_FIELD_MAX);
+    bool bits = field != NULL && field->bits;
+    if (bits && (rc = pack_bits(values, count, trail)) < 0)
+        return rc;
+    record->vectors[record->vector_count++] =
+        (struct import_vector){field_name, values, bits ? (count + 7) / 8 : count * sizeof(float)};
     return 0;
 }
 

@@ -1,10 +1,12 @@
-/* import_reader.h: a file as records, one after the other, each as the JSON text that REST
- * takes. */
+/* import_reader.h: a file as records, one after the other: vectors as the server stores them,
+ * metadata as JSON text. */
 #ifndef SERVER_IMPORT_READER_H
 #define SERVER_IMPORT_READER_H
 
 #include "base/buffer.h"
+#include "base/hash.h"
 #include "base/trail.h"
+#include "base/uuid.h"
 #include "server/transfer.h"
 
 #define IMPORT_ROWS_UNKNOWN UINT64_MAX
@@ -15,6 +17,28 @@ struct import_target {
     const char *id_column, *vector_column;        /* Parquet; NULL: found by name */
     const char *field;                            /* of the vectors; NULL: the default one */
     bool ids_by_row;                              /* the id is the number of the row */
+    bool documents; /* Parquet of our own: metadata as a document, too; not as JSON alone */
+};
+
+struct import_vector {
+    struct pdb_text field;
+    const void *bytes; /* float32, little-endian; packed bits of a field of bits */
+    size_t len;
+};
+
+/* Everything lies in the reader, until it is asked for the next one. */
+struct import_record {
+    struct pdb_text id;
+    struct import_vector vectors[PDB_FIELD_MAX];
+    uint32_t vector_count;
+    struct pdb_text metadata; /* JSON of an object, which the server checks; empty: none */
+    bool has_expires_at, has_if_version;
+    int64_t expires_at_us; /* 0: never */
+    uint64_t if_version;
+    /* Parquet of our own: what an import passes by */
+    struct pdb_text document; /* with target->documents */
+    uint64_t version;
+    int64_t created_at_us, updated_at_us;
 };
 
 /* What a collection for a file would be like. */
@@ -30,9 +54,10 @@ struct import_range {
 struct import_reader;
 
 struct import_reader_ops {
-    /* Appends one record. 1; 0: the end; PDB_INVALID_ARGUMENT: this row is bad, the next one may be
-     * asked for; any other error: the file is. Rows count on in all cases but the last. */
-    int (*next)(struct import_reader *reader, struct buffer *record, struct trail *trail);
+    /* 1: a record; 0: the end; PDB_INVALID_ARGUMENT: this row is bad, the next one may be asked
+     * for; any other error: the file is. Rows count on in all cases but the last. */
+    int (*next)(struct import_reader *reader, struct import_record *record_out,
+                struct trail *trail);
     /* Passes rows by, fewer at the end. */
     int (*skip)(struct import_reader *reader, uint64_t row_count, struct trail *trail);
     uint64_t (*offset)(const struct import_reader *reader); /* bytes read; for progress */
@@ -50,7 +75,10 @@ struct import_reader {
     uint64_t row_base;    /* rows of files before this one: for ids by row */
     uint64_t row_count;   /* IMPORT_ROWS_UNKNOWN */
     uint64_t bytes;       /* of the file */
-    bool ids_made;        /* records have no id: the server makes them */
+    /* ids of records that have none; see import_make_id */
+    struct hash_key print;
+    bool has_print;
+    char id[UUID_TEXT_LEN + 1];
     /* sorted rows of a segment that have ended */
     const struct import_range *ended;
     size_t ended_count, ended_at;
@@ -67,7 +95,7 @@ enum import_format {
 enum import_format import_format_of(const char *path, const char *name);
 
 /* Each: 0; PDB_NOT_FOUND; PDB_INVALID_ARGUMENT: not such a file, or it does not fit the target, and
- * the trail says what would; PDB_RESOURCE_EXHAUSTED. `ids_by_file`: ids from "<path>.ids". */
+ * the trail says what would; PDB_RESOURCE_EXHAUSTED. Vectors have their ids in "<path>.ids". */
 int import_jsonl_open(const struct import_target *target, const char *path,
                       struct import_reader **reader_out, struct trail *trail);
 int import_vectors_open(const struct import_target *target, const char *path, const char *format,
@@ -77,12 +105,15 @@ int import_parquet_open(const struct import_target *target, const char *path,
 
 /* ---- for the readers ---- */
 
-/* "vector": or "vectors":{"field":, and what comes behind the values. */
-void import_begin_vector(struct buffer *record, struct pdb_text field);
-void import_end_vector(struct buffer *record, struct pdb_text field);
-/* [0.5,1]; PDB_INVALID_ARGUMENT: a value is not finite; or, for a field of bits, not 0 or 1. */
-int import_add_floats(struct buffer *record, const float *values, size_t count,
-                      struct trail *trail);
+/* The id of a record that has none. By its row over all files; or a UUID made of the row and the
+ * file's size, beginning and end, so that who imports the same file again writes the same records,
+ * and another file's never meet them. 0 or PDB_UNAVAILABLE: the file cannot be read. */
+int import_make_id(struct import_reader *reader, struct pdb_text *id_out, struct trail *trail);
+/* Adds a vector of `count` floats, which stay where they are; for a field of bits they are packed
+ * in place. PDB_INVALID_ARGUMENT: a value is not finite, or not 0 or 1 for bits; or the collection
+ * has another dimension, or no such field. */
+int import_add_floats(const struct import_target *target, struct import_record *record,
+                      struct pdb_text field, float *values, size_t count, struct trail *trail);
 /* The field of the target: PDB_INVALID_ARGUMENT if the collection lacks it. *field_out NULL without
  * a collection. */
 int import_target_field(const struct import_target *target, const struct transfer_field **field_out,

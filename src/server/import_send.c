@@ -2,13 +2,14 @@
  *
  * There are two batches a connection, so memory is bounded and the reader waits when the server is
  * slower. A batch that the server cannot take now (busy, out of memory or disk, starting) or whose
- * answer was lost is sent again: upserts with ids may be repeated, and those without carry a
- * request_id. One that it refuses is halved until the bad rows are alone, if they are to be left
- * out; else it ends the import, and nothing of it is stored, since a batch is all or nothing. */
+ * answer was lost is sent again with the same request_id: the server carries it out once. One that
+ * it refuses is halved until the bad rows are alone, if they are to be left out; else it ends the
+ * import, and nothing of it is stored, since a batch is all or nothing. */
 #include "server/import_send.h"
 
 #include "base/heap.h"
 #include "base/uuid.h"
+#include "server/import_encode.h"
 
 #include <errno.h>
 #include <string.h>
@@ -34,31 +35,40 @@ struct import_send {
 
 /* ---- one batch ---- */
 
+enum { PATH_BYTES = 512 };
+
 struct sending {
     struct import_send *send;
     struct wire wire;
-    struct route route;
 };
 
-static struct pdb_text text_between(const struct import_batch *b, uint32_t from, uint32_t to)
+static struct pdb_text bytes_between(const struct import_batch *b, uint32_t from, uint32_t to)
 {
     size_t start = b->origins[from].start;
-    size_t end = to < b->count ? b->origins[to].start - 1 : b->text.len;
-    return (struct pdb_text){b->text.ptr + start, end - start};
+    size_t end = to < b->count ? b->origins[to].start : b->bytes.len;
+    return (struct pdb_text){b->bytes.ptr + start, end - start};
+}
+
+/* Without a key (no randomness) a repetition writes the same rows again: they have their ids. */
+static void make_path(const struct sending *s, char path_out[PATH_BYTES])
+{
+    char key[UUID_TEXT_LEN + 1] = "";
+    struct uuid uuid;
+    if (uuid_random(&uuid) == 0)
+        uuid_format(&uuid, key);
+    (void)snprintf(path_out, PATH_BYTES, "%.400s%s%s", s->send->options.path,
+                   key[0] != '\0' ? "?request_id=" : "", key);
 }
 
 static void call(struct sending *s, const struct import_batch *b, uint32_t from, uint32_t to,
                  struct wire_reply *reply)
 {
-    char head[96] = "{\"vectors\":[";
-    struct uuid uuid;
-    if (b->ids_made && uuid_random(&uuid) == 0) {
-        char text[UUID_TEXT_LEN + 1];
-        uuid_format(&uuid, text);
-        (void)snprintf(head, sizeof(head), "{\"request_id\":\"%s\",\"vectors\":[", text);
-    }
-    const struct pdb_text pieces[] = {text_of(head), text_between(b, from, to), TEXT_LIT("]}")};
-    wire_call_patiently(&s->wire, &s->route, pieces, 3, TRANSFER_TRIES, reply);
+    char head[IMPORT_HEAD_MAX], path[PATH_BYTES];
+    const struct route route = {"PUT", path, "application/avro"};
+    size_t head_len = import_encode_head(head, to - from);
+    const struct pdb_text pieces[] = {{head, head_len}, bytes_between(b, from, to), {"", 1}};
+    make_path(s, path);
+    wire_call_patiently(&s->wire, &route, pieces, 3, TRANSFER_TRIES, reply);
     if (reply->code != CODE_OK)
         return;
     (void)pthread_mutex_lock(&s->send->lock);
@@ -155,7 +165,7 @@ static struct import_batch *first_ready(struct import_send *send)
 static void *thread_main(void *arg)
 {
     struct import_send *send = arg;
-    struct sending s = {.send = send, .route = {"PUT", send->options.path, "application/json"}};
+    struct sending s = {.send = send};
     int rc = wire_open(&s.wire, send->options.endpoint, TRANSFER_TIMEOUT_S, 64 << 20);
     (void)pthread_mutex_lock(&send->lock);
     if (rc < 0) {
@@ -186,7 +196,7 @@ static void *thread_main(void *arg)
 static void dispose(struct import_send *send)
 {
     for (unsigned i = 0; i < send->batch_count; i++) {
-        buffer_dispose(&send->batches[i].text);
+        buffer_dispose(&send->batches[i].bytes);
         heap_free(NULL, send->batches[i].origins);
     }
     heap_free(NULL, send->batches);
@@ -204,7 +214,7 @@ static int make_batches(struct import_send *send)
     for (unsigned i = 0; i < count; i++) {
         struct import_batch *b = &send->batches[i];
         send->batch_count++;
-        buffer_init_heap(&b->text, NULL, 0);
+        buffer_init_heap(&b->bytes, NULL, 0);
         b->capacity = send->options.batch_rows;
         b->origins = heap_calloc(NULL, b->capacity, sizeof(*b->origins));
         if (b->origins == NULL)
@@ -264,9 +274,8 @@ struct import_batch *import_send_take(struct import_send *send, unsigned wait_ms
         found->state = BATCH_FILLING;
         found->number = send->next_number++;
         found->count = 0;
-        found->text.len = 0;
-        found->text.failed = false;
-        found->ids_made = false;
+        found->bytes.len = 0;
+        found->bytes.failed = false;
     }
     (void)pthread_mutex_unlock(&send->lock);
     return found;

@@ -7,11 +7,11 @@
 
 #include <pthread.h>
 
-enum { IMPORT_CONNECTIONS_MAX = 64, IMPORT_BATCH_BYTES = 8 << 20 };
+enum { IMPORT_CONNECTIONS_MAX = 64, IMPORT_BATCH_BYTES = 4 << 20 };
 
 /* Where a record came from. */
 struct import_origin {
-    size_t start; /* of its text in the batch */
+    size_t start; /* of its bytes in the batch */
     uint64_t row; /* of the file, as the reader counts them */
 };
 
@@ -19,12 +19,11 @@ enum import_batch_state { BATCH_EMPTY, BATCH_FILLING, BATCH_READY, BATCH_SENDING
 
 struct import_batch {
     /* Set by who fills it. */
-    struct buffer text; /* records with commas between them */
+    struct buffer bytes; /* records as import_encode.h writes them */
     struct import_origin *origins;
     uint32_t count, capacity;
     uint64_t first; /* rows of all files before it */
     const char *path, *row_word;
-    bool ids_made; /* a repetition is only safe with a request_id */
     /* the sender's */
     enum import_batch_state state;
     uint64_t number;
@@ -32,7 +31,7 @@ struct import_batch {
 
 struct import_send_options {
     const struct endpoint *endpoint;
-    const char *path; /* of the request */
+    const char *path; /* of the request; a query is added */
     unsigned connections;
     uint32_t batch_rows;
     bool go_on; /* leaves out rows that the server refuses */

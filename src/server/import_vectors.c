@@ -1,5 +1,5 @@
 /* import_vectors.c: files of nothing but vectors. Their ids stand beside them in "<file>.ids", a
- * JSON string a line, as an export writes them; or are row numbers; or are made by the server. */
+ * JSON string a line, as an export writes them; or are made of the row. */
 #include "base/heap.h"
 #include "base/json.h"
 #include "bench/client/vector_file.h"
@@ -17,6 +17,7 @@ struct vectors {
     struct vector_file file;
     struct line_file ids;
     struct pdb_text field;
+    struct arena arena; /* of an id */
     float *row;
     bool has_ids;
 };
@@ -26,30 +27,23 @@ static struct vectors *of(struct import_reader *reader)
     return (struct vectors *)(void *)reader;
 }
 
-/* The id of this row, as JSON. */
-static int add_id(struct vectors *v, struct buffer *record, struct trail *trail)
+static int read_id(struct vectors *v, struct pdb_text *id_out, struct trail *trail)
 {
     struct pdb_text line;
     struct json_reader r;
-    if (!v->has_ids) {
-        if (v->reader.target->ids_by_row)
-            buffer_format(record, "\"id\":\"%llu\",",
-                          (unsigned long long)(v->reader.row_base + v->reader.row));
-        return 0;
-    }
+    if (!v->has_ids)
+        return import_make_id(&v->reader, id_out, trail);
     int rc = line_file_next(&v->ids, &line, trail);
     if (rc <= 0)
         return rc < 0 ? rc : trail_add(trail, PDB_DATA_LOSS, "%s.ids ends here", v->reader.path);
-    json_open(&r, line.ptr, line.len, 1, trail);
-    if (json_peek(&r) != JSON_STRING || json_skip(&r) < 0 || json_finish(&r) < 0)
+    arena_reset(&v->arena);
+    json_open(&r, line.ptr, line.len, 1, NULL);
+    if (json_read_string(&r, &v->arena, id_out) < 0 || json_finish(&r) < 0)
         return trail_add(trail, PDB_DATA_LOSS, "%s.ids: not a JSON string", v->reader.path);
-    buffer_add_lit(record, "\"id\":");
-    buffer_add_text(record, line);
-    buffer_add_byte(record, ',');
     return 0;
 }
 
-static int next(struct import_reader *reader, struct buffer *record, struct trail *trail)
+static int next(struct import_reader *reader, struct import_record *record_out, struct trail *trail)
 {
     struct vectors *v = of(reader);
     size_t count = 0;
@@ -58,15 +52,12 @@ static int next(struct import_reader *reader, struct buffer *record, struct trai
         return trail_add(trail, PDB_DATA_LOSS, "the file is damaged");
     if (count == 0)
         return 0;
-    buffer_add_byte(record, '{');
-    rc = add_id(v, record, trail);
-    if (rc < 0)
-        return rc;
+    *record_out = (struct import_record){0};
     reader->row++;
-    import_begin_vector(record, v->field);
-    rc = import_add_floats(record, v->row, v->file.dimension, trail);
-    import_end_vector(record, v->field);
-    buffer_add_byte(record, '}');
+    rc = read_id(v, &record_out->id, trail);
+    if (rc == 0)
+        rc = import_add_floats(reader->target, record_out, v->field, v->row, v->file.dimension,
+                               trail);
     return rc < 0 ? rc : 1;
 }
 
@@ -106,6 +97,7 @@ static void close_it(struct import_reader *reader)
     vector_file_close(&v->file);
     line_file_close(&v->ids);
     heap_free(NULL, v->row);
+    arena_dispose(&v->arena);
     heap_free(NULL, v);
 }
 
@@ -116,10 +108,8 @@ static int open_ids(struct vectors *v, const char *path, struct trail *trail)
     char ids_path[4096];
     int len = snprintf(ids_path, sizeof(ids_path), "%s.ids", path);
     if (v->reader.target->ids_by_row || len < 0 || (size_t)len >= sizeof(ids_path) ||
-        access(ids_path, F_OK) != 0) {
-        v->reader.ids_made = !v->reader.target->ids_by_row;
+        access(ids_path, F_OK) != 0)
         return 0;
-    }
     v->has_ids = true;
     return line_file_open(&v->ids, ids_path, trail);
 }
@@ -156,6 +146,7 @@ int import_vectors_open(const struct import_target *target, const char *path, co
         return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "no memory");
     v->reader =
         (struct import_reader){.ops = &ops, .target = target, .path = path, .row_word = "row"};
+    arena_init(&v->arena, 0);
     v->field = text_of(target->field != NULL ? target->field : "");
     int rc = open_file(v, path, format, trail);
     if (rc < 0) {

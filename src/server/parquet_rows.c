@@ -98,10 +98,12 @@ static int leaf_next(struct parquet_rows *rows, uint32_t column, struct trail *t
                              node->name);
     }
     leaf->row_end = leaf->level + 1;
-    if (leaf->batch.repetition != NULL)
-        while (leaf->row_end < leaf->batch.level_count &&
-               leaf->batch.repetition[leaf->row_end] != 0)
-            leaf->row_end++;
+    if (leaf->batch.repetition != NULL) {
+        const uint8_t *from = leaf->batch.repetition + leaf->row_end;
+        const uint8_t *next = memchr(from, 0, leaf->batch.level_count - leaf->row_end);
+        leaf->row_end =
+            next != NULL ? (size_t)(next - leaf->batch.repetition) : leaf->batch.level_count;
+    }
     return 0;
 }
 
@@ -347,6 +349,17 @@ bool parquet_rows_is_list(const struct parquet_rows *rows, uint32_t node, bool w
     return single && leaf->repetition_max == 1 && fits;
 }
 
+/* All of the row, of which each level has a value; returns how many. */
+static size_t take_floats(struct parquet_leaf *leaf, float *values_out, size_t capacity)
+{
+    size_t count = leaf->row_end - leaf->level;
+    const char *from = (const char *)leaf->batch.values + leaf->value * sizeof(float);
+    memcpy(values_out, from, (count < capacity ? count : capacity) * sizeof(float));
+    leaf->level += count;
+    leaf->value += count;
+    return count;
+}
+
 int parquet_rows_floats(struct parquet_rows *rows, uint32_t node, float *values_out,
                         size_t capacity, size_t *count_out, struct trail *trail)
 {
@@ -362,6 +375,8 @@ int parquet_rows_floats(struct parquet_rows *rows, uint32_t node, float *values_
     int element = leaf_at->definition_max - (leaf_at->repetition == PQFILE_OPTIONAL ? 1 : 0);
     if (definition < element)
         leaf->level++;
+    if (leaf_at->type == PQFILE_FLOAT && leaf->batch.value_count == leaf->batch.level_count)
+        count = take_floats(leaf, values_out, capacity); /* no nulls: as they lie */
     for (; leaf->level < leaf->row_end; leaf->level++, count++) {
         if (definition_at(leaf) != leaf_at->definition_max)
             return trail_add(trail, PDB_INVALID_ARGUMENT, "element %zu is null", count);
@@ -386,5 +401,19 @@ int parquet_rows_bytes(struct parquet_rows *rows, uint32_t node, struct pqfile_b
     else
         *bytes_out = (struct pqfile_bytes){(const uint8_t *)values + leaf->value * at->type_length,
                                            at->type_length};
+    return 1;
+}
+
+int parquet_rows_int64(struct parquet_rows *rows, uint32_t node, int64_t *value_out,
+                       struct trail *trail)
+{
+    const struct pqfile_node *at = &rows->metadata->nodes[node];
+    struct parquet_leaf *leaf = leaf_of(rows, node);
+    if (at->child_count != 0 || at->type != PQFILE_INT64 || at->repetition == PQFILE_REPEATED)
+        return trail_add(trail, PDB_INVALID_ARGUMENT, "not an integer of 64 bits");
+    if (definition_at(leaf) != at->definition_max)
+        return 0;
+    memcpy(value_out, (const char *)leaf->batch.values + leaf->value * sizeof(*value_out),
+           sizeof(*value_out));
     return 1;
 }

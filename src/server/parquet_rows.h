@@ -57,6 +57,10 @@ int parquet_rows_floats(struct parquet_rows *rows, uint32_t node, float *values_
 /* A BYTE_ARRAY or FIXED_LEN_BYTE_ARRAY that is no list, as it is stored. */
 int parquet_rows_bytes(struct parquet_rows *rows, uint32_t node, struct pqfile_bytes *bytes_out);
 
+/* A plain INT64, whatever it stands for. PDB_INVALID_ARGUMENT: it is none. */
+int parquet_rows_int64(struct parquet_rows *rows, uint32_t node, int64_t *value_out,
+                       struct trail *trail);
+
 /* Whether parquet_rows_floats can read it: a list of FLOAT, DOUBLE, float16 or (`whole`)
  * integers. */
 bool parquet_rows_is_list(const struct parquet_rows *rows, uint32_t node, bool whole);

@@ -371,6 +371,85 @@ def test_an_interrupted_import_says_where_to_go_on(
     assert_vectors(server, collection_name, vectors)
 
 
+@pytest.mark.parametrize("end", ["npy", "jsonl", "parquet"])
+def test_rows_without_ids_come_once_however_often_a_file_is_imported(
+    server: Server, collection_name: str, tmp_path: Path, end: str
+) -> None:
+    vectors = vectors_of(300)
+
+    def write(path: Path, rows: np.ndarray[Any, Any]) -> None:
+        if end == "npy":
+            np.save(path, rows)
+        elif end == "jsonl":
+            lines = [json.dumps({"vector": row.tolist()}) for row in rows]
+            path.write_text("\n".join(lines), encoding="utf-8")
+        else:
+            pq.write_table(pa.table({"vector": fixed_lists(rows)}), path)
+
+    one, two = tmp_path / f"one.{end}", tmp_path / f"two.{end}"
+    write(one, vectors[:200])
+    write(two, vectors[200:])
+    arguments = ("--collection", collection_name, "--create", "--batch", "64")
+    run(server, "import", *arguments, one)
+    run(server, "import", *arguments, "--skip", "77", two, one)  # in another order, and not all
+    run(server, "import", *arguments, two)
+    found = records(server, collection_name)
+    assert len(found) == 300
+    assert {uuid.UUID(key).version for key in found} == {8}
+    stored = {np.array(record["vector"], "f4").tobytes() for record in found.values()}
+    assert stored == {row.tobytes() for row in vectors}
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ('{"id": "a", "id": "b", "vector": [1, 2, 3, 4]}', "'id' is given twice"),
+        ('{"id": "a", "vector": [1, 2, 3, 4], "what": 1}', "unknown member 'what'"),
+        ('{"id": "a", "vector": [1, 2, 3, 1e39]}', "JSON at byte"),
+        ('{"id": "a", "vector": [1, 2, 3]}', "dimension 3, expected 4"),
+        ('{"id": "a", "vectors": {"b": [1]}}', "no vector field 'b'"),
+        ('{"id": "a", "vector": [1, 2, 3, 4], "metadata": 1}', "metadata: expected an object"),
+        ('{"id": "a", "vector": [1, 2, 3, 4], "expires_at": "x"}', "no RFC 3339 time"),
+        ('{"id": "a", "vector": [1, 2, 3, 4]} 1', "JSON at byte"),
+        ('{"id": "a", "vector": [1, 2, 3, 4], "metadata": {"x": 1, "x": 2}}', "metadata"),
+        ('["a"]', "not a JSON object"),
+    ],
+)
+def test_a_line_that_is_no_record_is_named_with_its_reason(
+    server: Server, collection_name: str, tmp_path: Path, line: str, why: str
+) -> None:
+    path = tmp_path / "r.jsonl"
+    path.write_text('{"id": "0", "vector": [1, 2, 3, 4]}\n' + line + "\n", encoding="utf-8")
+    with RestClient(server) as rest:
+        rest.create_collection(collection_name, DIMENSION)
+    arguments = ("--collection", collection_name, "--continue", path)
+    said = run(server, "import", *arguments, status=BAD_ROWS).stderr
+    assert f"{path}: line 2: " in said
+    assert why in said
+    assert set(records(server, collection_name)) == {"0"}
+
+
+def test_members_that_are_null_count_as_absent_and_versions_are_heeded(
+    server: Server, collection_name: str, tmp_path: Path
+) -> None:
+    lines = [
+        {"id": "a", "vector": [1, 0, 0, 0], "metadata": None, "expires_at": None},
+        {"id": "b", "vector": [0, 1, 0, 0], "if_version": 0, "expires_at": 2**52},
+    ]
+    path = tmp_path / "r.jsonl"
+    path.write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
+    arguments = ("--collection", collection_name, "--create", path)
+    run(server, "import", *arguments)
+    expires = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=2**52)).strftime(
+        "%Y-%m-%dT%H:%M:%S.%fZ"
+    )
+    assert kept(server, collection_name) == {
+        "a": ([1, 0, 0, 0], None, {}, None),
+        "b": ([0, 1, 0, 0], None, {}, expires),
+    }
+    assert "'b'" in run(server, "import", *arguments, status=1).stderr  # it is there by now
+
+
 def test_skipped_rows_are_not_sent(server: Server, collection_name: str, tmp_path: Path) -> None:
     vectors = vectors_of(900)
     ids = [str(i) for i in range(900)]
