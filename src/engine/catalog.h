@@ -20,7 +20,10 @@ struct catalog_entry { /* immutable once it is in a snapshot */
     struct uuid uuid;
     struct pdb_collection_config config; /* in `arena`, like all below */
     int64_t created_at_us, updated_at_us;
-    uint64_t schema_version;             /* +1 when columns are added */
+    uint64_t schema_version; /* +1 when columns are added */
+    /* It came with all batches up to it, out of a snapshot: no log has them. 0: it began empty. Set
+     * by who makes the entry. */
+    uint64_t born_version;
     const struct filter_column *columns; /* config.column_count: the same as filters want them */
     const uint32_t *field_bytes;         /* of a vector of each field */
     uint64_t row_bytes;                  /* the sum */
@@ -85,7 +88,7 @@ struct catalog_image {
     struct uuid *dropped;
     uint32_t dropped_count;
 };
-enum { CATALOG_FORMAT_VERSION = 2, CATALOG_HEADER_BYTES = 64, CATALOG_FILE_BYTES_MAX = 1 << 30 };
+enum { CATALOG_FORMAT_VERSION = 3, CATALOG_HEADER_BYTES = 64, CATALOG_FILE_BYTES_MAX = 1 << 30 };
 /* In steps: begin, one entry at a time, end (which adds the dropped ids and fills in the header).
  * buffer->failed tells. */
 void catalog_encode_begin(struct buffer *out, uint32_t entry_count);

@@ -150,6 +150,7 @@ static int apply_update(struct catalog_master *m, struct catalog_change *change)
     struct catalog_entry *entry = catalog_entry_new(&old->uuid, &config, &times);
     if (entry == NULL)
         return call_no_memory(change->call);
+    entry->born_version = old->born_version;
     if (old->refs == 0) /* made in this very round */
         catalog_entry_free(m->entries[at]);
     m->entries[at] = entry;

@@ -7,7 +7,9 @@
  * them; a change that this reader must not skip raises the format version.
  *
  * Version 2 added how files are stored (compression, vectors): a reader of version 1 would write
- * files of another kind than asked for. What version 1 says is read for ever. */
+ * files of another kind than asked for. Version 3 added the version that a collection was born with:
+ * an archive without it could not tell a collection whose rows are in no log from an empty one.
+ * What older versions say is read for ever. */
 #include "base/bytes.h"
 #include "base/crc32c.h"
 #include "base/utf8.h"
@@ -23,6 +25,7 @@
 enum {
     FORMAT_VERSION = CATALOG_FORMAT_VERSION,
     FORMAT_WITH_STORAGE = 2,
+    FORMAT_WITH_BIRTH = 3,
     AT_VERSION = 8,
     AT_HEADER_LEN = 12,
     AT_CATALOG_VERSION = 16,
@@ -107,6 +110,7 @@ void catalog_encode_entry(struct buffer *out, const struct catalog_entry *entry)
     }
     add_u8(out, config->compression);
     add_u8(out, config->vector_storage);
+    add_u64(out, entry->born_version);
     if (!out->failed)
         bytes_put_u32(out->ptr + start, (uint32_t)(out->len - start - 4));
 }
@@ -206,14 +210,18 @@ static int decode_entry(struct bytes_reader *r, uint32_t format, struct arena *s
     if (rc < 0)
         return trail_add(trail, rc, "catalog: out of memory");
     take_storage(r, format, &config);
+    uint64_t born_version = format >= FORMAT_WITH_BIRTH ? bytes_take_u64(r) : 0;
     if (id == NULL || r->failed)
         return trail_add(trail, PDB_DATA_LOSS, "an entry ends too early");
     struct trail why = {0};
     if (validate_config(&config, &why) < 0)
         return trail_add(trail, PDB_DATA_LOSS, "an entry is not valid: %s", why.text);
-    *entry_out = catalog_entry_new(&uuid, &config, &times);
-    return *entry_out != NULL ? 0
-                              : trail_add(trail, PDB_RESOURCE_EXHAUSTED, "catalog: out of memory");
+    struct catalog_entry *entry = catalog_entry_new(&uuid, &config, &times);
+    if (entry == NULL)
+        return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "catalog: out of memory");
+    entry->born_version = born_version;
+    *entry_out = entry;
+    return 0;
 }
 
 int catalog_decode_entry(struct bytes_reader *r, uint32_t format, struct arena *scratch,

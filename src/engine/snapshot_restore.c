@@ -439,6 +439,7 @@ static int make_entry(struct snapshot_restore *restore)
     restore->entry = catalog_entry_new(&restore->uuid, &config, &times);
     if (restore->entry == NULL)
         return call_no_memory(call);
+    restore->entry->born_version = restore->part->version;
     restore->target = restore->entry->config.name;
     return 0;
 }

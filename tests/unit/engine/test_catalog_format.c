@@ -22,6 +22,7 @@
 
 static const struct uuid products_uuid = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}};
 static const struct uuid shoes_uuid = {{0xf1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}};
+static const uint64_t born_version = 0x123456789ab;
 static const struct uuid dropped_uuid = {{0xd, 1, 2}};
 
 static const struct pdb_field product_fields[] = {
@@ -65,6 +66,7 @@ static void make_catalog(struct buffer *out)
     catalog_encode_begin(out, 2);
     for (int i = 0; i < 2; i++) {
         assert_non_null(entries[i]);
+        entries[i]->born_version = i == 0 ? 0 : born_version;
         catalog_encode_entry(out, entries[i]);
         catalog_entry_free(entries[i]);
     }
@@ -139,15 +141,26 @@ static void the_writer_still_makes_the_golden_file(void **state)
     make_catalog(&made);
     if (getenv("PDB_WRITE_GOLDEN") != NULL) {
         char path[512];
-        path_of("v2.catalog", path);
+        path_of("v3.catalog", path);
         FILE *f = fopen(path, "wb");
         assert_non_null(f);
         assert_int_equal(fwrite(made.ptr, 1, made.len, f), made.len);
         assert_int_equal(fclose(f), 0);
     }
-    assert_int_equal(read_golden("v2.catalog", golden, sizeof(golden)), made.len);
+    assert_int_equal(read_golden("v3.catalog", golden, sizeof(golden)), made.len);
     assert_memory_equal(golden, made.ptr, made.len);
     buffer_dispose(&made);
+}
+
+static void assert_storage(const struct catalog_image *image)
+{
+    const struct pdb_collection_config *first = &image->entries[0]->config;
+    const struct pdb_collection_config *second = &image->entries[1]->config;
+    assert_int_equal(first->compression, PDB_COMPRESSION_ZSTD);
+    assert_int_equal(first->vector_storage, PDB_VECTORS_MMAP);
+    assert_int_equal(second->compression, PDB_COMPRESSION_SNAPPY);
+    assert_int_equal(second->vector_storage, PDB_VECTORS_DISK);
+    assert_int_equal(second->version_retention_s, PDB_VERSION_RETENTION_S_MAX);
 }
 
 static void the_golden_file_reads_back_as_it_was_made(void **state)
@@ -155,19 +168,30 @@ static void the_golden_file_reads_back_as_it_was_made(void **state)
     (void)state;
     char bytes[4096];
     struct decoded d;
-    assert_int_equal(decode(&d, bytes, read_golden("v2.catalog", bytes, sizeof(bytes))), 0);
+    assert_int_equal(decode(&d, bytes, read_golden("v3.catalog", bytes, sizeof(bytes))), 0);
     assert_int_equal(d.image.version, 7);
     assert_int_equal(d.image.count, 2);
     assert_products(d.image.entries[0]);
-    const struct pdb_collection_config *first = &d.image.entries[0]->config;
-    const struct pdb_collection_config *second = &d.image.entries[1]->config;
-    assert_int_equal(first->compression, PDB_COMPRESSION_ZSTD);
-    assert_int_equal(first->vector_storage, PDB_VECTORS_MMAP);
-    assert_int_equal(second->compression, PDB_COMPRESSION_SNAPPY);
-    assert_int_equal(second->vector_storage, PDB_VECTORS_DISK);
-    assert_int_equal(second->version_retention_s, PDB_VERSION_RETENTION_S_MAX);
+    assert_storage(&d.image);
+    assert_int_equal(d.image.entries[0]->born_version, 0);
+    assert_int_equal(d.image.entries[1]->born_version, born_version);
     assert_int_equal(d.image.dropped_count, 1);
     assert_memory_equal(d.image.dropped, &dropped_uuid, sizeof(dropped_uuid));
+    dispose(&d);
+}
+
+/* It knew nothing of collections that begin with rows. */
+static void a_catalog_of_version_2_still_reads(void **state)
+{
+    (void)state;
+    char bytes[4096];
+    struct decoded d;
+    assert_int_equal(decode(&d, bytes, read_golden("v2.catalog", bytes, sizeof(bytes))), 0);
+    assert_int_equal(d.image.count, 2);
+    assert_products(d.image.entries[0]);
+    assert_storage(&d.image);
+    assert_int_equal(d.image.entries[0]->born_version, 0);
+    assert_int_equal(d.image.entries[1]->born_version, 0);
     dispose(&d);
 }
 
@@ -202,15 +226,15 @@ static void a_later_format_is_refused_as_newer(void **state)
     (void)state;
     char bytes[4096];
     struct decoded d;
-    size_t len = read_golden("v2.catalog", bytes, sizeof(bytes));
-    bytes_put_u32(bytes + 8, 3);
+    size_t len = read_golden("v3.catalog", bytes, sizeof(bytes));
+    bytes_put_u32(bytes + 8, 4);
     seal(bytes, len);
     assert_int_equal(decode(&d, bytes, len), PDB_FAILED_PRECONDITION);
-    assert_non_null(strstr(d.trail.text, "written by a newer proximadb; this one reads up to 2"));
+    assert_non_null(strstr(d.trail.text, "written by a newer proximadb; this one reads up to 3"));
     dispose(&d);
 }
 
-/* The last two bytes before the list of dropped collections are the second one's settings. */
+/* Before the list of dropped collections: two bytes of the second one's settings, and its birth. */
 static void an_unknown_setting_is_refused_with_its_name(void **state)
 {
     (void)state;
@@ -220,8 +244,8 @@ static void an_unknown_setting_is_refused_with_its_name(void **state)
     for (int i = 0; i < 2; i++) {
         char bytes[4096];
         struct decoded d;
-        size_t len = read_golden("v2.catalog", bytes, sizeof(bytes));
-        bytes[len - 4 - sizeof(dropped_uuid) - 2 + (size_t)i] = unknown[i];
+        size_t len = read_golden("v3.catalog", bytes, sizeof(bytes));
+        bytes[len - 4 - sizeof(dropped_uuid) - 8 - 2 + (size_t)i] = unknown[i];
         seal(bytes, len);
         assert_int_equal(decode(&d, bytes, len), PDB_DATA_LOSS);
         assert_non_null(strstr(d.trail.text, says[i]));
@@ -234,7 +258,7 @@ static void an_entry_that_is_longer_than_known_is_read(void **state)
     (void)state;
     char bytes[4096];
     struct decoded d;
-    size_t len = read_golden("v2.catalog", bytes, sizeof(bytes));
+    size_t len = read_golden("v3.catalog", bytes, sizeof(bytes));
     size_t tail = 4 + sizeof(dropped_uuid), at = len - tail;
     memmove(bytes + at + 3, bytes + at, tail);
     memset(bytes + at, 0x55, 3);
@@ -245,15 +269,15 @@ static void an_entry_that_is_longer_than_known_is_read(void **state)
     bytes_put_u64(bytes + 32, len - CATALOG_HEADER_BYTES);
     seal(bytes, len);
     assert_int_equal(decode(&d, bytes, len), 0);
-    assert_int_equal(d.image.entries[1]->config.compression, PDB_COMPRESSION_SNAPPY);
+    assert_int_equal(d.image.entries[1]->born_version, born_version);
     dispose(&d);
 }
 
 static void every_flipped_bit_and_every_cut_is_detected(void **state)
 {
     (void)state;
-    static const char *const files[] = {"v1.catalog", "v2.catalog"};
-    for (int f = 0; f < 2; f++) {
+    static const char *const files[] = {"v1.catalog", "v2.catalog", "v3.catalog"};
+    for (int f = 0; f < 3; f++) {
         char bytes[4096];
         struct decoded d;
         size_t len = read_golden(files[f], bytes, sizeof(bytes));
@@ -276,6 +300,7 @@ int main(void)
         cmocka_unit_test(the_writer_still_makes_the_golden_file),
         cmocka_unit_test(the_golden_file_reads_back_as_it_was_made),
         cmocka_unit_test(a_catalog_of_version_1_still_reads),
+        cmocka_unit_test(a_catalog_of_version_2_still_reads),
         cmocka_unit_test(a_later_format_is_refused_as_newer),
         cmocka_unit_test(an_unknown_setting_is_refused_with_its_name),
         cmocka_unit_test(an_entry_that_is_longer_than_known_is_read),

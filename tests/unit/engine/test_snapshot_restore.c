@@ -2,6 +2,8 @@
  * cannot be restored changes nothing. */
 #include "snapshot_fixture.h"
 
+#include "engine/catalog.h"
+
 #include <pthread.h>
 
 static void a_restored_collection_equals_the_model_of_its_moment(void **state)
@@ -56,6 +58,49 @@ static void a_restored_collection_lives_on_and_is_taken_again(void **state)
     fixture_reopen(&fx, 2);
     model_compare(&fx, &copy_then, "third");
     model_compare(&fx, &copy, "copy");
+    fixture_end(&fx);
+}
+
+/* As the catalog of the closed database says. */
+static uint64_t born_version_of(struct fixture *fx, const char *name)
+{
+    struct io *io = NULL;
+    const char *reason = NULL;
+    struct arena arena;
+    struct catalog_image image;
+    uint64_t found = UINT64_MAX;
+    arena_init(&arena, 0);
+    assert_int_equal(io_create(IO_ENGINE_THREADS, &io, &reason), 0);
+    assert_int_equal(catalog_read(io, fx->dir, &arena, &image, NULL), 0);
+    for (uint32_t i = 0; i < image.count; i++)
+        if (same_text(image.entries[i]->config.name, name))
+            found = image.entries[i]->born_version;
+    catalog_image_dispose(&image);
+    io->ops->destroy(io);
+    arena_dispose(&arena);
+    return found;
+}
+
+static void the_catalog_knows_what_a_restored_collection_was_born_with(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    struct model model = {0};
+    fixture_begin(&fx, 2);
+    rng_seed(&model.rng, 9);
+    create(&fx, "c", MODEL_DIMENSION);
+    model_changes(&fx, &model, "c", 40);
+    uint64_t then = model.version;
+    assert_done(&fx, take_snapshot(&fx, "s", "c", NULL));
+    assert_done(&fx, restore(&fx, "s", "copy", false));
+    model_changes(&fx, &model, "copy", 10);
+    struct pdb_collection_update u = {
+        .name = txt("copy"), .has_description = true, .description = txt("changed")};
+    assert_done(&fx, do_alter(&fx, &u));
+    pdb_close(fx.db);
+    assert_int_equal(born_version_of(&fx, "c"), 0);
+    assert_int_equal(born_version_of(&fx, "copy"), then);
+    fixture_open(&fx, 1);
     fixture_end(&fx);
 }
 
@@ -228,6 +273,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_restored_collection_equals_the_model_of_its_moment),
         cmocka_unit_test(a_restored_collection_lives_on_and_is_taken_again),
+        cmocka_unit_test(the_catalog_knows_what_a_restored_collection_was_born_with),
         cmocka_unit_test(a_target_that_exists_is_replaced_only_when_asked),
         cmocka_unit_test(one_of_several_collections_must_be_named),
         cmocka_unit_test(a_damaged_file_refuses_the_restore_and_changes_nothing),
