@@ -1,22 +1,30 @@
 /* vecmath_select.c: which implementation this process uses.
  *
- * The choice is made once, at start, into the library's only variable; later calls read it without
- * synchronisation. The candidates are ordered from best to worst. AVX-512 comes twice under one
- * name, because counting bits has an instruction of its own (VPOPCNTDQ) only on later processors.
+ * The choice is made once, at start, into the library's only variables; later calls read them
+ * without synchronisation. The candidates are ordered from best to worst. AVX-512 comes three times
+ * under one name, because later processors have instructions of their own for products of bytes
+ * (VNNI) and, later still, for counting bits (VPOPCNTDQ); NEON comes twice, because products of bytes
+ * (SDOT) came later.
  * The compiler's own detection is used: it also asks whether the operating system saves the wide
  * registers.
  */
 #include <stdio.h>
 
-#include "vecmath_internal.h"
+#include "codes_internal.h"
+
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
 
 /* Read by every call; written only by vecmath_select(), before threads start. */
 static const struct vecmath_kernels *active = &vecmath_kernels_scalar;
+static const struct vecmath_code_kernels *active_codes = &vecmath_codes_scalar;
 
 static const char *const known_names[] = {"scalar", "avx2", "avx512", "neon"};
 
 struct candidate {
     const struct vecmath_kernels *kernels;
+    const struct vecmath_code_kernels *codes;
     bool (*supported)(void);
 };
 
@@ -39,22 +47,39 @@ static bool has_avx512(void)
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 }
 
-static bool has_avx512_popcnt(void)
+static bool has_avx512_vnni(void)
 {
-    return has_avx512() && __builtin_cpu_supports("avx512vpopcntdq");
+    return has_avx512() && __builtin_cpu_supports("avx512vnni");
+}
+
+static bool has_avx512_vnni_popcnt(void)
+{
+    return has_avx512_vnni() && __builtin_cpu_supports("avx512vpopcntdq");
+}
+#elif defined(__aarch64__)
+/* The kernel's word for SDOT and UDOT; a build with older headers does not know its name. */
+#ifndef HWCAP_ASIMDDP
+#define HWCAP_ASIMDDP (1ul << 20)
+#endif
+
+static bool has_dotprod(void)
+{
+    return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
 }
 #endif
 
 /* Best first. NEON is part of every AArch64 processor. */
 static const struct candidate candidates[] = {
 #if defined(__x86_64__)
-    {&vecmath_kernels_avx512_popcnt, has_avx512_popcnt},
-    {&vecmath_kernels_avx512, has_avx512},
-    {&vecmath_kernels_avx2, has_avx2},
+    {&vecmath_kernels_avx512_popcnt, &vecmath_codes_avx512_vnni, has_avx512_vnni_popcnt},
+    {&vecmath_kernels_avx512, &vecmath_codes_avx512_vnni, has_avx512_vnni},
+    {&vecmath_kernels_avx512, &vecmath_codes_avx512, has_avx512},
+    {&vecmath_kernels_avx2, &vecmath_codes_avx2, has_avx2},
 #elif defined(__aarch64__)
-    {&vecmath_kernels_neon, always},
+    {&vecmath_kernels_neon, &vecmath_codes_neon_dotprod, has_dotprod},
+    {&vecmath_kernels_neon, &vecmath_codes_neon, always},
 #endif
-    {&vecmath_kernels_scalar, always},
+    {&vecmath_kernels_scalar, &vecmath_codes_scalar, always},
 };
 
 enum { CANDIDATE_COUNT = sizeof candidates / sizeof candidates[0] };
@@ -62,6 +87,23 @@ enum { CANDIDATE_COUNT = sizeof candidates / sizeof candidates[0] };
 const struct vecmath_kernels *vecmath_active(void)
 {
     return active;
+}
+
+const struct vecmath_code_kernels *vecmath_active_codes(void)
+{
+    return active_codes;
+}
+
+size_t vecmath_code_tables(const struct vecmath_code_kernels *tables_out[VECMATH_CODE_TABLES_MAX])
+{
+    size_t count = 0;
+    for (size_t i = 0; i < CANDIDATE_COUNT; i++) {
+        if (!candidates[i].supported())
+            continue;
+        if (count == 0 || tables_out[count - 1] != candidates[i].codes)
+            tables_out[count++] = candidates[i].codes;
+    }
+    return count;
 }
 
 const char *vecmath_isa_name(void)
@@ -120,6 +162,7 @@ int vecmath_select(const char *forced_name, char *error_out, size_t error_bytes)
         if (!candidates[i].supported())
             continue;
         active = kernels;
+        active_codes = candidates[i].codes;
         return VECMATH_OK;
     }
     bool known = is_known(forced_name);
