@@ -114,40 +114,91 @@ int snapshot_usable(struct pdb_call *call, struct pdb_text name, struct snapshot
     return 0;
 }
 
-static int fill_part(struct arena *arena, const struct snapshot_part *part,
-                     struct pdb_snapshot_part *out)
+/* ---- letting go ---- */
+
+enum { STEP_PARTS = 16 };
+
+/* An image of many collections is thousands of blocks of the heap. */
+static void bury(struct task *task)
 {
+    struct snapshots *all = container_of(task, struct snapshots, bury);
+    while (!list_empty(&all->dead)) {
+        struct snapshot_image *image = image_at(all->dead.anchor.next);
+        for (unsigned i = 0; i < STEP_PARTS && image->part_count != 0; i++)
+            catalog_entry_free(image->parts[--image->part_count].entry);
+        if (image->part_count == 0) {
+            list_remove(&image->link);
+            snapshot_image_free(image);
+        }
+        if (reactor_slice_over(all->core->r)) {
+            task_queue(all->core->r, task);
+            return;
+        }
+    }
+}
+
+void snapshot_let_go(struct snapshots *all, struct snapshot_image *image)
+{
+    if (image == NULL || --image->refs != 0)
+        return;
+    ASSERT(!list_linked(&image->link));
+    list_push_back(&all->dead, &image->link);
+    all->bury.run = bury;
+    all->bury.name = "snapshot.bury";
+    task_queue(all->core->r, &all->bury);
+}
+
+/* ---- what is told of one ---- */
+
+int snapshot_fill_begin(struct snapshot_filling *f, struct pdb_call *call,
+                        struct snapshot_image *image)
+{
+    struct pdb_snapshot_part *parts =
+        arena_array(call->arena, struct pdb_snapshot_part, image->part_count);
+    struct pdb_text name = arena_copy_text(call->arena, image->name.ptr, image->name.len);
+    if (parts == NULL || name.ptr == NULL)
+        return call_no_memory(call);
+    *f = (struct snapshot_filling){
+        .all = call_state(call)->here->snapshots,
+        .call = call,
+        .image = image,
+        .parts = parts,
+        .info = {.name = name,
+                 .created_at_us = image->created_at_us,
+                 .scheduled = image->scheduled,
+                 .parts = parts},
+    };
+    image->refs++;
+    return 0;
+}
+
+static int fill_part(struct snapshot_filling *f)
+{
+    const struct snapshot_part *part = &f->image->parts[f->info.part_count];
+    struct pdb_snapshot_part *out = &f->parts[f->info.part_count++];
     struct pdb_text name = part->entry->config.name;
     *out = (struct pdb_snapshot_part){
-        .collection = arena_copy_text(arena, name.ptr, name.len),
+        .collection = arena_copy_text(f->call->arena, name.ptr, name.len),
         .version = part->version,
         .rows = part->rows,
         .bytes = snapshot_part_bytes(part),
     };
     uuid_format(&part->entry->uuid, out->uuid);
-    return out->collection.ptr != NULL ? 0 : PDB_RESOURCE_EXHAUSTED;
+    f->info.bytes += out->bytes;
+    return out->collection.ptr != NULL ? 0 : call_no_memory(f->call);
 }
 
-int snapshot_fill_info(struct pdb_call *call, const struct snapshot_image *image,
-                       struct pdb_snapshot_info *info_out)
+bool snapshot_fill_more(struct snapshot_filling *f)
 {
-    struct pdb_snapshot_part *parts =
-        arena_array(call->arena, struct pdb_snapshot_part, image->part_count);
-    struct pdb_snapshot_info info = {
-        .name = arena_copy_text(call->arena, image->name.ptr, image->name.len),
-        .created_at_us = image->created_at_us,
-        .bytes = snapshot_image_bytes(image),
-        .scheduled = image->scheduled,
-        .parts = parts,
-        .part_count = image->part_count,
-    };
-    if (parts == NULL || info.name.ptr == NULL)
-        return call_no_memory(call);
-    for (uint32_t i = 0; i < image->part_count; i++)
-        if (fill_part(call->arena, &image->parts[i], &parts[i]) < 0)
-            return call_no_memory(call);
-    *info_out = info;
-    return 0;
+    int rc = 0;
+    while (rc == 0 && f->info.part_count < f->image->part_count) {
+        rc = fill_part(f);
+        if (rc == 0 && f->info.part_count % STEP_PARTS == 0 && reactor_slice_over(f->all->core->r))
+            return false;
+    }
+    snapshot_let_go(f->all, f->image);
+    f->image = NULL;
+    return true;
 }
 
 int snapshot_fail_errno(struct pdb_call *call, int64_t result, const char *what)
@@ -189,49 +240,117 @@ void snapshot_op_over(struct snapshot_op *op)
 
 /* ---- list and get ---- */
 
-static void list_at_core0(struct pdb_call *call)
+struct listing { /* in the call's arena */
+    struct snapshot_filling filling;
+    struct pdb_text after; /* the last one told */
+    struct pdb_snapshot_info *infos;
+    uint32_t count, capacity;
+};
+
+/* The list may have changed since the last step: it goes on behind what it has told. */
+static struct snapshot_image *next_listed(const struct snapshots *all, struct pdb_text after)
+{
+    list_each (link, &all->images)
+        if (!image_at(link)->damaged &&
+            (after.len == 0 || text_compare(image_at(link)->name, after) > 0))
+            return image_at(link);
+    return NULL;
+}
+
+static int make_room(struct pdb_call *call, struct listing *at)
+{
+    if (at->count < at->capacity)
+        return 0;
+    uint32_t capacity = at->capacity != 0 ? 2 * at->capacity : 16;
+    at->infos = arena_grow(call->arena, at->infos, at->capacity * sizeof(*at->infos),
+                           capacity * sizeof(*at->infos));
+    at->capacity = capacity;
+    return at->infos != NULL ? 0 : call_no_memory(call);
+}
+
+/* True: all are told, or an error is. */
+static bool begin_next(struct pdb_snapshot_list *l, struct listing *at)
+{
+    struct pdb_call *call = &l->call;
+    struct snapshot_image *image = next_listed(call_state(call)->here->snapshots, at->after);
+    if (image == NULL)
+        return true;
+    l->more_out = l->limit != 0 && at->count == l->limit;
+    return l->more_out || make_room(call, at) < 0 ||
+           snapshot_fill_begin(&at->filling, call, image) < 0;
+}
+
+static void list_step(struct pdb_call *call)
 {
     struct pdb_snapshot_list *l = container_of(call, struct pdb_snapshot_list, call);
-    const struct snapshots *all = call_state(call)->here->snapshots;
-    uint32_t count = 0;
-    list_each (link, &all->images)
-        count++;
-    struct pdb_snapshot_info *infos = arena_array(call->arena, struct pdb_snapshot_info, count);
-    if (infos == NULL)
-        (void)call_no_memory(call);
-    count = 0;
-    list_each (link, &all->images) {
-        const struct snapshot_image *image = image_at(link);
+    struct listing *at = call_state(call)->work;
+    while (at->filling.image != NULL || !begin_next(l, at)) {
+        if (!snapshot_fill_more(&at->filling)) {
+            call_again(call);
+            return;
+        }
         if (call->error.code != 0)
             break;
-        if (image->damaged || (l->after.len != 0 && text_compare(image->name, l->after) <= 0))
-            continue;
-        if (l->limit != 0 && count == l->limit) {
-            l->more_out = true;
-            break;
+        at->infos[at->count++] = at->filling.info;
+        at->after = at->filling.info.name;
+        if (reactor_slice_over(call_state(call)->here->r)) {
+            call_again(call);
+            return;
         }
-        if (snapshot_fill_info(call, image, &infos[count]) == 0)
-            count++;
     }
-    l->infos_out = infos;
-    l->count_out = count;
+    l->infos_out = at->infos;
+    l->count_out = at->count;
     call_return(call);
+}
+
+static void list_at_core0(struct pdb_call *call)
+{
+    struct listing *at = arena_new(call->arena, struct listing);
+    if (at == NULL) {
+        (void)call_no_memory(call);
+        call_return(call);
+        return;
+    }
+    at->after = container_of(call, struct pdb_snapshot_list, call)->after;
+    call_state(call)->work = at;
+    call_run(call, list_step);
 }
 
 void pdb_snapshot_list_start(struct pdb_snapshot_list *l)
 {
     l->more_out = false;
+    l->infos_out = NULL;
+    l->count_out = 0;
     if (call_begin(&l->call))
         (void)call_send(&l->call, 0, list_at_core0);
 }
 
-static void get_at_core0(struct pdb_call *call)
+static void get_step(struct pdb_call *call)
 {
     struct pdb_snapshot_get *g = container_of(call, struct pdb_snapshot_get, call);
-    struct snapshot_image *image = NULL;
-    if (snapshot_usable(call, g->name, &image) == 0)
-        (void)snapshot_fill_info(call, image, &g->info_out);
+    struct snapshot_filling *filling = call_state(call)->work;
+    if (!snapshot_fill_more(filling)) {
+        call_again(call);
+        return;
+    }
+    g->info_out = filling->info;
     call_return(call);
+}
+
+static void get_at_core0(struct pdb_call *call)
+{
+    const struct pdb_snapshot_get *g = container_of(call, struct pdb_snapshot_get, call);
+    struct snapshot_filling *filling = arena_new(call->arena, struct snapshot_filling);
+    struct snapshot_image *image = NULL;
+    if (filling == NULL)
+        (void)call_no_memory(call);
+    if (filling == NULL || snapshot_usable(call, g->name, &image) < 0 ||
+        snapshot_fill_begin(filling, call, image) < 0) {
+        call_return(call);
+        return;
+    }
+    call_state(call)->work = filling;
+    call_run(call, get_step);
 }
 
 void pdb_snapshot_get_start(struct pdb_snapshot_get *g)
@@ -253,7 +372,7 @@ struct delete_op {
 static void delete_dispose(struct snapshot_op *op)
 {
     struct delete_op *d = container_of(op, struct delete_op, base);
-    snapshot_image_free(d->image);
+    snapshot_let_go(op->all, d->image);
     heap_free(NULL, d);
 }
 
@@ -359,6 +478,9 @@ void snapshots_free(struct engine_core *core)
         op->dispose(op);
     }
     for (struct list_link *link; (link = list_pop_front(&all->images)) != NULL;)
+        snapshot_image_free(image_at(link));
+    task_cancel(&all->bury);
+    for (struct list_link *link; (link = list_pop_front(&all->dead)) != NULL;)
         snapshot_image_free(image_at(link));
     heap_free(NULL, all);
 }

@@ -31,7 +31,7 @@ static void dispose(struct snapshot_op *op)
     struct snapshot_create *create = container_of(op, struct snapshot_create, base);
     snapshot_taking_free(create->taking);
     snapshot_finish_dispose(&create->finish);
-    snapshot_image_free(create->image);
+    snapshot_let_go(op->all, create->image);
     heap_free(NULL, create);
 }
 
@@ -55,6 +55,17 @@ static void undo(struct snapshot_create *create)
     snapshot_remove_start(&create->remove, create->base.all->core->r->io, removed);
 }
 
+static void tell(struct pdb_call *call)
+{
+    struct snapshot_create *create = snapshot_create_of(call);
+    if (!snapshot_fill_more(&create->filling)) {
+        call_again(call);
+        return;
+    }
+    request_of(create)->info_out = create->filling.info;
+    snapshot_op_over(&create->base);
+}
+
 static void finished(struct snapshot_finish *finish, int rc)
 {
     struct snapshot_create *create = container_of(finish, struct snapshot_create, finish);
@@ -66,10 +77,13 @@ static void finished(struct snapshot_finish *finish, int rc)
         undo(create);
         return;
     }
-    (void)snapshot_fill_info(create->base.call, create->image, &request_of(create)->info_out);
-    snapshot_insert(create->base.all, create->image);
+    struct snapshot_image *image = create->image;
+    snapshot_insert(create->base.all, image);
     create->image = NULL;
-    snapshot_op_over(&create->base);
+    if (snapshot_fill_begin(&create->filling, create->base.call, image) < 0)
+        snapshot_op_over(&create->base);
+    else
+        call_run(create->base.call, tell);
 }
 
 /* ---- one collection after the other ---- */

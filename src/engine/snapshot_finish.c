@@ -100,15 +100,12 @@ static void opened(struct file_write *write, int rc)
 static void encode(struct task *task)
 {
     struct snapshot_finish *finish = container_of(task, struct snapshot_finish, task);
-    const struct snapshot_image *image = finish->image;
-    while (finish->encoded < image->part_count) {
-        snapshot_encode_part(&finish->bytes, &image->parts[finish->encoded++]);
-        if (finish->encoded % 64 == 0 && reactor_slice_over(finish->core->r)) {
+    while (!snapshot_encode_step(&finish->encoder, &finish->bytes, finish->image)) {
+        if (reactor_slice_over(finish->core->r)) {
             task_queue(finish->core->r, task);
             return;
         }
     }
-    snapshot_encode_end(&finish->bytes, image);
     if (finish->bytes.failed) {
         end(finish, call_no_memory(finish->call));
         return;
@@ -120,10 +117,9 @@ static void encode(struct task *task)
 void snapshot_finish_start(struct snapshot_finish *finish, struct engine_core *core)
 {
     finish->core = core;
-    finish->encoded = 0;
+    finish->encoder = (struct snapshot_encoder){0};
     finish->uncertain = false;
     buffer_init_heap(&finish->bytes, NULL, SNAPSHOT_LIST_BYTES_MAX);
-    snapshot_encode_begin(&finish->bytes, finish->image);
     finish->task = (struct task){.run = encode, .name = "snapshot.encode"};
     task_queue(core->r, &finish->task);
 }

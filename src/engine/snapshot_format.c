@@ -27,6 +27,7 @@ enum {
     AT_CATALOG_VERSION = 44,
     AT_HEADER_CRC = 60,
     PART_BYTES_MIN = 4 + 20,
+    STEP_PARTS = 8,
     FILE_BYTES_MIN = 2 + 12,
 };
 static const char magic[8] = {'P', 'D', 'B', 'S', 'N', 'A', 'P', 'S'};
@@ -39,6 +40,7 @@ struct snapshot_image *snapshot_image_new(struct pdb_text name)
     if (image == NULL)
         return NULL;
     arena_init(&image->arena, 0);
+    image->refs = 1;
     image->name = arena_copy_text(&image->arena, name.len != 0 ? name.ptr : "", name.len);
     if (image->name.ptr == NULL) {
         snapshot_image_free(image);
@@ -130,10 +132,8 @@ void snapshot_encode_part(struct buffer *out, const struct snapshot_part *part)
         bytes_put_u32(out->ptr + start, (uint32_t)(out->len - start - 4));
 }
 
-void snapshot_encode_end(struct buffer *out, const struct snapshot_image *image)
+static void fill_header(struct buffer *out, const struct snapshot_image *image, uint32_t body_crc)
 {
-    if (out->failed)
-        return;
     char *header = out->ptr;
     size_t body_len = out->len - SNAPSHOT_HEADER_BYTES;
     memcpy(header, magic, sizeof(magic));
@@ -141,11 +141,36 @@ void snapshot_encode_end(struct buffer *out, const struct snapshot_image *image)
     bytes_put_u32(header + AT_HEADER_LEN, SNAPSHOT_HEADER_BYTES);
     bytes_put_u64(header + AT_CREATED_AT, (uint64_t)image->created_at_us);
     bytes_put_u64(header + AT_BODY_LEN, body_len);
-    bytes_put_u32(header + AT_BODY_CRC, crc32c(0, header + SNAPSHOT_HEADER_BYTES, body_len));
+    bytes_put_u32(header + AT_BODY_CRC, body_crc);
     bytes_put_u32(header + AT_FLAGS, image->scheduled ? FLAG_SCHEDULED : 0);
     bytes_put_u32(header + AT_PART_COUNT, image->part_count);
     bytes_put_u32(header + AT_CATALOG_VERSION, CATALOG_FORMAT_VERSION);
     bytes_put_u32(header + AT_HEADER_CRC, crc32c(0, header, AT_HEADER_CRC));
+}
+
+void snapshot_encode_end(struct buffer *out, const struct snapshot_image *image)
+{
+    const char *body = out->ptr + SNAPSHOT_HEADER_BYTES;
+    if (!out->failed)
+        fill_header(out, image, crc32c(0, body, out->len - SNAPSHOT_HEADER_BYTES));
+}
+
+bool snapshot_encode_step(struct snapshot_encoder *e, struct buffer *out,
+                          const struct snapshot_image *image)
+{
+    if (out->len == 0)
+        snapshot_encode_begin(out, image);
+    for (unsigned i = 0; i < STEP_PARTS && e->part < image->part_count; i++)
+        snapshot_encode_part(out, &image->parts[e->part++]);
+    if (out->failed)
+        return true;
+    size_t from = SNAPSHOT_HEADER_BYTES + e->summed;
+    e->crc = crc32c(e->crc, out->ptr + from, out->len - from);
+    e->summed = out->len - SNAPSHOT_HEADER_BYTES;
+    if (e->part < image->part_count)
+        return false;
+    fill_header(out, image, e->crc);
+    return true;
 }
 
 /* ---- reading ---- */

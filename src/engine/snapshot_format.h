@@ -31,7 +31,7 @@ struct snapshot_part {           /* a collection */
 };
 
 struct snapshot_image {
-    struct list_link link; /* of those that are there, in order of name */
+    struct list_link link; /* of those that are there, in order of name; then of those to free */
     struct arena arena;    /* all but the entries lies in it */
     struct pdb_text name;
     int64_t created_at_us;
@@ -41,6 +41,7 @@ struct snapshot_image {
     struct snapshot_part *parts; /* in order of the collections' names */
     uint32_t part_count;
     unsigned readers; /* core 0's: archives being read */
+    unsigned refs;    /* core 0's: see snapshot_let_go; 1 when it is made */
 };
 
 /* On the heap of nobody: it may travel. NULL without memory. */
@@ -54,6 +55,15 @@ uint64_t snapshot_part_bytes(const struct snapshot_part *part);
 void snapshot_encode_begin(struct buffer *out, const struct snapshot_image *image);
 void snapshot_encode_part(struct buffer *out, const struct snapshot_part *part);
 void snapshot_encode_end(struct buffer *out, const struct snapshot_image *image);
+/* The same from begin to end, also of the checksum, which a long list may not get in one go. */
+struct snapshot_encoder {
+    uint32_t part;
+    uint32_t crc; /* of the body's first `summed` bytes */
+    size_t summed;
+};
+/* `e` is zeroed at first. Some more; true: that was the end. */
+bool snapshot_encode_step(struct snapshot_encoder *e, struct buffer *out,
+                          const struct snapshot_image *image);
 /* 0; PDB_DATA_LOSS; PDB_FAILED_PRECONDITION: a newer format; PDB_RESOURCE_EXHAUSTED. */
 int snapshot_decode(const void *bytes, size_t len, struct snapshot_image **image_out,
                     struct trail *trail);

@@ -22,6 +22,8 @@ struct snapshots {
     struct list images;  /* in order of name */
     struct list queue;   /* struct snapshot_op.link */
     struct list uploads; /* struct snapshot_writer.link: their names are taken */
+    struct list dead;    /* images that nobody holds any more, on their way to the heap */
+    struct task bury;
     struct snapshot_op *running;
     struct snapshot_schedule *schedule;
 };
@@ -45,9 +47,24 @@ struct snapshot_image *snapshot_find(const struct snapshots *all, struct pdb_tex
 /* An image or an upload has it. */
 bool snapshot_name_taken(const struct snapshots *all, struct pdb_text name);
 void snapshot_insert(struct snapshots *all, struct snapshot_image *image);
-/* 0, or told: what pdb_snapshot_info says of it, in the call's arena. */
-int snapshot_fill_info(struct pdb_call *call, const struct snapshot_image *image,
-                       struct pdb_snapshot_info *info_out);
+/* Core 0: one reference less; the last one frees it, in steps where it is large. NULL is legal. */
+void snapshot_let_go(struct snapshots *all, struct snapshot_image *image);
+
+/* What pdb_snapshot_info says of an image, into the call's arena, in steps: begin, then more until
+ * it returns true. The image is held meanwhile. */
+struct snapshot_filling {
+    struct snapshots *all;
+    struct pdb_call *call;
+    struct snapshot_image *image;
+    struct pdb_snapshot_info info;
+    struct pdb_snapshot_part *parts; /* info.parts */
+};
+/* 0, or told; then nothing is held. */
+int snapshot_fill_begin(struct snapshot_filling *f, struct pdb_call *call,
+                        struct snapshot_image *image);
+/* False: the slice is used up. True: over, with an error told in the call, or well. */
+bool snapshot_fill_more(struct snapshot_filling *f);
+
 /* 0 or told: PDB_NOT_FOUND, PDB_DATA_LOSS. */
 int snapshot_usable(struct pdb_call *call, struct pdb_text name, struct snapshot_image **image_out);
 /* Tells a negative errno of an operation on files. */
@@ -162,7 +179,7 @@ struct snapshot_finish {
     struct snapshot_step step;
     struct file_write write;
     struct buffer bytes;
-    uint32_t encoded;
+    struct snapshot_encoder encoder;
 };
 /* On core 0. */
 void snapshot_finish_start(struct snapshot_finish *finish, struct engine_core *core);
@@ -197,6 +214,7 @@ struct snapshot_create {
     struct snapshot_step step;
     struct snapshot_remove remove;
     struct snapshot_finish finish;
+    struct snapshot_filling filling;
     char folder[SNAPSHOT_FOLDER_MAX];
 };
 

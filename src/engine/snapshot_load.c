@@ -170,6 +170,7 @@ int snapshots_load(struct engine_core *core, struct trail *trail)
     list_init(&all->images);
     list_init(&all->queue);
     list_init(&all->uploads);
+    list_init(&all->dead);
     core->snapshots = all;
     snapshot_root(root, core->db);
     int rc = make_root(core, root, trail);

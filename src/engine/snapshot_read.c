@@ -25,7 +25,7 @@ struct pdb_snapshot_reader {
     uint64_t left, at, padding;
     struct io_op op;
     struct pdb_call *call;
-    uint32_t encoded;
+    struct snapshot_encoder encoder;
     size_t len;
     char path[SNAPSHOT_PATH_MAX];
     char piece[SNAPSHOT_PIECE_BYTES + 2 * SNAPSHOT_TAR_BLOCK];
@@ -64,15 +64,12 @@ static void encode_step(struct pdb_call *call)
 {
     struct pdb_snapshot_reader *reader = reader_of(call);
     struct pdb_snapshot_read_begin *b = container_of(call, struct pdb_snapshot_read_begin, call);
-    const struct snapshot_image *image = reader->image;
-    while (reader->encoded < image->part_count) {
-        snapshot_encode_part(&reader->list, &image->parts[reader->encoded++]);
-        if (reader->encoded % 64 == 0 && reactor_slice_over(call_state(call)->here->r)) {
+    while (!snapshot_encode_step(&reader->encoder, &reader->list, reader->image)) {
+        if (reactor_slice_over(call_state(call)->here->r)) {
             call_again(call);
             return;
         }
     }
-    snapshot_encode_end(&reader->list, image);
     if (reader->list.failed) {
         (void)call_no_memory(call);
         free_reader(reader);
@@ -104,7 +101,6 @@ static void begin_at_core0(struct pdb_call *call)
     image->readers++;
     call_state(call)->work = reader;
     buffer_init_heap(&reader->list, NULL, SNAPSHOT_LIST_BYTES_MAX);
-    snapshot_encode_begin(&reader->list, image);
     call_run(call, encode_step);
 }
 

@@ -397,6 +397,22 @@ static void verify_next(struct snapshot_restore *restore)
 
 /* ---- the beginning ---- */
 
+/* They are in order of their names. NULL: it is not there. */
+static const struct snapshot_part *part_named(const struct snapshot_image *image,
+                                              struct pdb_text name)
+{
+    uint32_t low = 0, high = image->part_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        int order = text_compare(image->parts[middle].entry->config.name, name);
+        if (order == 0)
+            return &image->parts[middle];
+        low = order < 0 ? middle + 1 : low;
+        high = order < 0 ? high : middle;
+    }
+    return NULL;
+}
+
 static int find_part(struct snapshot_restore *restore)
 {
     const struct pdb_snapshot_restore *request = request_of(restore);
@@ -409,10 +425,8 @@ static int find_part(struct snapshot_restore *restore)
         return call_fail(call, PDB_INVALID_ARGUMENT,
                          "collection: the snapshot has %u collections; one must be named",
                          image->part_count);
-    for (uint32_t i = 0; i < image->part_count && restore->part == NULL; i++)
-        if (request->collection.len == 0 ||
-            text_equal(image->parts[i].entry->config.name, request->collection))
-            restore->part = &image->parts[i];
+    restore->part =
+        request->collection.len == 0 ? &image->parts[0] : part_named(image, request->collection);
     if (restore->part == NULL)
         return call_fail(call, PDB_NOT_FOUND, "collection '%.*s' is not in the snapshot",
                          CALL_TEXT(request->collection));

@@ -59,6 +59,7 @@ struct pdb_snapshot_writer {
     struct snapshot_step step;
     struct snapshot_remove remove;
     struct snapshot_finish finish;
+    struct snapshot_filling filling;
     struct mail mail;
     char folder[SNAPSHOT_FOLDER_MAX];
     char path[SNAPSHOT_PATH_MAX];
@@ -522,6 +523,17 @@ static void undo(struct pdb_snapshot_writer *w)
     snapshot_remove_start(&w->remove, w->op.all->core->r->io, removed);
 }
 
+static void tell(struct pdb_call *call)
+{
+    struct pdb_snapshot_writer *w = writer_of(call);
+    if (!snapshot_fill_more(&w->filling)) {
+        call_again(call);
+        return;
+    }
+    container_of(call, struct pdb_snapshot_write_end, call)->info_out = w->filling.info;
+    snapshot_op_over(&w->op);
+}
+
 static void finished(struct snapshot_finish *finish, int rc)
 {
     struct pdb_snapshot_writer *w = container_of(finish, struct pdb_snapshot_writer, finish);
@@ -534,11 +546,13 @@ static void finished(struct snapshot_finish *finish, int rc)
         undo(w);
         return;
     }
-    (void)snapshot_fill_info(call, w->image,
-                             &container_of(call, struct pdb_snapshot_write_end, call)->info_out);
-    snapshot_insert(w->op.all, w->image);
+    struct snapshot_image *image = w->image;
+    snapshot_insert(w->op.all, image);
     w->image = NULL;
-    snapshot_op_over(&w->op);
+    if (snapshot_fill_begin(&w->filling, call, image) < 0)
+        snapshot_op_over(&w->op);
+    else
+        call_run(call, tell);
 }
 
 static void sync_next(struct pdb_snapshot_writer *w);
