@@ -69,6 +69,9 @@ struct pdb_options {
      * together: from any core's thread, but one at a time. Must be short and call nothing of the
      * database. */
     void (*progress)(const struct pdb_progress *progress, void *arg);
+    /* NULL, or asked again and again while pdb_open recovers, from any core's thread: true ends it
+     * soon, with CANCELLED. The next pdb_open finds everything. */
+    bool (*stop)(void *arg);
     void *arg;
 };
 

@@ -145,6 +145,10 @@ void recover_facts(struct pdb *db, uint64_t started_ns);
  * told to options.progress twenty times a second, and logged every two seconds. */
 void engine_progress(struct engine_core *core, const char *phase, uint64_t done, uint64_t total);
 
+/* stats.c: asked between steps of the recovery: 0, or PDB_CANCELLED when the opener does not want
+ * it any more. `trail` may be NULL. */
+int engine_go_on(const struct engine_core *core, struct trail *trail);
+
 /* log_list.c: refuses a start that would not read every log there ever was. 0; PDB_DATA_LOSS: one
  * is missing; PDB_FAILED_PRECONDITION: one lies outside options.wal_dirs. Waits for its I/O. */
 int log_list_check(const struct pdb *db, struct io *io, struct trail *trail);

@@ -88,6 +88,8 @@ static int visit_record(void *arg, const struct wal_record_info *info)
     struct engine_core *core = arg;
     if (info->type == WAL_RECORD_CLOSE)
         return 0;
+    if (engine_go_on(core, NULL) < 0)
+        return PDB_CANCELLED;
     struct found item = {info->collection, info->version, info->place, info->type};
     unsigned owner = catalog_owner(&info->collection, core->db->core_count);
     return append_found(&core->recovery->for_owner[owner], &item) ? 0 : PDB_RESOURCE_EXHAUSTED;
@@ -268,7 +270,8 @@ void recover_load(struct engine_core *core)
     if (rc < 0)
         (void)no_memory(&trail);
     for (size_t i = 0; rc == 0 && i < mine.count; i++) {
-        rc = load_record(core, &mine.items[i], &trail);
+        if ((rc = engine_go_on(core, &trail)) == 0)
+            rc = load_record(core, &mine.items[i], &trail);
         if ((i + 1) % PROGRESS_EVERY == 0)
             LOG_INFO("engine", "recovery: core %u has loaded %zu of %zu records", core->id, i + 1,
                      mine.count);

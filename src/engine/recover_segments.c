@@ -118,7 +118,9 @@ static int load_segments(struct shard *shard, const char *folder, const struct m
     struct engine_core *core = shard->core;
     core->segments_named += m->segment_count;
     for (uint32_t i = 0; i < m->segment_count; i++) {
-        int rc = load_segment(shard, folder, &m->segments[i], trail);
+        int rc = engine_go_on(core, trail);
+        if (rc == 0)
+            rc = load_segment(shard, folder, &m->segments[i], trail);
         if (rc < 0)
             return rc;
         engine_progress(core, "segments", ++core->segments_loaded, core->segments_named);

@@ -154,6 +154,16 @@ void engine_progress(struct engine_core *core, const char *phase, uint64_t done,
     LOG_INFO("engine", "progress phase=%s done=%" PRIu64 " total=%" PRIu64, phase, done, total);
 }
 
+int engine_go_on(const struct engine_core *core, struct trail *trail)
+{
+    const struct pdb_options *o = &core->db->options;
+    FAILPOINT("recovery.progress");
+    if (o->stop == NULL || !o->stop(o->arg))
+        return 0;
+    return trail == NULL ? PDB_CANCELLED
+                         : trail_add(trail, PDB_CANCELLED, "stopped before recovery was over");
+}
+
 /* ---- home: the text ---- */
 
 static void process_metrics(struct pdb_call *call, const struct stats_work *work, struct metrics *m)

@@ -7,7 +7,8 @@
  * and marks the stop as clean.
  *
  * Signals are blocked in all threads and taken here by sigwait: no handler runs anywhere. A second
- * SIGTERM or SIGINT during the drain ends it at once. */
+ * SIGTERM or SIGINT during the drain ends it at once. Recovery asks between its steps whether one
+ * waits: then it is given up, as if it had never begun, and that too is a stop in order. */
 #include "server/serve.h"
 
 #include "base/json.h"
@@ -36,6 +37,22 @@ static void core_stop(struct pdb *db, struct reactor *r, void *arg)
 static void progress(const struct pdb_progress *progress, void *arg)
 {
     transport_starting_progress(arg, progress);
+}
+
+static void stop_signals(sigset_t *signals_out)
+{
+    (void)sigemptyset(signals_out);
+    (void)sigaddset(signals_out, SIGTERM);
+    (void)sigaddset(signals_out, SIGINT);
+}
+
+/* Any thread; the signal stays for whoever waits for it. */
+static bool stop_waits(void *arg)
+{
+    sigset_t pending;
+    (void)arg;
+    return sigpending(&pending) == 0 &&
+           (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1);
 }
 
 static struct pdb_options engine_options(const struct config *c, struct transport *t)
@@ -75,6 +92,7 @@ static struct pdb_options engine_options(const struct config *c, struct transpor
         .core_start = core_start,
         .core_stop = core_stop,
         .progress = progress,
+        .stop = stop_waits,
         .arg = t,
     };
 }
@@ -152,10 +170,14 @@ static int run(const struct config *c, const sigset_t *signals)
     engine.cores = cores;
     if (transport_starting(t) != 0)
         LOG_WARN("server", "no memory to answer probes before the data is recovered");
-    if (pdb_open(&engine, &db, &error) != 0) {
-        LOG_ERROR("server", "%s", error.text);
+    int rc = pdb_open(&engine, &db, &error);
+    if (rc != 0) {
+        if (rc == PDB_CANCELLED)
+            LOG_INFO("server", "stopped by a signal before recovery was over");
+        else
+            LOG_ERROR("server", "%s", error.text);
         transport_free(t);
-        return EXIT_START;
+        return rc == PDB_CANCELLED ? 0 : EXIT_START;
     }
     greet(c, t, db);
     LOG_INFO("server", "ready");
@@ -184,9 +206,7 @@ static int print_config(const struct config *c, struct arena *arena)
 static int serve_configured(const struct config *c)
 {
     sigset_t signals;
-    (void)sigemptyset(&signals);
-    (void)sigaddset(&signals, SIGTERM);
-    (void)sigaddset(&signals, SIGINT);
+    stop_signals(&signals);
     (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
     const struct log_options log = {
