@@ -3,9 +3,9 @@
 
     snapshots.py [--build DIR] [--rounds N] [--rows N] [--cores N] [--json FILE] take | restore
 
-take     a loaded collection takes writes and searches at constant rates (an open loop: a late answer
-         counts from when its request was due). Windows without snapshots and windows in which some
-         are taken, listed and deleted take turns
+take     a loaded collection takes writes and searches at constant rates (an open loop: a late
+         answer counts from when its request was due). Windows without snapshots and windows in
+         which some are taken, listed and deleted take turns
 restore  the same, while the snapshot is restored under another name and that one is deleted again
 
 Each round is one window of each kind, the kind that comes first alternating. Prints the worst and
@@ -152,7 +152,7 @@ def window(server: Server, measure: str, busy: bool) -> dict[str, float]:
         raise SystemExit("pdb-bench mixed failed")
     figures: dict[str, float] = {}
     for group in json.loads(result.read_text())["groups"]:
-        kind = "search" if group["name"] == "searches" else "write"
+        kind = "search" if group["name"] == "search" else "write"
         latency = group["latency_us"]
         figures[f"{kind}_worst_ms"] = latency["max"] / 1000
         figures[f"{kind}_p999_ms"] = latency["p99.9"] / 1000
@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument("measure", choices=("take", "restore"))
     parser.add_argument("--build", type=Path, default=Path("build"))
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--cores", type=int, default=1)
     parser.add_argument("--window", type=int, default=6, help="seconds")
     parser.add_argument("--snapshots", type=int, default=3, help="in each window")
