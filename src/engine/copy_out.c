@@ -1,16 +1,11 @@
-/* copy_out.c: segments of a closed data directory, copied as they are.
+/* copy_out.c: segments of a closed data directory, copied as they are (copy_folder.c).
  *
- * A segment never changes, so a copy of its Parquet file is an export; what the file cannot tell is
- * which of its rows were replaced or deleted since, and manifest.json says that. Rows that are only
- * in the log would be missing without a word, so they refuse the copy. manifest.json comes last: a
- * folder without it is unfinished. */
+ * Rows that are only in the log would be missing without a word, so they refuse the copy. */
 #include <proximadb/copy.h>
 
 #include "base/crc32c.h"
-#include "base/json.h"
-#include "engine/catalog.h"
+#include "engine/copy_folder.h"
 #include "engine/engine_internal.h"
-#include "engine/shard_files.h"
 #include "os/file_map.h"
 
 #include <errno.h>
@@ -28,8 +23,7 @@ struct copy {
     struct catalog_image image;
     const struct catalog_entry *entry;
     struct manifest_file manifest;
-    struct buffer json;
-    uint64_t rows, bytes; /* copied; rows that have ended do not count */
+    struct copy_folder folder;
 };
 
 /* ---- what must be so ---- */
@@ -83,92 +77,10 @@ static int check_log(struct copy *c, struct trail *trail)
     return 0;
 }
 
-/* ---- manifest.json ---- */
-
-static void add_names(struct buffer *out, const struct pdb_collection_config *config)
-{
-    static const char *const metrics[] = {"unspecified", "cosine",    "dot",
-                                          "euclidean",   "manhattan", "hamming"};
-    static const char *const types[] = {"unspecified", "string",   "integer",  "float",
-                                        "boolean",     "datetime", "string[]", "integer[]",
-                                        "float[]",     "geo",      "text"};
-    buffer_add_lit(out, ",\"fields\":[");
-    for (uint32_t i = 0; i < config->field_count; i++) {
-        buffer_add_text(out, i != 0 ? TEXT_LIT(",{\"name\":") : TEXT_LIT("{\"name\":"));
-        json_write_string(out, config->fields[i].name);
-        buffer_format(out, ",\"dimension\":%u,\"metric\":\"%s\"}", config->fields[i].dimension,
-                      metrics[config->fields[i].metric]);
-    }
-    buffer_add_lit(out, "],\"columns\":[");
-    for (uint32_t i = 0; i < config->column_count; i++) {
-        buffer_add_text(out, i != 0 ? TEXT_LIT(",{\"name\":") : TEXT_LIT("{\"name\":"));
-        json_write_string(out, config->columns[i].name);
-        buffer_format(out, ",\"type\":\"%s\"}", types[config->columns[i].type]);
-    }
-    buffer_add_byte(out, ']');
-}
-
-static void begin_json(struct copy *c)
-{
-    char uuid[UUID_TEXT_LEN + 1];
-    uuid_format(&c->entry->uuid, uuid);
-    buffer_add_lit(&c->json, "{\"format\":1,\"collection\":{\"name\":");
-    json_write_string(&c->json, c->entry->config.name);
-    buffer_format(&c->json, ",\"uuid\":\"%s\"", uuid);
-    add_names(&c->json, &c->entry->config);
-    buffer_format(&c->json, "},\"version\":%" PRIu64 ",\"segments\":[",
-                  c->manifest.manifest.version);
-}
-
-/* Rows that have ended, as runs: [[first,count],...]. */
-static void add_ended(struct copy *c, const struct manifest_segment *segment)
-{
-    struct manifest_ended ended;
-    uint64_t at;
-    uint32_t row, first = 0, count = 0;
-    bool any = false;
-    manifest_ended_begin(segment, &ended);
-    buffer_add_lit(&c->json, ",\"ended\":[");
-    for (bool more = true; more;) {
-        more = manifest_ended_next(&ended, &row, &at);
-        if (more && count != 0 && row == first + count) {
-            count++;
-            continue;
-        }
-        if (count != 0) {
-            buffer_format(&c->json, "%s[%u,%u]", any ? "," : "", first, count);
-            any = true;
-        }
-        first = more ? row : 0;
-        count = more ? 1 : 0;
-    }
-    buffer_add_byte(&c->json, ']');
-}
-
-static void add_segment(struct copy *c, const struct manifest_segment *segment, const char *name,
-                        bool first)
-{
-    buffer_format(
-        &c->json,
-        "%s{\"file\":\"%s\",\"rows\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"crc32c\":\"%08x\"",
-        first ? "" : ",", name, segment->rows, segment->parquet_bytes, segment->parquet_crc32c);
-    add_ended(c, segment);
-    buffer_add_byte(&c->json, '}');
-}
-
 /* ---- files ---- */
 
-static int write_file(const struct copy *c, const char *name, const void *bytes, size_t len,
-                      struct trail *trail)
-{
-    int error = io_replace_file(c->io, c->options->folder, name, bytes, len);
-    return error == 0 ? 0
-                      : trail_add(trail, PDB_UNAVAILABLE, "%s/%s: %s", c->options->folder, name,
-                                  strerror(-error));
-}
-
 static int copy_segment(struct copy *c, const char *folder, const struct manifest_segment *segment,
-                        bool first, struct trail *trail)
+                        struct trail *trail)
 {
     char path[SHARD_PATH_MAX], name[SHARD_NAME_MAX];
     struct file_map map = {0};
@@ -181,16 +93,18 @@ static int copy_segment(struct copy *c, const char *folder, const struct manifes
     if (map.len != segment->parquet_bytes || crc32c(0, map.ptr, map.len) != segment->parquet_crc32c)
         rc = trail_add(trail, PDB_DATA_LOSS, "%.3000s: does not fit the checksum in the manifest",
                        path);
-    if (rc == 0)
-        rc = write_file(c, name, map.ptr, map.len, trail);
+    if (rc == 0) {
+        error = io_replace_file(c->io, c->options->folder, name, map.ptr, map.len);
+        rc = error == 0 ? 0
+                        : trail_add(trail, PDB_UNAVAILABLE, "%s/%s: %s", c->options->folder, name,
+                                    strerror(-error));
+    }
     file_map_close(&map);
     if (rc < 0)
         return rc;
-    add_segment(c, segment, name, first);
-    c->rows += segment->rows - segment->ended_count;
-    c->bytes += segment->parquet_bytes;
+    copy_folder_segment(&c->folder, segment);
     if (c->options->progress != NULL)
-        c->options->progress(c->options->arg, c->rows, c->bytes);
+        c->options->progress(c->options->arg, c->folder.rows, c->folder.bytes);
     return 0;
 }
 
@@ -207,18 +121,14 @@ static int copy_all(struct copy *c, struct trail *trail)
     rc = check_log(c, trail);
     if (rc < 0)
         return rc;
-    int64_t error = io_wait_make_dir(c->io, c->options->folder);
-    if (error < 0)
-        return trail_add(trail, error == -EEXIST ? PDB_ALREADY_EXISTS : PDB_UNAVAILABLE, "%s: %s",
-                         c->options->folder, strerror((int)-error));
+    rc = copy_folder_make(&c->folder, trail);
+    if (rc < 0)
+        return rc;
     const struct manifest *m = &c->manifest.manifest;
-    begin_json(c);
+    copy_folder_begin(&c->folder, c->entry, m->version);
     for (uint32_t i = 0; i < m->segment_count && rc == 0; i++)
-        rc = copy_segment(c, folder, &m->segments[i], i == 0, trail);
-    buffer_format(&c->json, "],\"rows\":%" PRIu64 "}\n", c->rows);
-    if (rc == 0 && c->json.failed)
-        rc = trail_add(trail, PDB_RESOURCE_EXHAUSTED, "no memory for manifest.json");
-    return rc < 0 ? rc : write_file(c, "manifest.json", c->json.ptr, c->json.len, trail);
+        rc = copy_segment(c, folder, &m->segments[i], trail);
+    return rc < 0 ? rc : copy_folder_end(&c->folder, trail);
 }
 
 int pdb_copy(const struct pdb_copy_options *options, struct pdb_error *error)
@@ -241,11 +151,11 @@ int pdb_copy(const struct pdb_copy_options *options, struct pdb_error *error)
         lock_release(lock_file);
     } else if (rc == 0) {
         arena_init(&c.arena, 0);
-        buffer_init_heap(&c.json, NULL, 0);
+        copy_folder_init(&c.folder, c.io, options->folder, options->describe);
         rc = copy_all(&c, &trail);
+        copy_folder_dispose(&c.folder, &c.manifest.manifest);
         manifest_file_dispose(&c.manifest);
         catalog_image_dispose(&c.image);
-        buffer_dispose(&c.json);
         arena_dispose(&c.arena);
         c.io->ops->destroy(c.io);
         lock_release(lock_file);

@@ -9,6 +9,7 @@
 #include "base/heap.h"
 #include "server/export_writer.h"
 #include "server/serve.h"
+#include "transport/codec/json_responses.h"
 
 #include <errno.h>
 #include <proximadb/copy.h>
@@ -317,6 +318,7 @@ static int run_offline(struct export *ex, struct trail *trail)
                                              .wal_dir_count = ex->wal_dir != NULL ? 1 : 0,
                                              .collection = ex->collection,
                                              .folder = ex->output,
+                                             .describe = json_encode_collection_config,
                                              .progress = tell_copied,
                                              .arg = ex};
     transfer_progress_begin(&ex->progress, ex->quiet);

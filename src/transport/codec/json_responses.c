@@ -94,15 +94,9 @@ static void encode_stats(struct buffer *out, const struct pdb_collection_info *i
                   (unsigned long long)info->tombstones);
 }
 
-void json_encode_collection(struct buffer *out, const struct pdb_collection_info *info)
+/* All but the name, as members that follow others. */
+static void encode_settings(struct buffer *out, const struct pdb_collection_config *c)
 {
-    const struct pdb_collection_config *c = &info->config;
-    buffer_add_lit(out, "{\"name\":");
-    json_write_string(out, c->name);
-    buffer_format(out, ",\"uuid\":\"%s\"", info->uuid);
-    if (c->field_count == 1 && c->fields[0].name.len == 0)
-        buffer_format(out, ",\"dimension\":%u,\"metric\":\"%s\"", c->fields[0].dimension,
-                      metric_name(c->fields[0].metric));
     buffer_add_lit(out, ",\"fields\":[");
     for (uint32_t i = 0; i < c->field_count; i++) {
         if (i != 0)
@@ -127,6 +121,26 @@ void json_encode_collection(struct buffer *out, const struct pdb_collection_info
                   "\"version_retention_s\":%llu}",
                   compression_name(c->compression), vector_storage_name(c->vector_storage),
                   (unsigned long long)c->version_retention_s);
+}
+
+void json_encode_collection_config(struct buffer *out, const struct pdb_collection_config *config)
+{
+    buffer_add_lit(out, "{\"name\":");
+    json_write_string(out, config->name);
+    encode_settings(out, config);
+    buffer_add_byte(out, '}');
+}
+
+void json_encode_collection(struct buffer *out, const struct pdb_collection_info *info)
+{
+    const struct pdb_collection_config *c = &info->config;
+    buffer_add_lit(out, "{\"name\":");
+    json_write_string(out, c->name);
+    buffer_format(out, ",\"uuid\":\"%s\"", info->uuid);
+    if (c->field_count == 1 && c->fields[0].name.len == 0)
+        buffer_format(out, ",\"dimension\":%u,\"metric\":\"%s\"", c->fields[0].dimension,
+                      metric_name(c->fields[0].metric));
+    encode_settings(out, c);
     buffer_add_lit(out, ",\"created_at\":");
     add_time(out, info->created_at_us);
     buffer_add_lit(out, ",\"updated_at\":");
