@@ -118,6 +118,7 @@ int conn_submit(struct conn *conn, struct call *call)
     ASSERT(conn->open && !call->in_flight && call->conn == conn);
     call->reply.len = 0;
     call->reply.failed = false;
+    call->sunk = 0;
     arena_reset(&call->arena);
     call->code = CODE_UNKNOWN;
     call->http_status = 0;

@@ -36,6 +36,10 @@ enum {
 
 struct conn;
 
+/* Takes the bytes of a reply as they come; false: no more are wanted, and the connection is given
+ * up. */
+typedef bool call_sink_fn(void *arg, const void *bytes, size_t len);
+
 /* One request and its reply; memory is reused from request to request. */
 struct call {
     struct list_link link; /* the owner's: idle calls */
@@ -44,7 +48,10 @@ struct call {
     struct body body;
 
     struct buffer reply; /* REST: the body; gRPC: prefix and message */
-    struct arena arena;  /* of decoding the reply; reset with each request */
+    call_sink_fn *sink;  /* HTTP/1.1: gets the body of a success instead of `reply`; NULL: none */
+    void *sink_arg;
+    uint64_t sunk;      /* bytes given to it */
+    struct arena arena; /* of decoding the reply; reset with each request */
     int code;
     int http_status;
     bool lost; /* the connection went away: nothing is known about the request */

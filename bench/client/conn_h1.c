@@ -189,7 +189,7 @@ static int take_line(struct conn *conn, const char *line)
         return line[0] == '\0' ? begin_body(conn) : take_header(impl, line);
     case H1_CHUNK_SIZE:
         impl->left = strtoull(line, &end, 16);
-        if (end == line || impl->left > conn->settings->reply_max)
+        if (end == line || (impl->left > conn->settings->reply_max && impl->call->sink == NULL))
             return PDB_INTERNAL;
         impl->state = impl->left == 0 ? H1_TRAILER : H1_CHUNK;
         return 0;
@@ -222,6 +222,16 @@ static int feed_line(struct conn *conn, uint8_t byte)
     return take_line(conn, impl->line);
 }
 
+static int take_body(struct call *call, const uint8_t *bytes, size_t len)
+{
+    if (call->sink == NULL || call->http_status != 200) {
+        buffer_add(&call->reply, bytes, len);
+        return 0;
+    }
+    call->sunk += len;
+    return call->sink(call->sink_arg, bytes, len) ? 0 : PDB_CANCELLED;
+}
+
 static int h1_feed(struct conn *conn, const uint8_t *bytes, size_t size)
 {
     struct conn_impl *impl = conn->impl;
@@ -238,7 +248,9 @@ static int h1_feed(struct conn *conn, const uint8_t *bytes, size_t size)
         size_t step = size - at;
         if (impl->state != H1_UNTIL_END && step > impl->left)
             step = (size_t)impl->left;
-        buffer_add(&impl->call->reply, bytes + at, step);
+        int taken = take_body(impl->call, bytes + at, step);
+        if (taken < 0)
+            return taken;
         at += step;
         if (impl->state == H1_UNTIL_END)
             continue;

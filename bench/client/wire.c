@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <time.h>
 
-enum { CONNECT_MS = 10000, PAUSE_FIRST_MS = 50, PAUSE_MAX_MS = 2000 };
+enum { CONNECT_MS = 10000, ASK_MS = 1000, PAUSE_FIRST_MS = 50, PAUSE_MAX_MS = 2000 };
 
 static const uint64_t ms = 1000000;
 
@@ -97,8 +97,31 @@ static int send_body(struct wire *wire, struct call *call, const struct pdb_text
     return rc < 0 ? rc : conn_submit(&wire->conn, call);
 }
 
-void wire_call(struct wire *wire, const struct route *route, const struct pdb_text *pieces,
-               size_t piece_count, struct wire_reply *reply_out)
+/* Until the call under way has ended; what comes for a sink gives it new time. */
+static void wait_for_end(struct wire *wire, struct call *call, struct trail *trail)
+{
+    uint64_t deadline_ns = clock_monotonic_ns() + wire->timeout_ns, sunk = 0;
+    if (conn_flush(&wire->conn) < 0)
+        conn_fail(&wire->conn, "the connection was reset");
+    while (!wire->ended) {
+        uint64_t now = clock_monotonic_ns(), until_ns = now + ASK_MS * ms;
+        bool limit = call->sink == NULL || until_ns > deadline_ns;
+        int rc = step(wire, limit ? deadline_ns : until_ns, trail);
+        if (rc == PDB_DEADLINE_EXCEEDED)
+            rc = conn_give_up(&wire->conn, call);
+        if (rc == 0 && !wire->ended && call->sink != NULL && call->sunk == sunk &&
+            !call->sink(call->sink_arg, NULL, 0))
+            rc = trail_add(trail, PDB_CANCELLED, "given up");
+        if (rc < 0)
+            conn_fail(&wire->conn, trail->text);
+        if (call->sunk != sunk)
+            deadline_ns = clock_monotonic_ns() + wire->timeout_ns;
+        sunk = call->sunk;
+    }
+}
+
+static void carry_out(struct wire *wire, const struct route *route, const struct pdb_text *pieces,
+                      size_t piece_count, struct wire_reply *reply_out)
 {
     struct trail trail = {0};
     struct call *call = &wire->conn.calls[0];
@@ -117,21 +140,28 @@ void wire_call(struct wire *wire, const struct route *route, const struct pdb_te
         (void)snprintf(call->message, sizeof(call->message), "the request could not be sent");
         return;
     }
-    uint64_t deadline_ns = clock_monotonic_ns() + wire->timeout_ns;
-    if (conn_flush(&wire->conn) < 0)
-        conn_fail(&wire->conn, "the connection was reset");
-    while (!wire->ended) {
-        rc = step(wire, deadline_ns, &trail);
-        if (rc == PDB_DEADLINE_EXCEEDED)
-            rc = conn_give_up(&wire->conn, call);
-        if (rc < 0)
-            conn_fail(&wire->conn, trail.text);
-    }
+    wait_for_end(wire, call, &trail);
     if (!wire->conn.open && wire->conn.channel.state != CHANNEL_CLOSED)
         conn_fail(&wire->conn, "closed by the server");
     reply_out->code = call->code;
     reply_out->lost = call->lost;
     reply_out->body = (struct pdb_text){call->reply.ptr, call->reply.len};
+}
+
+void wire_call(struct wire *wire, const struct route *route, const struct pdb_text *pieces,
+               size_t piece_count, struct wire_reply *reply_out)
+{
+    wire->conn.calls[0].sink = NULL;
+    carry_out(wire, route, pieces, piece_count, reply_out);
+}
+
+void wire_stream(struct wire *wire, const struct route *route, call_sink_fn *sink, void *arg,
+                 struct wire_reply *reply_out)
+{
+    wire->conn.calls[0].sink = sink;
+    wire->conn.calls[0].sink_arg = arg;
+    carry_out(wire, route, NULL, 0, reply_out);
+    wire->conn.calls[0].sink = NULL;
 }
 
 void wire_call_patiently(struct wire *wire, const struct route *route,

@@ -30,6 +30,11 @@ enum { WIRE_PIECE_MAX = 4 };
  * that is stands in *reply_out. */
 void wire_call(struct wire *wire, const struct route *route, const struct pdb_text *pieces,
                size_t piece_count, struct wire_reply *reply_out);
+/* The same without a body, and that of a success goes to `sink` as it comes, however long it is;
+ * the time limit counts from the last bytes. While nothing comes the sink is asked about each
+ * second, with no bytes. Where the answer is cut off, or the sink wants no more, `lost` is set. */
+void wire_stream(struct wire *wire, const struct route *route, call_sink_fn *sink, void *arg,
+                 struct wire_reply *reply_out);
 /* The same for requests that may be repeated: again after a lost connection, UNAVAILABLE or
  * RESOURCE_EXHAUSTED, up to `tries` times with growing pauses, at most two seconds each. */
 void wire_call_patiently(struct wire *wire, const struct route *route,
