@@ -97,11 +97,11 @@ int memory_admit(struct engine_core *core, uint64_t more, struct trail *trail)
     if (used <= limit && more <= limit - used)
         return 0;
     metrics_add(core->metrics, METRICS_LIMIT_EXCEEDED_AT + METRICS_LIMIT_MEMORY, 1);
-    return trail_add(trail, PDB_RESOURCE_EXHAUSTED,
-                     "storage.memory_limit: %llu of %llu bytes are in use and this write needs "
-                     "about %llu more; delete records, or raise "
-                     "the limit",
-                     (unsigned long long)used, (unsigned long long)limit, (unsigned long long)more);
+    return trail_add(
+        trail, PDB_RESOURCE_EXHAUSTED,
+        "storage.memory_limit: %llu of %llu bytes are in use and this needs about %llu "
+        "more; delete records, or raise the limit",
+        (unsigned long long)used, (unsigned long long)limit, (unsigned long long)more);
 }
 
 /* UINT64_MAX where there is no such file or no limit in it. */

@@ -261,6 +261,10 @@ struct snapshot_restore {
     struct manifest_ended ended;
 };
 
+/* 0, or told: about as much memory as the manifest's segments will be counted with, those from
+ * `first` up to `end`, is free within storage.memory_limit. */
+int snapshot_stage_admit(struct snapshot_restore *restore, struct engine_core *core, uint32_t first,
+                         uint32_t end);
 /* Opens the segments of the new collection, in a shard that nobody sees yet. The call arrives at
  * core 0 with snapshot_restore_staged, with an error (then there is no shard) or without. */
 void snapshot_stage_start(struct snapshot_restore *restore);

@@ -1,7 +1,7 @@
 /* snapshot_restore.c: core 0's side of a restore.
  *
  *     verify   every file's length and checksum, by the worker; the manifest is decoded and gets
- *              the uuid of the new collection
+ *              the uuid of the new collection; memory for its segments is asked for
  *     mark     snapshots/.restore-<uuid>, durable: from now on a start removes what follows
  *     place    links (or copies) in collections/<uuid>/, then the manifest, all durable
  *     stage    the owner opens the segments in a shard that nobody sees (snapshot_stage.c)
@@ -341,6 +341,12 @@ static void manifest_read(struct reactor *here, struct mail *mail)
         (void)trail_add(&restore->trail, restore->job_rc, "snapshot '%.*s'",
                         CALL_TEXT(restore->image->name));
         (void)call_fail_trail(restore->base.call, restore->job_rc, &restore->trail);
+        undo(restore);
+        return;
+    }
+    /* Before anything is linked, and again before each segment is opened. */
+    if (snapshot_stage_admit(restore, core_of(restore), 0,
+                             restore->manifest.manifest.segment_count) < 0) {
         undo(restore);
         return;
     }

@@ -27,18 +27,25 @@ static void unstage(struct snapshot_restore *restore)
 {
     snapshot_stage_dispose(restore);
     if (restore->shard != NULL) {
+        struct engine_core *core = restore->shard->core;
         restore->shard->entry = NULL;
         shard_free(restore->shard);
+        memory_note_change(core);
     }
     restore->shard = NULL;
 }
 
+/* The error is told. */
+static void give_up(struct snapshot_restore *restore)
+{
+    unstage(restore);
+    (void)call_send(restore->base.call, 0, snapshot_restore_staged);
+}
+
 static void fail(struct snapshot_restore *restore, int rc, const struct trail *trail)
 {
-    struct pdb_call *call = restore->base.call;
-    (void)call_fail_trail(call, rc, trail);
-    unstage(restore);
-    (void)call_send(call, 0, snapshot_restore_staged);
+    (void)call_fail_trail(restore->base.call, rc, trail);
+    give_up(restore);
 }
 
 static void fail_no_memory(struct snapshot_restore *restore)
@@ -51,6 +58,36 @@ static const struct manifest_segment *segment_of(const struct snapshot_restore *
 {
     return &restore->manifest.manifest.segments[restore->segment];
 }
+
+/* ---- memory ---- */
+
+/* What part_of_segment will count, as far as a manifest tells. An index that is not there is made
+ * again, in memory. */
+static uint64_t segment_bytes(const struct catalog_entry *entry, const struct manifest_segment *m)
+{
+    enum { ENDED_BYTES = 24, INDEX_ROW_BYTES = 64 };
+    uint64_t index_bytes = m->index_bytes != 0 ? m->index_bytes : m->rows * INDEX_ROW_BYTES;
+    uint64_t bytes = m->rows / 8 + (uint64_t)m->ended_count * ENDED_BYTES;
+    if (entry->config.vector_storage == PDB_VECTORS_MEMORY)
+        bytes += m->rows * entry->row_bytes + index_bytes;
+    else if (m->index_bytes == 0)
+        bytes += index_bytes;
+    return bytes;
+}
+
+int snapshot_stage_admit(struct snapshot_restore *restore, struct engine_core *core, uint32_t first,
+                         uint32_t end)
+{
+    const struct manifest *m = &restore->manifest.manifest;
+    struct trail trail = {0};
+    uint64_t bytes = 0;
+    for (uint32_t i = first; i < end; i++)
+        bytes += segment_bytes(restore->entry, &m->segments[i]);
+    int rc = memory_admit(core, bytes, &trail);
+    return rc < 0 ? call_fail_trail(restore->base.call, rc, &trail) : 0;
+}
+
+/* ---- one segment after the other ---- */
 
 static void open_next(struct pdb_call *call);
 
@@ -83,6 +120,7 @@ static void take_segment(struct snapshot_restore *restore)
         fail_no_memory(restore);
         return;
     }
+    memory_note_change(restore->shard->core);
     part_keep_schema(part, &restore->schema, entry->schema_version);
     list_insert_before(&restore->shard->active->link, &part->link);
     if (segment_deletes_reserve(part->deletes, entry->ended_count) < 0) {
@@ -114,6 +152,10 @@ static void open_segment(struct snapshot_restore *restore)
 {
     struct engine_core *core = call_state(restore->base.call)->here;
     const struct manifest_segment *entry = segment_of(restore);
+    if (snapshot_stage_admit(restore, core, restore->segment, restore->segment + 1) < 0) {
+        give_up(restore); /* others have grown since it was asked for all */
+        return;
+    }
     arena_init(&restore->schema, 0);
     struct pdb_collection_config *config =
         arena_new(&restore->schema, struct pdb_collection_config);

@@ -268,6 +268,40 @@ static void snapshots_under_writes_are_of_one_version(void **state)
     fixture_end(&fx);
 }
 
+/* 16 MiB of vectors that stay in memory, and a limit in which they fit once. */
+static void a_restore_beyond_the_memory_limit_is_refused_and_leaves_nothing(void **state)
+{
+    (void)state;
+    enum { ROWS = 4000, DIMENSION = 1024 };
+    static float values[DIMENSION];
+    struct fixture fx;
+    fixture_begin(&fx, 2);
+    create(&fx, "c", DIMENSION);
+    for (unsigned i = 0; i < ROWS; i++) {
+        char id[16];
+        values[i % DIMENSION] = (float)(i + 1);
+        assert_done(&fx, put(&fx, "c", model_id(i, id), values, DIMENSION, NULL));
+    }
+    assert_done(&fx, take_snapshot(&fx, "s", "c", NULL));
+    fx.options.memory_limit = (uint64_t)28 << 20;
+    fixture_reopen(&fx, 2);
+    assert_int_equal(restore(&fx, "s", "copy", false), PDB_RESOURCE_EXHAUSTED);
+    assert_non_null(strstr(fx.error.text, "storage.memory_limit"));
+    assert_int_equal(count_names(fx.dir, "collections"), 1);
+    assert_int_equal(count_names(fx.dir, "snapshots"), 1);
+    assert_int_equal(count_of(&fx, "c", NULL), ROWS);
+    struct pdb_collection_delete d = {.name = txt("c")};
+    assert_done(&fx, do_drop(&fx, &d));
+    int rc = PDB_RESOURCE_EXHAUSTED; /* until the other core has heard that there is room */
+    for (unsigned i = 0; i < 6000 && rc == PDB_RESOURCE_EXHAUSTED; i++) {
+        rc = restore(&fx, "s", "copy", false);
+        (void)usleep(10000);
+    }
+    assert_done(&fx, rc);
+    assert_int_equal(count_of(&fx, "copy", NULL), ROWS);
+    fixture_end(&fx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -278,6 +312,7 @@ int main(void)
         cmocka_unit_test(one_of_several_collections_must_be_named),
         cmocka_unit_test(a_damaged_file_refuses_the_restore_and_changes_nothing),
         cmocka_unit_test(snapshots_under_writes_are_of_one_version),
+        cmocka_unit_test(a_restore_beyond_the_memory_limit_is_refused_and_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
