@@ -1,21 +1,38 @@
 """What every abused server must still be: alive, answering others, and not larger than before."""
 
 import contextlib
+import http.client
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from tests.http.prometheus import parse
 from tests.http.wire import connect
 from tests.lib.rest import RestClient
-from tests.lib.server import Server
+from tests.lib.server import LIMIT_S, Server
 
+T = TypeVar("T")
 GROWTH_BYTES = 64 << 20
 # AddressSanitizer keeps what is freed for a while, and maps more than any machine has
 GROWTH_SANITIZED_BYTES = 640 << 20
 SANITIZED_VIRTUAL_BYTES = 1 << 40
 PAGE_BYTES = 4096
+TRIES = 5
+STALL_S = 10.0  # nothing is taken for so long: the server waits for a peer that does not read
+
+
+def patiently(server: Server, ask: Callable[[RestClient], T]) -> T:
+    """An honest client, who tries again.
+
+    The servers here have short limits, and cut off whoever gets no time from his machine.
+    """
+    for _ in range(TRIES - 1):
+        with contextlib.suppress(OSError, http.client.HTTPException), RestClient(server) as rest:
+            return ask(rest)
+    with RestClient(server) as rest:
+        return ask(rest)
 
 
 def memory_bytes(server: Server) -> tuple[int, int]:
@@ -30,8 +47,8 @@ def descriptors(server: Server) -> int:
 
 def counted(server: Server, name: str, **labels: str) -> float:
     """The sum of a metric's samples with these labels; 0 when it has none."""
-    with RestClient(server) as rest:
-        families = parse(rest.request("GET", "/metrics").body.decode())
+    text = patiently(server, lambda rest: rest.request("GET", "/metrics").body.decode())
+    families = parse(text)
     return families[name].value(**labels) if name in families else 0.0
 
 
@@ -45,9 +62,12 @@ class Guard:
 
     def answers(self) -> None:
         """An honest client, on a connection of its own, is served by whichever core gets it."""
-        with RestClient(self.server) as rest:
+
+        def ask(rest: RestClient) -> None:
             assert rest.count("guarded") == 1
             assert rest.search("guarded", vector=[1, 1])["results"][0]["id"] == "a"
+
+        patiently(self.server, ask)
 
     def small(self) -> None:
         virtual, resident = memory_bytes(self.server)
@@ -60,10 +80,13 @@ class Guard:
 @contextlib.contextmanager
 def guarded(server: Server, growth_bytes: int = GROWTH_BYTES) -> Iterator[Guard]:
     """The server must answer inside the block and after it, and stay within its memory."""
-    with RestClient(server) as rest:
+
+    def prepare(rest: RestClient) -> None:
         if rest.request("GET", "/v1/collections/guarded").status == 404:
             rest.create_collection("guarded", 2, "dot")
-            rest.upsert("guarded", [{"id": "a", "vector": [1, 2]}])
+        rest.upsert("guarded", [{"id": "a", "vector": [1, 2]}])
+
+    patiently(server, prepare)
     guard = Guard(server, memory_bytes(server)[1], growth_bytes)
     guard.answers()
     yield guard
@@ -72,15 +95,13 @@ def guarded(server: Server, growth_bytes: int = GROWTH_BYTES) -> Iterator[Guard]
     guard.small()
 
 
-def send_until_closed(sock: socket.socket, data: bytes, times: int) -> int:
-    """Sends the same bytes again and again; how often, before the server closed."""
-    sock.settimeout(2)
-    for sent in range(times):
-        try:
+def send_until_closed(sock: socket.socket, data: bytes, times: int) -> None:
+    """Sends the same bytes again and again, until the server closes or takes no more."""
+    sock.settimeout(STALL_S)
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        for _ in range(times):
             sock.sendall(data)
-        except (ConnectionError, TimeoutError):
-            return sent
-    return times
+    sock.settimeout(LIMIT_S)
 
 
 @contextlib.contextmanager

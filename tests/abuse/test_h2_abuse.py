@@ -51,9 +51,9 @@ def ended(session: H2) -> int | None:
         raise AssertionError("the connection goes on") from None
 
 
-def flood(session: H2, data: bytes, times: int) -> int:
+def flood(session: H2, data: bytes, times: int) -> None:
     """Sends until the server has had enough; reads nothing meanwhile."""
-    return send_until_closed(session.sock, data, times)
+    send_until_closed(session.sock, data, times)
 
 
 def test_rapid_reset(target: Server) -> None:
@@ -288,14 +288,12 @@ MALFORMED = {
 def test_a_malformed_frame_ends_the_connection(target: Server, kind: str) -> None:
     with guarded(target), h2(target) as session:
         session.send(MALFORMED[kind])
-        session.sock.settimeout(5)
         assert ended(session) != 0
 
 
 def test_a_wrong_preface_is_no_http2(target: Server) -> None:
     with guarded(target), connect(target) as sock:
         sock.sendall(PREFACE[:20] + b"XX\r\n\r\n")
-        sock.settimeout(5)
         answer = sock.recv(4096)
         assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
 
@@ -345,14 +343,10 @@ def test_streams_over_the_limit_are_refused(target: Server) -> None:
             block = session.head("POST", "/v1/collections/guarded/search", fields)
             session.send(frame(HEADERS, END_HEADERS, stream, block))
         refused = 0
-        session.sock.settimeout(2)
-        try:
-            for received in session.frames():
-                refused += received.kind == RST_STREAM
-                if received.kind == GOAWAY or refused >= 50:
-                    break
-        except TimeoutError:
-            pass
+        for received in session.frames():
+            refused += received.kind == RST_STREAM
+            if received.kind == GOAWAY or refused >= 50:
+                break
         assert refused >= 50
 
 

@@ -60,9 +60,12 @@ MANIFEST_ERROR = "manifest.step"
 CATALOG_ERROR = "catalog.step"
 
 VISITS_MAX = 60
-DEATH_LIMIT_S = 120.0
-FIRST_SAVES = 60  # more steps than the first manifests of all folders take
-NOT_SAVED = re.compile(r"collection ([0-9a-f-]+): the manifest cannot be saved.*MANIFEST-(\d+)")
+# Of the steps of the first saves some belong to first manifests, without which no flush begins:
+# how many come before the first real one depends on the machine.
+SAVES = 100
+NOT_SAVED = re.compile(
+    r"collection ([0-9a-f-]+): (?:the manifest cannot be saved|a flush has failed).*MANIFEST-(\d+)"
+)
 VISIT_COUNT = max(2, CYCLES // 50)  # of each of the upkeep's points: 20 in a long run
 OPTIONS = ServerOptions(cores=2, config=CONFIG.format(encoding="binary"))
 
@@ -124,7 +127,7 @@ def die_and_compare(server: Server, writers: Load, oracle: Oracle, spec: str) ->
         pass
     else:
         writers.run(server)
-    assert server.wait(DEATH_LIMIT_S) == -signal.SIGKILL, spec
+    assert server.wait() == -signal.SIGKILL, spec
     if server.ports:
         writers.wait()
     compare(server, oracle)
@@ -141,7 +144,7 @@ def compare(server: Server, oracle: Oracle) -> None:
     check_offline(server)
 
 
-@pytest.mark.timeout(300 + CYCLES)
+@pytest.mark.timeout(900 + 2 * CYCLES)
 @pytest.mark.parametrize("point", UPKEEP_POINTS)
 def test_a_kill_at_a_step_of_upkeep_loses_nothing(
     server_factory: ServerFactory, tmp_path: Path, point: str
@@ -155,7 +158,7 @@ def test_a_kill_at_a_step_of_upkeep_loses_nothing(
             die_and_compare(server, writers, oracle, f"{point}:kill:{visit}")
 
 
-@pytest.mark.timeout(300 + CYCLES)
+@pytest.mark.timeout(900 + 2 * CYCLES)
 @pytest.mark.parametrize("point", FOLDER_POINTS)
 def test_a_kill_while_a_folder_begins_loses_nothing(
     server_factory: ServerFactory, tmp_path: Path, point: str
@@ -200,7 +203,7 @@ class Snapshots:
         self.there, self.doubtful = listed, None
 
 
-@pytest.mark.timeout(300 + CYCLES)
+@pytest.mark.timeout(900 + 2 * CYCLES)
 @pytest.mark.parametrize("point", SNAPSHOT_POINTS)
 def test_a_kill_at_a_step_of_a_snapshot_leaves_the_others_whole(
     server_factory: ServerFactory, tmp_path: Path, point: str
@@ -261,7 +264,7 @@ def test_kills_in_a_recovery_after_a_kill_lose_nothing(
         arm(server, None)
         server.start()
         writers.run(server)
-        eventually("merged", lambda: counted(server, "compactions_total") > 0, 60)
+        eventually("merged", lambda: counted(server, "compactions_total") > 0)
         server.kill()
         writers.wait()
     for visit in range(1, 4 + 4 * VISIT_COUNT):
@@ -295,10 +298,10 @@ def test_an_error_of_the_disk_in_a_build_is_overcome(
         arm(server, f"{point}:error:{rng.randrange(1, 20)}")
         server.start()
         writers.run(server)
-        eventually("failed", lambda: counted(server, "flush_errors_total") > 0, 60)
+        eventually("failed", lambda: counted(server, "flush_errors_total") > 0)
         name = "compactions_total" if point.startswith("compact") else "flushes_total"
         before = counted(server, name)
-        eventually("went on", lambda: counted(server, name) > before, 60)
+        eventually("went on", lambda: counted(server, name) > before)
         assert "has failed and is tried again" in server.log
         server.kill()
         writers.wait()
@@ -314,16 +317,16 @@ def test_a_manifest_that_cannot_be_saved_replaces_nothing(
     server = server_factory.make(OPTIONS)
     oracle = prepare(server, tmp_path)
     with load(tmp_path, str(rng.random())) as writers:
-        arm(server, f"{MANIFEST_ERROR}:error:{rng.randrange(FIRST_SAVES, FIRST_SAVES + 40)}")
+        arm(server, f"{MANIFEST_ERROR}:error:{rng.randrange(1, SAVES)}")
         server.start()
         writers.run(server)
-        eventually("failed", lambda: NOT_SAVED.search(server.log) is not None, 60)
+        eventually("failed", lambda: NOT_SAVED.search(server.log) is not None)
         if wait_for_the_next:
             failure = NOT_SAVED.search(server.log)
             assert failure is not None
             folder, number = folder_of(server, failure.group(1)), int(failure.group(2))
             # or dropped meanwhile
-            eventually("saved", lambda: newest_manifest(folder) > number or not folder.exists(), 60)
+            eventually("saved", lambda: newest_manifest(folder) > number or not folder.exists())
         server.kill()
         writers.wait()
         compare(server, oracle)

@@ -16,7 +16,7 @@ import pytest
 from tests.http.wire import connect, eventually, head, raw, read_response
 from tests.lib.certificates import Certificate
 from tests.lib.rest import Json, RestClient
-from tests.lib.server import Server, StartServer
+from tests.lib.server import LIMIT_S, Server, StartServer
 
 UPLOAD = ("PUT", "/v1/snapshots/t/archive", "content-type: application/x-tar")
 TAR = {"content-type": "application/x-tar"}
@@ -73,7 +73,7 @@ def curl(*arguments: str, data: bytes | None = None) -> tuple[int, bytes]:
 
     This curl then drops the answer that came before.
     """
-    command = ["curl", "--silent", "--show-error", "--max-time", "60"]
+    command = ["curl", "--silent", "--show-error", "--max-time", str(LIMIT_S)]
     command += ["--write-out", "%{stderr}%{http_code}", *arguments]
     done = subprocess.run(command, input=data, capture_output=True, check=False)
     if done.returncode == STREAM_ENDED and PROTOCOLS[1] in arguments:

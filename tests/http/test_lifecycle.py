@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -18,6 +19,7 @@ from tests.http.h2 import GOAWAY, h2
 from tests.http.wire import closed_by_peer, connect, eventually, head, read_response
 from tests.lib.rest import Json, RestClient
 from tests.lib.server import (
+    LIMIT_S,
     Server,
     ServerFactory,
     ServerFailed,
@@ -35,7 +37,7 @@ def proximadb(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=LIMIT_S,
         env={"PATH": "/usr/bin:/bin"} | env,
     )
 
@@ -152,7 +154,7 @@ def test_an_idle_server_stops_at_once(start_server: StartServer, number: signal.
         assert closed_by_peer(idle)
         assert any(f.kind == GOAWAY and f.error == 0 for f in session.frames())
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((server.host, port), timeout=5)
+        socket.create_connection((server.host, port), timeout=LIMIT_S)
     assert "stopped" in server.log
 
 
@@ -204,7 +206,7 @@ def test_a_second_signal_ends_the_wait(start_server: StartServer) -> None:
 
 def listens(server: Server) -> bool:
     try:
-        socket.create_connection((server.host, server.rest_port), timeout=5).close()
+        socket.create_connection((server.host, server.rest_port), timeout=LIMIT_S).close()
     except OSError:
         return False
     return True
@@ -248,9 +250,18 @@ def recovering(server: Server, port: int) -> Iterator[None]:
         current.write_bytes(content)
 
 
+def quiet_port() -> int:
+    """A free port below those that the kernel hands out, so that nobody gets it meanwhile."""
+    for port in random.SystemRandom().sample(range(20000, 32000), 100):
+        with contextlib.suppress(OSError), socket.socket() as sock:
+            sock.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
+
+
 def test_probes_are_answered_before_the_data_is_there(start_server: StartServer) -> None:
     server = start_server()
-    port = server.rest_port
+    port = quiet_port()
     with RestClient(server) as rest:
         rest.create_collection("c", 1)
     assert server.stop() == 0

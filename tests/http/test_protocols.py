@@ -10,7 +10,7 @@ from tests.http.h2 import h2
 from tests.http.wire import Curl, connect, negotiated
 from tests.lib.certificates import Certificate
 from tests.lib.rest import Json, Response
-from tests.lib.server import Server, ServerFactory, ServerOptions
+from tests.lib.server import LIMIT_S, Server, ServerFactory, ServerOptions
 
 Call = Callable[..., Response]
 
@@ -154,6 +154,6 @@ def test_h2load_gets_an_answer_to_every_request(
     options = ["--npn-list=http/1.1"] if protocol.endswith("tls") else []
     options += ["--h1"] if protocol == "h1" else []
     command = ["h2load", "-n", "2000", "-c", "8", "-m", "10", *options, target.url + "/livez"]
-    done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=LIMIT_S)
     assert re.search(r"2000 succeeded, 0 failed, 0 errored, 0 timeout", done.stdout), done.stdout
     assert "status codes: 2000 2xx" in done.stdout

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -11,6 +12,8 @@ from urllib.parse import quote
 from tests.lib.server import LIMIT_S, Server
 
 Json = dict[str, Any]
+# Below every idle_s that a test sets: a slow test must not meet the server closing a connection.
+IDLE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,10 @@ class RestError(AssertionError):
 
 
 class RestClient:
-    """One keep-alive connection. `request` returns any answer; the operations raise RestError."""
+    """One keep-alive connection, a new one after IDLE_S of silence.
+
+    `request` returns any answer; the operations raise RestError.
+    """
 
     def __init__(self, server: Server, timeout_s: float = LIMIT_S) -> None:
         if server.options.tls is None:
@@ -65,6 +71,8 @@ class RestClient:
                 timeout=timeout_s,
                 context=server.options.tls.client_context(),
             )
+
+        self._used = time.monotonic()
 
     def __enter__(self) -> "RestClient":
         return self
@@ -92,9 +100,13 @@ class RestClient:
         if isinstance(body, dict):
             body = json.dumps(body).encode()
             sent.setdefault("content-type", "application/json")
+        if time.monotonic() - self._used > IDLE_S:
+            self._connection.close()
         self._connection.request(method, path, body=body, headers=sent)
         answer = self._connection.getresponse()
-        return Response(answer.status, answer.headers, answer.read())
+        response = Response(answer.status, answer.headers, answer.read())
+        self._used = time.monotonic()
+        return response
 
     def call(self, method: str, path: str, body: Json | None = None) -> Json:
         """The body of a 2xx answer."""

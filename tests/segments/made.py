@@ -162,14 +162,24 @@ def create(rest: RestClient, name: str, dimension: int = DIMENSION, **storage: A
 
 
 def fill(
-    server: Server, rest: RestClient, model: Model, *, segments: int = 4, seed: int = 0
+    server: Server,
+    rest: RestClient,
+    model: Model,
+    *,
+    segments: int = 4,
+    seed: int = 0,
+    ids: int = 70,
 ) -> None:
-    """Segments one after the other, each with rows that later ones end; then rows of the log."""
+    """Segments one after the other, each with rows that later ones end; then rows of the log.
+
+    Of so many ids a segment: the fewer, the more rows are ended. From a fifth on, the segment is
+    soon written again without them.
+    """
     rng = random.Random(f"{seed}/{model.name}")
     dimension = int(rest.get_collection(model.name)["fields"][0]["dimension"])
     for number in range(segments):
         flushed = metric(server, "flushes_total")
-        names = [f"{rng.randrange(segments * 70):04}" for _ in range(3 * FLUSH_ROWS)]
+        names = [f"{rng.randrange(segments * ids):04}" for _ in range(3 * FLUSH_ROWS)]
         unique = list(dict.fromkeys(names))[:FLUSH_ROWS]
         assert len(unique) == FLUSH_ROWS
         model.upsert(rest, [record(rng, name, dimension) for name in unique])

@@ -15,14 +15,14 @@ import pytest
 
 from tests.http.wire import eventually
 from tests.lib.rest import RestClient
-from tests.lib.server import Server, ServerFactory, ServerOptions
+from tests.lib.server import LIMIT_S, Server, ServerFactory, ServerOptions
 from tests.segments.made import CONFIG as SMALL
 from tests.segments.made import check_all, create, fill, folder_of, metric
 
 Matrix = npt.NDArray[np.float32]
 
 LIMIT_MIB = 64
-TIMES = int(os.environ.get("BEYOND_MEMORY", "2"))  # `make big`: 4
+TIMES = int(os.environ.get("BEYOND_MEMORY", "2"))  # `make large`: 4
 DIMENSION = 768
 BATCH = 500
 CONFIG = f"""
@@ -120,7 +120,7 @@ def put(rest: RestClient, matrix: Matrix, first: int) -> None:
             "vectors": base64.b64encode(part.astype("<f4").tobytes()).decode(),
         }
     }
-    deadline = time.monotonic() + 300  # flushes wait for a merge on their worker
+    deadline = time.monotonic() + LIMIT_S  # flushes wait for a merge on their worker
     while True:
         answer = rest.request("PUT", "/v1/collections/c/vectors", body)
         if answer.status == 200:
@@ -147,7 +147,7 @@ def check_some(rest: RestClient, matrix: Matrix, seed: int) -> None:
         assert np.array_equal(np.float32(one["vector"]), matrix[i])
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_a_collection_larger_than_the_memory_loads_serves_and_starts_again(
     server_factory: ServerFactory,
 ) -> None:

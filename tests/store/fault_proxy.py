@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.lib.server import LIMIT_S
+
 PASS = "pass"
 DROP = "drop"  # closes without asking the server
 DROP_LATE = "drop late"  # the server does it, the client hears nothing
@@ -59,7 +61,7 @@ class FaultProxy:
 
 
 def ask(proxy: FaultProxy, handler: BaseHTTPRequestHandler, body: bytes) -> Answer:
-    connection = http.client.HTTPConnection("127.0.0.1", proxy.target_port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.target_port, timeout=LIMIT_S)
     connection.putrequest(handler.command, handler.path, skip_host=True, skip_accept_encoding=True)
     for name, value in handler.headers.items():
         connection.putheader(name, value)
@@ -127,7 +129,7 @@ def handler_of(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
                 self.answer(Answer(200, others, answer.body))
             elif fault == STALL:
                 self.answer(answer, sent=half)
-                proxy.released.wait(60)
+                proxy.released.wait(LIMIT_S)
                 self.close_connection = True
             else:
                 self.answer(answer)

@@ -141,7 +141,7 @@ def test_a_stalled_transfer_is_given_up_and_repeated(
 ) -> None:
     s3.put("k", DATA)
     proxy.plan = [faults.STALL]
-    assert faulty.with_options("stall_ms=1000").get("k", target).one.delivered == len(DATA)
+    assert faulty.with_options("stall_ms=4000").get("k", target).one.delivered == len(DATA)
     assert target.read_bytes() == DATA
 
 
