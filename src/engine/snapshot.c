@@ -99,6 +99,23 @@ void snapshot_insert(struct snapshots *all, struct snapshot_image *image)
     while (at != &all->images.anchor && text_compare(image_at(at)->name, image->name) < 0)
         at = at->next;
     list_insert_before(at, &image->link);
+    snapshot_count(all, image, true);
+}
+
+void snapshot_count(struct snapshots *all, const struct snapshot_image *image, bool there)
+{
+    struct metrics *m = all->core->metrics;
+    unsigned kind = image->scheduled ? METRICS_SNAPSHOT_SCHEDULED : METRICS_SNAPSHOT_ASKED;
+    uint64_t one = there ? 1 : UINT64_MAX, created_ns = (uint64_t)image->created_at_us * 1000;
+    if (image->damaged) {
+        metrics_add(m, METRICS_SNAPSHOTS_DAMAGED_AT, one);
+        return;
+    }
+    metrics_add(m, METRICS_SNAPSHOTS_AT + kind, one);
+    metrics_add(m, METRICS_SNAPSHOT_BYTES_AT + kind, there ? image->bytes : 0 - image->bytes);
+    if (there && image->created_at_us > 0 &&
+        created_ns > m->values[METRICS_SNAPSHOT_LAST_AT + kind])
+        metrics_set(m, METRICS_SNAPSHOT_LAST_AT + kind, created_ns);
 }
 
 int snapshot_usable(struct pdb_call *call, struct pdb_text name, struct snapshot_image **image_out)
@@ -217,6 +234,7 @@ static void run_next(struct snapshots *all)
     if (link == NULL)
         return;
     all->running = container_of(link, struct snapshot_op, link);
+    all->running->begun_ns = all->core->r->now_ns;
     all->running->run(all->running);
 }
 
@@ -227,11 +245,39 @@ void snapshot_op_queue(struct engine_core *core, struct snapshot_op *op)
     run_next(op->all);
 }
 
+static unsigned outcome(int code)
+{
+    switch (code) {
+    case 0:
+        return METRICS_RESULT_OK;
+    case PDB_RESOURCE_EXHAUSTED:
+        return METRICS_RESULT_EXHAUSTED;
+    case PDB_CANCELLED:
+    case PDB_DEADLINE_EXCEEDED:
+        return METRICS_RESULT_CANCELLED;
+    case PDB_UNAVAILABLE:
+    case PDB_DATA_LOSS:
+        return METRICS_RESULT_FAILED;
+    default:
+        return METRICS_RESULT_REFUSED;
+    }
+}
+
+static void count_end(const struct snapshot_op *op)
+{
+    const struct engine_core *core = op->all->core;
+    if (op->results != 0)
+        metrics_add(core->metrics, op->results + outcome(op->call->error.code), 1);
+    if (op->duration != 0 && op->call->error.code == 0)
+        metrics_time(core->metrics, op->duration - 1, core->r->now_ns - op->begun_ns);
+}
+
 void snapshot_op_over(struct snapshot_op *op)
 {
     struct snapshots *all = op->all;
     struct pdb_call *call = op->call;
     ASSERT(all->running == op && call_state(call)->here == all->core);
+    count_end(op);
     all->running = NULL;
     op->dispose(op);
     call_return(call);
@@ -414,6 +460,7 @@ static void delete_renamed(struct snapshot_step *step, int64_t result)
     d->image = snapshot_find(d->base.all, what->name);
     ASSERT(d->image != NULL);
     list_remove(&d->image->link);
+    snapshot_count(d->base.all, d->image, false);
     snapshot_root(step->path, d->base.all->core->db);
     snapshot_sync_dir(step, d->base.all->core->r->io, delete_durable);
 }

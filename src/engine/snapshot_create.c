@@ -166,6 +166,10 @@ static void create_at_core0(struct pdb_call *call)
         return;
     }
     create->base = (struct snapshot_op){.call = call, .run = run, .dispose = dispose};
+    unsigned kind =
+        request_of(create)->scheduled ? METRICS_SNAPSHOT_SCHEDULED : METRICS_SNAPSHOT_ASKED;
+    create->base.results = METRICS_SNAPSHOTS_TAKEN_AT + METRICS_PLACE(RESULT, kind, 0);
+    create->base.duration = METRICS_SNAPSHOT_IN + 1;
     create->single = s->entry != NULL;
     create->count = create->single ? 1 : s->catalog->count;
     if (create->single) {

@@ -67,14 +67,6 @@ uint64_t snapshot_part_bytes(const struct snapshot_part *part)
     return sum;
 }
 
-uint64_t snapshot_image_bytes(const struct snapshot_image *image)
-{
-    uint64_t sum = 0;
-    for (uint32_t i = 0; i < image->part_count; i++)
-        sum += snapshot_part_bytes(&image->parts[i]);
-    return sum;
-}
-
 /* ---- writing ---- */
 
 static void add_u16(struct buffer *out, size_t value)
@@ -249,6 +241,7 @@ static int take_part(struct bytes_reader *r, uint32_t format, struct snapshot_im
     if (rc < 0)
         return rc;
     image->part_count++;
+    image->bytes += snapshot_part_bytes(part);
     if (image->part_count > 1 &&
         text_compare(part[-1].entry->config.name, part->entry->config.name) >= 0)
         return trail_add(trail, PDB_DATA_LOSS, "collections are not in order");

@@ -35,6 +35,7 @@ struct snapshot_image {
     struct arena arena;    /* all but the entries lies in it */
     struct pdb_text name;
     int64_t created_at_us;
+    uint64_t bytes; /* of the files of its parts, without the list */
     bool scheduled;
     bool damaged; /* its list does not validate: it can only be deleted */
     char why[200];
@@ -47,8 +48,6 @@ struct snapshot_image {
 /* On the heap of nobody: it may travel. NULL without memory. */
 struct snapshot_image *snapshot_image_new(struct pdb_text name);
 void snapshot_image_free(struct snapshot_image *image); /* NULL is legal */
-/* Of its files, without the list. */
-uint64_t snapshot_image_bytes(const struct snapshot_image *image);
 uint64_t snapshot_part_bytes(const struct snapshot_part *part);
 
 /* In steps: begin, one part at a time, end. buffer->failed tells. */

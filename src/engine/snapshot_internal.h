@@ -35,6 +35,9 @@ struct snapshot_op {
     struct snapshots *all;
     void (*run)(struct snapshot_op *op);     /* on core 0, when its turn has come */
     void (*dispose)(struct snapshot_op *op); /* frees it and all it holds, without I/O */
+    unsigned results;  /* METRICS_..._AT of the first of its results; 0: they are not counted */
+    unsigned duration; /* METRICS_..._IN + 1; 0: it is not timed */
+    uint64_t begun_ns;
 };
 
 /* ---- snapshot.c ---- */
@@ -47,6 +50,8 @@ struct snapshot_image *snapshot_find(const struct snapshots *all, struct pdb_tex
 /* An image or an upload has it. */
 bool snapshot_name_taken(const struct snapshots *all, struct pdb_text name);
 void snapshot_insert(struct snapshots *all, struct snapshot_image *image);
+/* Gauges: one that can be restored is there, or not any more. */
+void snapshot_count(struct snapshots *all, const struct snapshot_image *image, bool there);
 /* Core 0: one reference less; the last one frees it, in steps where it is large. NULL is legal. */
 void snapshot_let_go(struct snapshots *all, struct snapshot_image *image);
 

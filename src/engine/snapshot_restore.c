@@ -496,7 +496,8 @@ static void restore_at_core0(struct pdb_call *call)
         call_return(call);
         return;
     }
-    restore->base = (struct snapshot_op){.call = call, .run = run, .dispose = dispose};
+    restore->base = (struct snapshot_op){
+        .call = call, .run = run, .dispose = dispose, .results = METRICS_SNAPSHOT_RESTORES_AT};
     call_state(call)->work = restore;
     snapshot_op_queue(call_state(call)->here, &restore->base);
 }

@@ -25,10 +25,14 @@ struct snapshot_schedule {
 static void arm(struct snapshot_schedule *s, uint64_t in_s)
 {
     struct reactor *r = s->all->core->r;
+    uint64_t due_ns = (uint64_t)r->now_realtime_us * 1000 + in_s * 1000000000u;
     if (s->stopped)
         return;
-    if (timer_set(r, &s->timer, r->now_ns + in_s * 1000000000u) < 0)
+    if (timer_set(r, &s->timer, r->now_ns + in_s * 1000000000u) < 0) {
         LOG_ERROR("engine", "no memory for the timer of scheduled snapshots; none will be taken");
+        due_ns = 0;
+    }
+    metrics_set(s->all->core->metrics, METRICS_SNAPSHOT_NEXT_AT, due_ns);
 }
 
 static uint64_t interval_s(const struct snapshot_schedule *s)
@@ -124,6 +128,7 @@ void snapshot_schedule_start(struct snapshots *all)
     }
     s->all = all;
     s->timer.fire = fire;
+    metrics_set(core->metrics, METRICS_SNAPSHOT_INTERVAL_AT, interval * 1000000000u);
     all->schedule = s;
     int64_t last_us = 0, now_us = core->r->now_realtime_us;
     list_each (link, &all->images)

@@ -81,6 +81,7 @@ static void summed_manifest(struct snapshot_sum *sum)
     struct snapshot_taking *t = container_of(sum, struct snapshot_taking, sum);
     t->part->files[0].bytes = t->bytes.len;
     t->part->files[0].crc32c = sum->crc;
+    t->create->image->bytes += snapshot_part_bytes(t->part);
     FAILPOINT("snapshot.taken");
     leave(t->create);
 }

@@ -351,7 +351,7 @@ static void decoded(struct reactor *here, struct mail *mail)
         return;
     }
     int64_t room = here->io->ops->free_space(here->io, db->options.data_dir);
-    if (room >= 0 && snapshot_image_bytes(w->image) > (uint64_t)room) {
+    if (room >= 0 && w->image->bytes > (uint64_t)room) {
         w->call->error.http_status = 507;
         refuse(w, PDB_RESOURCE_EXHAUSTED, "there is no room for its files");
         return;

@@ -33,6 +33,8 @@
 #define METRICS_SEGMENT_VALUES(V) V(SEGMENT, LIVE, "live") V(SEGMENT, READY, "ready")
 #define METRICS_STATE_VALUES(V)                                                                    \
     V(STATE, MEMORY, "memory") V(STATE, DISK, "disk") V(STATE, QUARANTINED, "quarantined")
+#define METRICS_SNAPSHOT_VALUES(V)                                                                 \
+    V(SNAPSHOT, ASKED, "asked") V(SNAPSHOT, SCHEDULED, "scheduled")
 #define METRICS_MOVED_VALUES(V) V(MOVED, READ, "read") V(MOVED, WRITTEN, "written")
 #define METRICS_REBUILD_VALUES(V)                                                                  \
     V(REBUILD, MISSING, "missing") V(REBUILD, DAMAGED, "damaged") V(REBUILD, VERSION, "version")
@@ -89,6 +91,7 @@
     S(ERRNO, "errno", METRICS_ERRNO_VALUES)                                                        \
     S(SEGMENT, "state", METRICS_SEGMENT_VALUES)                                                    \
     S(STATE, "state", METRICS_STATE_VALUES)                                                        \
+    S(SNAPSHOT, "kind", METRICS_SNAPSHOT_VALUES)                                                   \
     S(MOVED, "kind", METRICS_MOVED_VALUES)                                                         \
     S(REBUILD, "reason", METRICS_REBUILD_VALUES)                                                   \
     S(WRITE, "op", METRICS_WRITE_VALUES)                                                           \
@@ -192,6 +195,22 @@
       "Manifests put in force")                                                                    \
     F(INDEX_REBUILDS, "index_rebuilds_total", COUNTER, ONE, CORE, REBUILD, NONE,                   \
       "Index files made again from their segment")                                                 \
+    F(SNAPSHOTS, "snapshots", GAUGE, ONE, ALL, SNAPSHOT, NONE,                                     \
+      "Snapshots that are there and can be restored")                                              \
+    F(SNAPSHOTS_DAMAGED, "snapshots_damaged", GAUGE, ONE, ALL, NONE, NONE,                         \
+      "Snapshots whose list does not validate")                                                    \
+    F(SNAPSHOT_BYTES, "snapshot_bytes", GAUGE, ONE, ALL, SNAPSHOT, NONE,                           \
+      "Bytes of the files of snapshots, shared with live data or not")                             \
+    F(SNAPSHOTS_TAKEN, "snapshots_taken_total", COUNTER, ONE, ALL, SNAPSHOT, RESULT,               \
+      "Snapshots that were asked for by result")                                                   \
+    F(SNAPSHOT_RESTORES, "snapshot_restores_total", COUNTER, ONE, ALL, RESULT, NONE,               \
+      "Collections of snapshots that were to be restored by result")                               \
+    F(SNAPSHOT_LAST, "snapshot_last_success_time_seconds", GAUGE, NS, ALL, SNAPSHOT, NONE,         \
+      "When the newest snapshot was begun, since 1970; 0: there was none")                         \
+    F(SNAPSHOT_INTERVAL, "snapshot_schedule_interval_seconds", GAUGE, NS, ALL, NONE, NONE,         \
+      "Time between scheduled snapshots; 0: none are")                                             \
+    F(SNAPSHOT_NEXT, "snapshot_schedule_next_time_seconds", GAUGE, NS, ALL, NONE, NONE,            \
+      "When the next scheduled snapshot is due, since 1970; 0: none is")                           \
     F(SEARCH_DEGRADED, "search_degraded_total", COUNTER, ONE, ALL, NONE, NONE,                     \
       "Searches answered by less than all cores or rows")                                          \
     F(HTTP_REQUESTS, "http_requests_total", COUNTER, ONE, ALL, OPERATION, STATUS,                  \
@@ -224,6 +243,8 @@
       "Time from sealing a memtable to its segment's manifest")                                    \
     F(COMPACTION, "compaction_duration_seconds", HISTOGRAM, NS, CORE, NONE, NONE,                  \
       "Time of one merge of segments")                                                             \
+    F(SNAPSHOT, "snapshot_duration_seconds", HISTOGRAM, NS, ALL, NONE, NONE,                       \
+      "Time of taking a snapshot, once its turn has come")                                         \
     F(WRITE, "write_duration_seconds", HISTOGRAM, NS, ALL, NONE, NONE, "Time of write requests")   \
     F(WRITE_STAGE, "write_stage_duration_seconds", HISTOGRAM, NS, ALL, WRITE_STAGE, NONE,          \
       "Time of the stages of a write")                                                             \

@@ -3,11 +3,13 @@
 import itertools
 import re
 import threading
+import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.http.prometheus import Family, parse
 from tests.http.wire import eventually
 from tests.lib.rest import Json, RestClient
 from tests.lib.server import Server, StartServer
@@ -337,3 +339,56 @@ def test_a_snapshot_under_writes_has_every_batch_whole(own: RestClient, server: 
     finally:
         stop.set()
         writer.join()
+
+
+# ---- metrics ----
+
+
+def metrics(rest: RestClient) -> dict[str, Family]:
+    return parse(rest.request("GET", "/metrics").body.decode())
+
+
+def test_metrics_tell_what_is_there_and_how_it_went(own: RestClient, server: Server) -> None:
+    fill(own, "a")
+    taken = take(own, name="one", collection="a")
+    take(own, name="two")
+    own.request("POST", "/v1/snapshots", {"name": "two"})
+    restore(own, "one", target="b")
+    now = metrics(own)
+    assert now["proximadb_snapshots"].value(kind="asked") == 2
+    assert now["proximadb_snapshots"].value(kind="scheduled") == 0
+    assert now["proximadb_snapshot_bytes"].value(kind="asked") >= 2 * taken["bytes"]
+    assert now["proximadb_snapshots_taken_total"].value(kind="asked", result="ok") == 2
+    assert now["proximadb_snapshots_taken_total"].value(kind="asked", result="refused") == 1
+    assert now["proximadb_snapshot_restores_total"].value(result="ok") == 1
+    assert now["proximadb_snapshot_duration_seconds"].samples
+    last = now["proximadb_snapshot_last_success_time_seconds"].value(kind="asked")
+    assert abs(last - time.time()) < 600
+    assert now["proximadb_snapshot_schedule_interval_seconds"].value() == 0
+    assert own.request("DELETE", "/v1/snapshots/two").status == 200
+    assert metrics(own)["proximadb_snapshots"].value(kind="asked") == 1
+    (server.data_dir / "snapshots" / "one" / "SNAPSHOT").write_bytes(b"damaged")
+    server.restart()
+    with RestClient(server) as rest:
+        now = metrics(rest)
+    assert now["proximadb_snapshots"].value(kind="asked") == 0
+    assert now["proximadb_snapshots_damaged"].value() == 1
+    assert now["proximadb_snapshot_bytes"].value(kind="asked") == 0
+
+
+def test_metrics_tell_of_the_schedule(start_server: StartServer) -> None:
+    server = start_server(env={"PROXIMADB_SNAPSHOTS__INTERVAL_S": "1"})
+    taken = "proximadb_snapshots_taken_total"
+    with RestClient(server) as rest:
+        fill(rest, "a")
+
+        def has_one() -> bool:
+            now = metrics(rest)
+            return taken in now and now[taken].value(kind="scheduled", result="ok") > 0
+
+        eventually("a scheduled one", has_one)
+        now = metrics(rest)
+    last = now["proximadb_snapshot_last_success_time_seconds"].value(kind="scheduled")
+    assert now["proximadb_snapshot_schedule_interval_seconds"].value() == 1
+    assert now["proximadb_snapshot_schedule_next_time_seconds"].value() >= last > 0
+    assert now["proximadb_snapshots"].value(kind="scheduled") >= 1
