@@ -8,6 +8,7 @@
  *
  *     open    catalog (core 0) -> adopt -> scan logs -> segments -> load -> open logs
  *             -> list them (core 0) -> serve (the host's core_start)
+ *     replay  as open, then flush everything (recover_replay.c); archives are restored that way
  *     close   stop (core_stop) -> drain calls -> end flushes and merges -> flush mail to core 0
  *             -> close logs -> free
  *
@@ -185,7 +186,7 @@ static void phase_list_logs(struct engine_core *core)
 {
     struct trail trail = {0};
     int rc = log_list_add(core->db, core->r->io, &trail);
-    if (rc == 0)
+    if (rc == 0 && core->db->stop == NULL)
         rc = old_logs_open(core, &trail);
     if (rc == 0)
         recover_release_dropped(core);
@@ -536,7 +537,8 @@ static int open_phases(struct pdb *db)
         return rc;
     recover_facts(db, started_ns);
     fill_facts(db);
-    return run_phase(db, db->core_count, phase_serve);
+    rc = run_phase(db, db->core_count, phase_serve);
+    return rc == 0 && db->stop != NULL ? run_phase(db, db->core_count, recover_settle) : rc;
 }
 
 static int open_db(struct pdb *db, struct pdb_error *error)
@@ -555,8 +557,8 @@ static int open_db(struct pdb *db, struct pdb_error *error)
     return rc;
 }
 
-static int open_with(const struct pdb_options *options, struct sim_disk *sim, struct pdb **db_out,
-                     struct pdb_error *error)
+static int open_with(const struct pdb_options *options, struct sim_disk *sim,
+                     const struct replay_stop *stop, struct pdb **db_out, struct pdb_error *error)
 {
     struct trail trail = {0};
     struct pdb *db = NULL;
@@ -569,7 +571,9 @@ static int open_with(const struct pdb_options *options, struct sim_disk *sim, st
         set_error(error, rc, &trail);
         return rc;
     }
+    db->stop = stop;
     rc = open_db(db, error);
+    db->stop = NULL; /* the caller's; all that looks at it has run */
     if (rc < 0) {
         tear_down(db);
         return rc;
@@ -580,13 +584,19 @@ static int open_with(const struct pdb_options *options, struct sim_disk *sim, st
 
 int pdb_open(const struct pdb_options *options, struct pdb **db_out, struct pdb_error *error)
 {
-    return open_with(options, NULL, db_out, error);
+    return open_with(options, NULL, NULL, db_out, error);
+}
+
+int engine_open_replay(const struct pdb_options *options, const struct replay_stop *stop,
+                       struct pdb **db_out, struct pdb_error *error)
+{
+    return open_with(options, NULL, stop, db_out, error);
 }
 
 int engine_open_sim(const struct pdb_options *options, struct sim_disk *disk, struct pdb **db_out,
                     struct pdb_error *error)
 {
-    return open_with(options, disk, db_out, error);
+    return open_with(options, disk, NULL, db_out, error);
 }
 
 void engine_abandon_sim(struct pdb *db, void (*drop_log)(struct wal *w))

@@ -81,8 +81,18 @@ struct engine_core {
     uint64_t segments_named, segments_loaded; /* at the start */
 };
 
+/* Where a replay ends: see recover_replay.c. */
+struct replay_stop {
+    int64_t time_us; /* each log ends before its first group that was closed later */
+    /* This log ends behind this very record instead, which lies in a group of that time. */
+    bool exact;
+    struct uuid log;
+    uint64_t lsn;
+};
+
 struct pdb {
-    struct pdb_options options; /* texts lie in `texts`; zeroes replaced by the defaults */
+    const struct replay_stop *stop; /* NULL, or the replay of an archive: engine_open_replay */
+    struct pdb_options options;     /* texts lie in `texts`; zeroes replaced by the defaults */
     struct arena texts;
     struct reactor_group *group;
     struct engine_core *cores;
@@ -111,6 +121,13 @@ static inline struct engine_core *engine_here(struct reactor *r)
     return (struct engine_core *)r->user[REACTOR_SLOT_ENGINE];
 }
 
+/* As pdb_open, for a folder that was made of an archive: its logs, as <data_dir>/wal/<n> with n
+ * beyond all cores, begin with their lowest segments; they are replayed up to `stop` and stay as
+ * they are, and all they brought is in segments when this returns 0. What the catalog does not know
+ * is skipped. PDB_DATA_LOSS: versions are missing between the segments and the logs. */
+int engine_open_replay(const struct pdb_options *options, const struct replay_stop *stop,
+                       struct pdb **db_out, struct pdb_error *error);
+
 /* As pdb_open, on a simulated disk: no threads, no lock file; calls go through pdb_wait, which
  * turns the reactors. */
 int engine_open_sim(const struct pdb_options *options, struct sim_disk *disk, struct pdb **db_out,
@@ -137,6 +154,8 @@ void recover_open_log(
 /* Collections that were dropped: the logs of this core need not keep their records. */
 void recover_release_dropped(struct engine_core *core);
 void recover_dispose(struct engine_core *core);
+/* A replay: all that was brought back goes into segments (recover_replay.c). */
+void recover_settle(struct engine_core *core);
 /* On the opener's thread, when all are through: what was found, into the facts and the log. */
 void recover_facts(struct pdb *db, uint64_t started_ns);
 

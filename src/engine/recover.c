@@ -36,6 +36,7 @@ struct found { /* one record of one shard */
     uint64_t version;
     struct wal_place place;
     uint32_t type;
+    bool behind; /* the stop of a replay */
 };
 
 struct found_list {
@@ -57,6 +58,10 @@ struct recovery {
     struct arena arena;
     uint64_t records, skipped;
     struct uuid dropped; /* whose record was skipped last */
+    /* Of a replay. */
+    uint32_t stopped_log; /* the log that is read is behind its stop; UINT32_MAX: it is not */
+    struct uuid ended;    /* the collection whose next versions lie behind the stop */
+    bool has_ended;
     struct list jumps;
     unsigned jumps_under_way;
     int jump_rc;
@@ -83,14 +88,32 @@ static bool append_found(struct found_list *list, const struct found *item)
     return true;
 }
 
+/* A log ends with the first record behind the stop, whatever the times after it say: a clock that
+ * was put back leaves no holes. */
+static bool is_behind(struct engine_core *core, const struct wal_record_info *info)
+{
+    const struct replay_stop *stop = core->db->stop;
+    struct recovery *recovery = core->recovery;
+    if (stop == NULL)
+        return false;
+    if (recovery->stopped_log == info->place.log)
+        return true;
+    bool exact = stop->exact && uuid_equal(&stop->log, &info->log);
+    if (exact ? info->lsn <= stop->lsn : info->time_us <= stop->time_us)
+        return false;
+    recovery->stopped_log = info->place.log;
+    return true;
+}
+
 static int visit_record(void *arg, const struct wal_record_info *info)
 {
     struct engine_core *core = arg;
+    bool behind = is_behind(core, info);
     if (info->type == WAL_RECORD_CLOSE)
         return 0;
     if (engine_go_on(core, NULL) < 0)
         return PDB_CANCELLED;
-    struct found item = {info->collection, info->version, info->place, info->type};
+    struct found item = {info->collection, info->version, info->place, info->type, behind};
     unsigned owner = catalog_owner(&info->collection, core->db->core_count);
     return append_found(&core->recovery->for_owner[owner], &item) ? 0 : PDB_RESOURCE_EXHAUSTED;
 }
@@ -106,12 +129,14 @@ void recover_scan(struct engine_core *core)
     }
     arena_init(&recovery->arena, 0);
     list_init(&recovery->jumps);
+    recovery->stopped_log = UINT32_MAX;
     struct wal_scan_options options = {
         .dirs = core->db->wal_dirs,
         .dir_count = core->db->wal_dir_count,
         .first = core->id,
         .stride = core->db->core_count,
         .check_bodies = true,
+        .from_lowest = core->db->stop != NULL,
         .visit = visit_record,
         .arg = core,
     };
@@ -224,6 +249,17 @@ static int put_rows(struct shard *shard, const struct wal_batch *batch, struct t
     return 0;
 }
 
+/* A collection may go on in another log, whose clock may say something else: its first version
+ * behind the stop ends it. */
+static bool is_over(struct recovery *recovery, const struct found *item)
+{
+    if (item->behind) {
+        recovery->ended = item->collection;
+        recovery->has_ended = true;
+    }
+    return recovery->has_ended && uuid_equal(&recovery->ended, &item->collection);
+}
+
 static int load_record(struct engine_core *core, const struct found *item, struct trail *trail)
 {
     struct recovery *recovery = core->recovery;
@@ -231,7 +267,8 @@ static int load_record(struct engine_core *core, const struct found *item, struc
     if (shard == NULL) {
         /* Records come sorted by collection: a dropped one is looked up once, not for each. */
         bool same = recovery->skipped != 0 && uuid_equal(&recovery->dropped, &item->collection);
-        if (same || catalog_is_dropped(core->db->cores[0].master, &item->collection)) {
+        if (same || core->db->stop != NULL || /* made after the stop */
+            catalog_is_dropped(core->db->cores[0].master, &item->collection)) {
             recovery->dropped = item->collection;
             recovery->skipped++;
             return 0;
@@ -244,6 +281,8 @@ static int load_record(struct engine_core *core, const struct found *item, struc
     }
     if (item->version <= upkeep_flushed_version(shard))
         return 0; /* its rows are in segments */
+    if (is_over(recovery, item))
+        return 0;
     int rc = check_version(shard, item, trail);
     if (rc < 0)
         return rc;
@@ -420,7 +459,8 @@ void recover_open_log(struct engine_core *core)
         core->log_begun = stats.segments_live != 0;
         recover_release_dropped(core);
     }
-    if (rc == 0 && !was_clean(core->db) && make_jumps(core) < 0)
+    /* A replay brings back versions as they were; nobody writes before the folder is closed. */
+    if (rc == 0 && core->db->stop == NULL && !was_clean(core->db) && make_jumps(core) < 0)
         rc = no_memory(&trail);
     if (rc < 0 || core->recovery->jumps_under_way == 0) {
         engine_phase_done(core, rc, &trail);
