@@ -1,6 +1,6 @@
 /* copy_unpack.c: an archive of a snapshot, as it comes, becomes a folder of Parquet files.
  *
- *     SNAPSHOT         in memory: which collections, their settings, each file's length and checksum
+ *     SNAPSHOT         in memory: collections, their settings, each file's length and checksum
  *     <uuid>/MANIFEST  in memory: the segments, and which of their rows have ended
  *     <uuid>/<n>.parquet   to the folder, under a name made of n
  *     <uuid>/<n>.index     passed by; other collections, too

@@ -1,50 +1,53 @@
-/* export.c: `proximadb export`: a collection of a running server into a file, or of a stopped one
- * as a copy of its files.
+/* export.c: `proximadb export`: a collection of a running server, or of a stopped one, as it is or
+ * in another format.
  *
- * Records are scrolled in order of id, a page a request; each page is one version of the
- * collection, so what is written meanwhile may be in the file or not. The file appears under its
- * name once it is complete. */
+ * Both begin with a folder of the collection's own Parquet files at one version: of a running
+ * server by a snapshot (export_snapshot.c), of a stopped one by a copy (<proximadb/copy.h>). That
+ * is the export, or it lies beside the output while that is written from it (export_convert.c), and
+ * goes. Rejected: paging through the records by REST, where each page is another version, and
+ * floats are written and read as text. */
 #include "server/export.h"
 
 #include "base/heap.h"
+#include "server/export_convert.h"
+#include "server/export_snapshot.h"
 #include "server/export_writer.h"
 #include "server/serve.h"
 #include "transport/codec/json_responses.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <proximadb/copy.h>
-#include <pthread.h>
-#include <signal.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/no_libc_heap.h"
 
 static const char usage[] =
-    "proximadb export --collection NAME [--url HOST:PORT] [--format jsonl|npy|fvecs|parquet]\n"
-    "                 [--filter JSON] [--field F] [--batch N] [--quiet] [--tls] [--ca FILE]\n"
-    "                 [--insecure] -o FILE\n"
-    "       proximadb export --collection NAME --data-dir DIR [--wal-dir DIR] -o FOLDER\n";
+    "proximadb export --collection NAME [--url HOST:PORT] [--tls] [--ca FILE] [--insecure]\n"
+    "                 [--format folder|jsonl|npy|fvecs|parquet] [--filter JSON] [--field F]\n"
+    "                 [--quiet] -o FOLDER|FILE\n"
+    "       proximadb export --collection NAME --data-dir DIR [--wal-dir DIR] ... -o FOLDER|FILE\n";
 
-enum { PATH_BYTES = 4096 };
+enum { PATH_BYTES = 4096, OUTPUT_BYTES_MAX = 4000 };
 
 struct export
 {
     struct transfer_server server;
     const char *collection, *format, *filter, *field, *output, *data_dir, *wal_dir;
-    uint64_t batch;
     bool quiet;
 
     struct endpoint endpoint;
     struct wire wire;
-    struct arena arena, page;
-    struct transfer_collection described;
+    struct arena arena;
+    struct export_filter conditions;
     struct export_writer *writer;
     FILE *file, *ids;
+    char parts[PATH_BYTES]; /* the folder that a file is written from */
+    bool has_parts;
     char temporary[PATH_BYTES], ids_temporary[PATH_BYTES], ids_path[PATH_BYTES];
     struct transfer_progress progress;
-    uint64_t rows, left_out, copied;
+    uint64_t rows, bytes;
     bool interrupted;
 };
 
@@ -52,7 +55,7 @@ struct export
 
 static const char *format_of_name(const char *path)
 {
-    static const char *const formats[] = {"jsonl", "npy", "fvecs", "parquet"};
+    static const char *const formats[] = {"jsonl", "npy", "fvecs", "parquet", "folder"};
     const char *dot = strrchr(path, '.');
     for (size_t i = 0; dot != NULL && i < sizeof(formats) / sizeof(formats[0]); i++)
         if (strcmp(dot + 1, formats[i]) == 0)
@@ -62,28 +65,44 @@ static const char *format_of_name(const char *path)
 
 static int choose_format(struct export *ex, struct trail *trail)
 {
-    if (ex->format == NULL)
-        ex->format = format_of_name(ex->output);
-    else if (strchr(ex->format, '/') != NULL)
-        ex->format = NULL;
     char name[32] = "";
-    if (ex->format != NULL)
+    if (ex->format != NULL && strchr(ex->format, '/') == NULL)
         (void)snprintf(name, sizeof(name), ".%s", ex->format);
-    return format_of_name(name) != NULL
-               ? 0
-               : trail_add(trail, PDB_INVALID_ARGUMENT,
-                           "--format: expected jsonl, npy, fvecs or parquet");
+    const char *format = format_of_name(ex->format != NULL ? name : ex->output);
+    if (format == NULL && ex->format != NULL)
+        return trail_add(trail, PDB_INVALID_ARGUMENT,
+                         "--format: expected folder, jsonl, npy, fvecs or parquet");
+    ex->format = format != NULL ? format : "folder";
+    return 0;
 }
 
-/* A copy of files has no choices. */
-static int check_offline(const struct export *ex, struct trail *trail)
+static bool is_folder(const struct export *ex)
 {
-    bool parquet = ex->format == NULL || strcmp(ex->format, "parquet") == 0;
-    if (!parquet || ex->filter != NULL || ex->field != NULL || ex->server.url != NULL)
-        return trail_add(trail, PDB_INVALID_ARGUMENT,
-                         "--data-dir copies whole Parquet files: no --url, --filter, --field, nor "
-                         "another --format");
-    return 0;
+    return strcmp(ex->format, "folder") == 0;
+}
+
+static bool is_vectors(const struct export *ex)
+{
+    return strcmp(ex->format, "npy") == 0 || strcmp(ex->format, "fvecs") == 0;
+}
+
+static int check(struct export *ex, struct trail *trail)
+{
+    if (ex->collection == NULL || ex->output == NULL)
+        return trail_add(trail, PDB_INVALID_ARGUMENT, "%s is missing",
+                         ex->collection == NULL ? "--collection" : "-o");
+    if (strlen(ex->output) > OUTPUT_BYTES_MAX)
+        return trail_add(trail, PDB_INVALID_ARGUMENT, "-o: too long");
+    int rc = choose_format(ex, trail);
+    if (rc == 0 && is_folder(ex) && ex->filter != NULL)
+        rc = trail_add(trail, PDB_INVALID_ARGUMENT,
+                       "a folder has the collection's files as they are: no --filter; for chosen "
+                       "records say --format parquet");
+    if (rc == 0 && ex->field != NULL && !is_vectors(ex))
+        rc = trail_add(trail, PDB_INVALID_ARGUMENT, "--field is for npy and fvecs");
+    if (rc == 0 && ex->data_dir != NULL && ex->server.url != NULL)
+        rc = trail_add(trail, PDB_INVALID_ARGUMENT, "either --url or --data-dir");
+    return rc;
 }
 
 static int parse(struct export *ex, int argc, const char *const *argv, struct trail *trail)
@@ -95,7 +114,6 @@ static int parse(struct export *ex, int argc, const char *const *argv, struct tr
         {"filter", TRANSFER_TEXT, &ex->filter, 0, 0},
         {"field", TRANSFER_TEXT, &ex->field, 0, 0},
         {"output", TRANSFER_TEXT, &ex->output, 0, 0},
-        {"batch", TRANSFER_NUMBER, &ex->batch, 1, PDB_BATCH_RECORDS_MAX},
         {"quiet", TRANSFER_FLAG, &ex->quiet, 0, 0},
         {"data-dir", TRANSFER_TEXT, &ex->data_dir, 0, 0},
         {"wal-dir", TRANSFER_TEXT, &ex->wal_dir, 0, 0},
@@ -109,15 +127,77 @@ static int parse(struct export *ex, int argc, const char *const *argv, struct tr
     if (rc == 0 && name_count != 0)
         rc = trail_add(trail, PDB_INVALID_ARGUMENT, "'%s': the file is named by -o", names[0]);
     heap_free(NULL, names);
-    if (rc < 0)
-        return rc;
-    if (ex->collection == NULL || ex->output == NULL)
-        return trail_add(trail, PDB_INVALID_ARGUMENT, "%s is missing",
-                         ex->collection == NULL ? "--collection" : "-o");
-    return ex->data_dir != NULL ? check_offline(ex, trail) : choose_format(ex, trail);
+    if (ex->filter != NULL)
+        ex->conditions.json = text_of(ex->filter);
+    return rc < 0 ? rc : check(ex, trail);
 }
 
-/* ---- files ---- */
+/* ---- the folder ---- */
+
+static int from_server(struct export *ex, const char *folder, struct trail *trail)
+{
+    struct transfer_collection described;
+    struct export_snapshot s = {.wire = &ex->wire,
+                                .collection = ex->collection,
+                                .folder = folder,
+                                .progress = &ex->progress,
+                                .interrupted = &ex->interrupted};
+    int rc = transfer_connect(&ex->server, &ex->endpoint, trail);
+    if (rc < 0)
+        return rc;
+    rc = wire_open(&ex->wire, &ex->endpoint, TRANSFER_TIMEOUT_S, TRANSFER_REPLY_MAX);
+    if (rc < 0)
+        return trail_add(trail, rc, "no memory");
+    rc = transfer_describe(&ex->wire, ex->collection, &ex->arena, &described, trail);
+    if (rc == 0) /* what is wrong is told before anything is moved */
+        rc = export_filter_compile(&ex->conditions, &ex->arena, &described, trail);
+    if (rc == 0)
+        rc = export_snapshot(&s, &ex->arena, trail);
+    ex->rows = s.rows;
+    ex->bytes = s.bytes;
+    return rc;
+}
+
+static void tell_copied(void *arg, uint64_t rows, uint64_t bytes)
+{
+    struct export *ex = arg;
+    ex->rows = rows;
+    ex->bytes = bytes;
+    transfer_progress_tell(&ex->progress, rows, bytes, 0, 0);
+}
+
+static int from_files(struct export *ex, const char *folder, struct trail *trail)
+{
+    struct pdb_error error;
+    const struct pdb_copy_options options = {.data_dir = ex->data_dir,
+                                             .wal_dirs = &ex->wal_dir,
+                                             .wal_dir_count = ex->wal_dir != NULL ? 1 : 0,
+                                             .collection = ex->collection,
+                                             .folder = folder,
+                                             .describe = json_encode_collection_config,
+                                             .progress = tell_copied,
+                                             .arg = ex};
+    int rc = pdb_copy(&options, &error);
+    return rc < 0 ? trail_add(trail, rc, "%s", error.text) : 0;
+}
+
+/* Only plain files: what we have put there. */
+static void remove_folder(const char *folder)
+{
+    char path[PATH_BYTES + 256];
+    DIR *dir = opendir(folder);
+    const struct dirent *entry;
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        (void)snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
+        if (entry->d_name[0] != '.')
+            (void)unlink(path);
+    }
+    if (dir != NULL)
+        (void)closedir(dir);
+    (void)rmdir(folder);
+}
+
+/* ---- the file ---- */
 
 static int open_temporary(const char *path, char temporary_out[PATH_BYTES], FILE **file_out,
                           struct trail *trail)
@@ -135,23 +215,26 @@ static int open_temporary(const char *path, char temporary_out[PATH_BYTES], FILE
     return rc;
 }
 
-static int open_files(struct export *ex, struct trail *trail)
+static int open_files(void *arg, const struct transfer_collection *collection,
+                      struct export_writer **writer_out, struct trail *trail)
 {
-    bool vectors = strcmp(ex->format, "npy") == 0 || strcmp(ex->format, "fvecs") == 0;
+    struct export *ex = arg;
     int rc = open_temporary(ex->output, ex->temporary, &ex->file, trail);
-    if (rc == 0 && vectors) {
+    if (rc == 0 && is_vectors(ex)) {
         (void)snprintf(ex->ids_path, sizeof(ex->ids_path), "%.4000s.ids", ex->output);
         rc = open_temporary(ex->ids_path, ex->ids_temporary, &ex->ids, trail);
     }
     if (rc < 0)
         return rc;
-    const struct export_settings settings = {&ex->described, ex->field, ex->format, ex->file,
-                                             ex->ids};
-    if (vectors)
-        return export_vectors_open(&settings, &ex->writer, trail);
-    if (strcmp(ex->format, "parquet") == 0)
-        return export_parquet_open(&settings, &ex->writer, trail);
-    return export_jsonl_open(&settings, &ex->writer, trail);
+    const struct export_settings settings = {collection, ex->field, ex->format, ex->file, ex->ids};
+    if (is_vectors(ex))
+        rc = export_vectors_open(&settings, &ex->writer, trail);
+    else if (strcmp(ex->format, "parquet") == 0)
+        rc = export_parquet_open(&settings, &ex->writer, trail);
+    else
+        rc = export_jsonl_open(&settings, &ex->writer, trail);
+    *writer_out = ex->writer;
+    return rc;
 }
 
 static int close_file(FILE **file, const char *temporary, const char *path, struct trail *trail)
@@ -178,97 +261,18 @@ static int finish_files(struct export *ex, struct trail *trail)
     return rc;
 }
 
-/* ---- scrolling ---- */
-
-static bool is_interrupted(struct export *ex)
+static int write_file(struct export *ex, struct export_convert *c, struct trail *trail)
 {
-    const struct timespec now = {0};
-    sigset_t signals;
-    (void)sigemptyset(&signals);
-    (void)sigaddset(&signals, SIGINT);
-    (void)sigaddset(&signals, SIGTERM);
-    if (!ex->interrupted && sigtimedwait(&signals, NULL, &now) > 0)
-        ex->interrupted = true;
-    return ex->interrupted;
-}
-
-static int add_records(struct export *ex, struct json_reader *r, struct trail *trail)
-{
-    bool first = true;
-    int rc = json_enter_array(r);
-    while (rc == 0 && (rc = json_array_next(r, &first)) > 0) {
-        struct export_record record;
-        rc = export_record_read(r, &ex->described, &ex->page, &record, trail);
-        if (rc == 0)
-            rc = ex->writer->ops->add(ex->writer, &record, trail);
-        if (rc < 0)
-            return rc;
-        ex->rows += (uint64_t)rc;
-        ex->left_out += rc == 0;
-        rc = 0;
-    }
-    return rc;
-}
-
-/* cursor_out: empty at the end; of the export's arena, taken anew with each page. */
-static int add_page(struct export *ex, struct pdb_text body, struct buffer *cursor_out,
-                    struct trail *trail)
-{
-    struct json_reader r;
-    bool first = true;
-    struct pdb_text key, cursor;
-    json_open(&r, body.ptr, body.len, DOC_DEPTH_MAX + 8, NULL);
-    int rc = json_enter_object(&r);
-    cursor_out->len = 0;
-    while (rc == 0 && (rc = json_object_next(&r, &ex->page, &first, &key)) > 0) {
-        if (text_equal(key, TEXT_LIT("records"))) {
-            rc = add_records(ex, &r, trail);
-        } else if (text_equal(key, TEXT_LIT("next_cursor")) && json_peek(&r) == JSON_STRING) {
-            rc = json_read_string(&r, &ex->page, &cursor);
-            if (rc == 0)
-                json_write_string(cursor_out, cursor);
-        } else {
-            rc = json_skip(&r);
-        }
-    }
-    if (rc < 0 && (trail->code == 0 || cursor_out->failed))
-        return trail_add(trail, PDB_INTERNAL, "a page of the server's cannot be read");
-    return rc;
-}
-
-static int scroll(struct export *ex, struct trail *trail)
-{
-    struct pdb_text path = transfer_path(&ex->arena, ex->collection, "/vectors/scroll");
-    const struct route route = {"POST", path.ptr, "application/json"};
-    struct buffer cursor, request;
-    buffer_init_arena(&cursor, &ex->arena, 0);
-    buffer_init_arena(&request, &ex->arena, 0);
-    int rc = path.ptr != NULL ? 0 : PDB_RESOURCE_EXHAUSTED;
-    do {
-        struct wire_reply reply;
-        arena_reset(&ex->page);
-        request.len = 0;
-        buffer_format(&request, "{\"limit\":%llu,\"include\":[\"metadata\",\"vectors\",\"times\"]",
-                      (unsigned long long)ex->batch);
-        if (ex->filter != NULL) {
-            buffer_add_lit(&request, ",\"filter\":");
-            buffer_add_text(&request, text_of(ex->filter));
-        }
-        if (cursor.len != 0) {
-            buffer_add_lit(&request, ",\"cursor\":");
-            buffer_add(&request, cursor.ptr, cursor.len);
-        }
-        buffer_add_byte(&request, '}');
-        if (rc < 0 || request.failed)
-            return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "no memory");
-        const struct pdb_text body = {request.ptr, request.len};
-        wire_call_patiently(&ex->wire, &route, &body, 1, TRANSFER_TRIES, &reply);
-        if (reply.code != CODE_OK)
-            return trail_add(trail, -reply.code, "%s", reply.message);
-        rc = add_page(ex, reply.body, &cursor, trail);
-        transfer_progress_tell(&ex->progress, ex->rows, ex->writer->bytes, ex->rows + ex->left_out,
-                               ex->filter == NULL ? ex->described.record_count : 0);
-    } while (rc == 0 && cursor.len != 0 && !is_interrupted(ex));
+    *c = (struct export_convert){.filter = &ex->conditions,
+                                 .progress = &ex->progress,
+                                 .interrupted = &ex->interrupted,
+                                 .open = open_files,
+                                 .arg = ex};
+    int rc = export_convert(c, ex->parts, &ex->arena, trail);
+    if (rc == 0 && !ex->interrupted)
+        rc = finish_files(ex, trail);
+    ex->rows = c->rows;
+    ex->bytes = ex->writer != NULL ? ex->writer->bytes : 0;
     return rc;
 }
 
@@ -276,56 +280,26 @@ static int scroll(struct export *ex, struct trail *trail)
 
 static int run(struct export *ex, struct trail *trail)
 {
+    struct export_convert c = {0};
+    const char *folder = ex->output;
     char more[96] = "";
-    int rc = transfer_connect(&ex->server, &ex->endpoint, trail);
-    if (rc < 0)
-        return rc;
-    rc = wire_open(&ex->wire, &ex->endpoint, TRANSFER_TIMEOUT_S, TRANSFER_REPLY_MAX);
-    if (rc < 0)
-        return trail_add(trail, rc, "no memory");
-    rc = transfer_describe(&ex->wire, ex->collection, &ex->arena, &ex->described, trail);
-    if (rc == 0)
-        rc = open_files(ex, trail);
-    if (rc < 0)
-        return rc;
+    if (!is_folder(ex)) {
+        (void)snprintf(ex->parts, sizeof(ex->parts), "%.4000s.parts-%ld", ex->output,
+                       (long)getpid());
+        folder = ex->parts;
+    }
     transfer_progress_begin(&ex->progress, ex->quiet);
-    rc = scroll(ex, trail);
-    if (rc == 0 && !ex->interrupted)
-        rc = finish_files(ex, trail);
+    int rc = ex->data_dir != NULL ? from_files(ex, folder, trail) : from_server(ex, folder, trail);
+    ex->has_parts = rc == 0 && !is_folder(ex); /* what fails leaves none */
+    if (ex->has_parts && !transfer_is_interrupted(&ex->interrupted))
+        rc = write_file(ex, &c, trail);
     if (rc < 0)
         return rc;
-    if (ex->left_out != 0)
+    if (c.left_out != 0)
         (void)snprintf(more, sizeof(more), "; %llu records without this vector left out",
-                       (unsigned long long)ex->left_out);
+                       (unsigned long long)c.left_out);
     transfer_progress_end(&ex->progress, ex->interrupted ? "interrupted after" : "exported",
-                          ex->rows, ex->writer->bytes, more);
-    return 0;
-}
-
-static void tell_copied(void *arg, uint64_t rows, uint64_t bytes)
-{
-    struct export *ex = arg;
-    ex->rows = rows;
-    ex->copied = bytes;
-    transfer_progress_tell(&ex->progress, rows, bytes, 0, 0);
-}
-
-static int run_offline(struct export *ex, struct trail *trail)
-{
-    struct pdb_error error;
-    const struct pdb_copy_options options = {.data_dir = ex->data_dir,
-                                             .wal_dirs = &ex->wal_dir,
-                                             .wal_dir_count = ex->wal_dir != NULL ? 1 : 0,
-                                             .collection = ex->collection,
-                                             .folder = ex->output,
-                                             .describe = json_encode_collection_config,
-                                             .progress = tell_copied,
-                                             .arg = ex};
-    transfer_progress_begin(&ex->progress, ex->quiet);
-    int rc = pdb_copy(&options, &error);
-    if (rc < 0)
-        return trail_add(trail, rc, "%s", error.text);
-    transfer_progress_end(&ex->progress, "copied", ex->rows, ex->copied, "");
+                          ex->rows, ex->bytes, more);
     return 0;
 }
 
@@ -341,31 +315,27 @@ static void dispose(struct export *ex)
         (void)unlink(ex->temporary); /* gone already when all went well */
     if (ex->ids_temporary[0] != '\0')
         (void)unlink(ex->ids_temporary);
+    if (ex->has_parts)
+        remove_folder(ex->parts);
     wire_close(&ex->wire);
     endpoint_close(&ex->endpoint);
-    arena_dispose(&ex->page);
     arena_dispose(&ex->arena);
 }
 
 int export_command(int argc, const char *const *argv)
 {
-    struct export ex = {.batch = 500};
+    struct export ex = {0};
     struct trail trail = {0};
-    sigset_t signals;
     if (argc == 1 && strcmp(argv[0], "--help") == 0) {
         (void)printf("usage: %s", usage);
         return 0;
     }
-    (void)sigemptyset(&signals); /* taken between two pages */
-    (void)sigaddset(&signals, SIGINT);
-    (void)sigaddset(&signals, SIGTERM);
-    (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    (void)signal(SIGPIPE, SIG_IGN);
+    transfer_block_signals(); /* taken between two pieces */
     int status = EXIT_USAGE;
     if (parse(&ex, argc, argv, &trail) < 0) {
         (void)fprintf(stderr, "proximadb export: %s\nusage: %s", trail.text, usage);
     } else {
-        int rc = ex.data_dir != NULL ? run_offline(&ex, &trail) : run(&ex, &trail);
+        int rc = run(&ex, &trail);
         status = rc < 0 ? EXIT_START : ex.interrupted ? 130 : 0;
         if (rc < 0)
             (void)fprintf(stderr, "proximadb export: %s\n", trail.text);

@@ -7,6 +7,7 @@
  * columns again. */
 #include "base/clock.h"
 #include "base/heap.h"
+#include "base/json.h"
 #include "server/export_writer.h"
 
 #include <pqfile/pqfile.h>
@@ -36,7 +37,7 @@ struct parquet_writer {
     struct arena group;
     struct row **rows;
     size_t row_count, group_bytes;
-    float *floats;
+    struct buffer json;
 };
 
 static struct parquet_writer *of(struct export_writer *writer)
@@ -218,58 +219,62 @@ static void write_schema(const struct transfer_collection *c, const char *const 
 
 /* ---- one row ---- */
 
-static const void *take_vector(struct parquet_writer *p, uint32_t f, struct pdb_text json,
-                               struct trail *trail, int *rc)
+static struct pdb_text copy_json(struct parquet_writer *p, struct pdb_text document)
 {
-    const struct transfer_field *field = &p->collection->fields[f];
-    if (json.len == 0 || *rc < 0)
-        return NULL;
-    *rc = export_read_vector(json, p->floats, field->dimension, trail);
-    size_t bytes = field->bits ? (field->dimension + 7) / 8 : field->dimension * sizeof(float);
-    uint8_t *copy = *rc == 0 ? arena_calloc(&p->group, 1, bytes) : NULL;
-    if (copy == NULL) {
-        if (*rc == 0)
-            *rc = trail_add(trail, PDB_RESOURCE_EXHAUSTED, "no memory");
-        return NULL;
-    }
-    p->group_bytes += bytes;
-    if (!field->bits)
-        memcpy(copy, p->floats, bytes);
-    for (uint32_t i = 0; field->bits && i < field->dimension; i++)
-        if (p->floats[i] > 0)
-            copy[i / 8] = (uint8_t)(copy[i / 8] | 1u << (i % 8));
-    return copy;
+    struct doc_value root = doc_root(document.ptr, document.len);
+    p->json.len = 0;
+    doc_write_json(&p->json, &root);
+    if (p->json.failed)
+        return (struct pdb_text){NULL, 0};
+    return arena_copy_text(&p->group, p->json.ptr, p->json.len);
+}
+
+static size_t vector_bytes(const struct transfer_field *field)
+{
+    return field->bits ? (field->dimension + 7) / 8 : field->dimension * sizeof(float);
 }
 
 static int write_group(struct parquet_writer *p, struct trail *trail);
 
-static int add(struct export_writer *writer, const struct export_record *record,
-               struct trail *trail)
+static bool copy_vectors(struct parquet_writer *p, const void *const *vectors, struct row *row)
+{
+    const struct transfer_collection *c = p->collection;
+    for (uint32_t i = 0; i < c->field_count; i++) {
+        size_t bytes = vector_bytes(&c->fields[i]);
+        if (vectors[i] == NULL)
+            continue;
+        void *copy = arena_alloc(&p->group, bytes);
+        if (copy == NULL)
+            return false;
+        memcpy(copy, vectors[i], bytes);
+        row->vectors[i] = copy;
+        p->group_bytes += bytes;
+    }
+    return true;
+}
+
+static int add(struct export_writer *writer, const struct pdb_row *from, struct trail *trail)
 {
     struct parquet_writer *p = of(writer);
     const struct transfer_collection *c = p->collection;
-    int rc = 0;
     struct row *row =
         arena_calloc(&p->group, 1, sizeof(*row) + c->field_count * sizeof(row->vectors[0]));
     if (row == NULL)
         return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "no memory");
-    row->id = arena_copy_text(&p->group, record->id.ptr, record->id.len);
-    row->metadata = arena_copy_text(&p->group, record->metadata.ptr, record->metadata.len);
-    if (row->id.ptr == NULL || row->metadata.ptr == NULL)
+    row->id = arena_copy_text(&p->group, from->id.ptr, from->id.len);
+    row->metadata = copy_json(p, from->metadata);
+    if (c->column_count != 0)
+        row->document = arena_copy_text(&p->group, from->metadata.ptr, from->metadata.len);
+    row->version = (int64_t)from->version;
+    row->created_at_us = from->created_at_us;
+    row->updated_at_us = from->updated_at_us;
+    row->expires_at_us = from->expires_at_us;
+    if (row->id.ptr == NULL || row->metadata.ptr == NULL ||
+        (c->column_count != 0 && row->document.ptr == NULL) || !copy_vectors(p, from->vectors, row))
         return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "no memory");
-    if (c->column_count != 0 && row->metadata.len != 0 &&
-        !transfer_read_doc(&p->group, row->metadata, &row->document))
-        return trail_add(trail, PDB_INTERNAL, "metadata of the server's cannot be read");
-    row->version = (int64_t)record->version;
-    row->created_at_us = record->created_at_us;
-    row->updated_at_us = record->updated_at_us;
-    row->expires_at_us = record->expires_at_us;
-    for (uint32_t i = 0; i < c->field_count; i++)
-        row->vectors[i] = take_vector(p, i, record->vectors[i], trail, &rc);
-    if (rc < 0)
-        return rc;
     p->rows[p->row_count++] = row;
     p->group_bytes += sizeof(*row) + row->id.len + row->metadata.len * 2;
+    int rc = 0;
     if (p->row_count == GROUP_ROWS_MAX || p->group_bytes >= GROUP_BYTES)
         rc = write_group(p, trail);
     return rc < 0 ? rc : 1;
@@ -518,7 +523,7 @@ static void close_it(struct export_writer *writer)
     struct parquet_writer *p = of(writer);
     pqfile_writer_close(p->file);
     heap_free(NULL, p->rows);
-    heap_free(NULL, p->floats);
+    buffer_dispose(&p->json);
     arena_dispose(&p->group);
     arena_dispose(&p->schema);
     heap_free(NULL, p);
@@ -539,11 +544,10 @@ static int open_file(struct parquet_writer *p, struct trail *trail)
     struct fields fields = {.all = arena_array(&p->schema, struct pqfile_field, most)};
     const char **names = make_names(p);
     p->rows = heap_calloc(NULL, GROUP_ROWS_MAX, sizeof(*p->rows));
-    p->floats = heap_calloc(NULL, PDB_DIMENSION_MAX, sizeof(*p->floats));
     buffer_init_arena(&json, &p->schema, 0);
     if (names != NULL)
         write_schema(c, names, &json);
-    if (fields.all == NULL || names == NULL || p->rows == NULL || p->floats == NULL || json.failed)
+    if (fields.all == NULL || names == NULL || p->rows == NULL || json.failed)
         return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "no memory");
     make_fields(c, names, &fields);
     const struct pqfile_key_value keys[] = {
@@ -566,6 +570,7 @@ int export_parquet_open(const struct export_settings *settings, struct export_wr
         return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "no memory");
     p->writer = (struct export_writer){.ops = &ops, .file = settings->file};
     p->collection = settings->collection;
+    buffer_init_heap(&p->json, NULL, 0);
     int rc = open_file(p, trail);
     if (rc < 0) {
         close_it(&p->writer);

@@ -1,114 +1,16 @@
-/* export_writer.c: records out of the server's JSON, and the two plain formats: a line of JSON
- * each, or nothing but vectors with the ids in a file beside. */
+/* export_writer.c: the two plain formats: a line of JSON each, as REST answers it, or nothing but
+ * vectors with the ids in a file beside. */
 #include "server/export_writer.h"
 
 #include "base/bytes.h"
-#include "base/clock.h"
 #include "base/heap.h"
+#include "base/json.h"
+#include "transport/codec/json_responses.h"
 
 #include <errno.h>
 #include <string.h>
 
 #include "base/no_libc_heap.h"
-
-/* ---- records ---- */
-
-static struct pdb_text span(struct json_reader *r, int *rc)
-{
-    (void)json_peek(r);
-    const char *start = r->at;
-    if (*rc == 0)
-        *rc = json_skip(r);
-    return (struct pdb_text){start, *rc == 0 ? (size_t)(r->at - start) : 0};
-}
-
-static int read_time(struct json_reader *r, struct arena *arena, int64_t *us_out)
-{
-    struct pdb_text text;
-    if (json_peek(r) == JSON_NULL)
-        return json_read_null(r);
-    int rc = json_read_string(r, arena, &text);
-    return rc == 0 ? clock_parse(text.ptr, text.len, us_out) : rc;
-}
-
-static void put_vector(const struct transfer_collection *c, struct pdb_text field,
-                       struct pdb_text json, struct export_record *record)
-{
-    for (uint32_t i = 0; i < c->field_count; i++)
-        if (text_equal(c->fields[i].name, field))
-            record->vectors[i] = json;
-}
-
-static int read_vectors(struct json_reader *r, const struct transfer_collection *c,
-                        struct arena *arena, struct export_record *record)
-{
-    bool first = true;
-    struct pdb_text key;
-    int rc = json_enter_object(r);
-    while (rc == 0 && (rc = json_object_next(r, arena, &first, &key)) > 0) {
-        rc = 0;
-        struct pdb_text json = span(r, &rc);
-        put_vector(c, key, json, record);
-    }
-    return rc;
-}
-
-static int read_member(struct json_reader *r, const struct transfer_collection *c,
-                       struct arena *arena, struct pdb_text key, struct export_record *record)
-{
-    int rc = 0;
-    if (text_equal(key, TEXT_LIT("id"))) {
-        (void)json_peek(r);
-        const char *start = r->at;
-        rc = json_read_string(r, arena, &record->id);
-        record->id_json = (struct pdb_text){start, (size_t)(r->at - start)};
-        return rc;
-    }
-    if (text_equal(key, TEXT_LIT("version")))
-        return json_read_u64(r, &record->version);
-    if (text_equal(key, TEXT_LIT("created_at")))
-        return read_time(r, arena, &record->created_at_us);
-    if (text_equal(key, TEXT_LIT("updated_at")))
-        return read_time(r, arena, &record->updated_at_us);
-    if (text_equal(key, TEXT_LIT("expires_at")))
-        return read_time(r, arena, &record->expires_at_us);
-    if (text_equal(key, TEXT_LIT("vectors")))
-        return read_vectors(r, c, arena, record);
-    struct pdb_text json = span(r, &rc);
-    if (text_equal(key, TEXT_LIT("vector")))
-        put_vector(c, TEXT_LIT(""), json, record);
-    else if (text_equal(key, TEXT_LIT("metadata")))
-        record->metadata = json;
-    return rc;
-}
-
-int export_record_read(struct json_reader *r, const struct transfer_collection *collection,
-                       struct arena *arena, struct export_record *record_out, struct trail *trail)
-{
-    bool first = true;
-    struct pdb_text key;
-    *record_out = (struct export_record){0};
-    (void)json_peek(r);
-    const char *start = r->at;
-    int rc = json_enter_object(r);
-    while (rc == 0 && (rc = json_object_next(r, arena, &first, &key)) > 0)
-        rc = read_member(r, collection, arena, key, record_out);
-    record_out->json = (struct pdb_text){start, (size_t)(r->at - start)};
-    if (rc < 0 || record_out->id.len == 0)
-        return trail_add(trail, PDB_INTERNAL, "a record of the server's cannot be read");
-    return 0;
-}
-
-int export_read_vector(struct pdb_text json, float *values_out, size_t dimension,
-                       struct trail *trail)
-{
-    struct json_reader r;
-    size_t count = 0;
-    json_open(&r, json.ptr, json.len, 2, NULL);
-    if (json_read_floats(&r, values_out, dimension, &count) < 0 || count != dimension)
-        return trail_add(trail, PDB_INTERNAL, "a vector of the server's cannot be read");
-    return 0;
-}
 
 int export_write(struct export_writer *writer, FILE *file, const void *bytes, size_t len,
                  struct trail *trail)
@@ -121,12 +23,28 @@ int export_write(struct export_writer *writer, FILE *file, const void *bytes, si
 
 /* ---- jsonl ---- */
 
-static int jsonl_add(struct export_writer *writer, const struct export_record *record,
-                     struct trail *trail)
+struct jsonl_writer {
+    struct export_writer writer; /* first */
+    struct pdb_field fields[PDB_FIELD_MAX];
+    uint32_t field_count;
+    struct buffer line;
+};
+
+static struct jsonl_writer *jsonl_of(struct export_writer *writer)
 {
-    int rc = export_write(writer, writer->file, record->json.ptr, record->json.len, trail);
-    if (rc == 0)
-        rc = export_write(writer, writer->file, "\n", 1, trail);
+    return (struct jsonl_writer *)(void *)writer;
+}
+
+static int jsonl_add(struct export_writer *writer, const struct pdb_row *row, struct trail *trail)
+{
+    struct jsonl_writer *j = jsonl_of(writer);
+    j->line.len = 0;
+    json_encode_row(&j->line, row, j->fields, j->field_count,
+                    PDB_INCLUDE_METADATA | PDB_INCLUDE_VECTORS | PDB_INCLUDE_TIMES);
+    buffer_add_byte(&j->line, '\n');
+    if (j->line.failed)
+        return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "no memory");
+    int rc = export_write(writer, writer->file, j->line.ptr, j->line.len, trail);
     return rc < 0 ? rc : 1;
 }
 
@@ -139,6 +57,7 @@ static int jsonl_finish(struct export_writer *writer, struct trail *trail)
 
 static void jsonl_close(struct export_writer *writer)
 {
+    buffer_dispose(&jsonl_of(writer)->line);
     heap_free(NULL, writer);
 }
 
@@ -146,11 +65,18 @@ int export_jsonl_open(const struct export_settings *settings, struct export_writ
                       struct trail *trail)
 {
     static const struct export_writer_ops ops = {jsonl_add, jsonl_finish, jsonl_close};
-    struct export_writer *writer = heap_calloc(NULL, 1, sizeof(*writer));
-    if (writer == NULL)
+    const struct transfer_collection *c = settings->collection;
+    struct jsonl_writer *j = heap_calloc(NULL, 1, sizeof(*j));
+    if (j == NULL)
         return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "no memory");
-    *writer = (struct export_writer){.ops = &ops, .file = settings->file};
-    *writer_out = writer;
+    j->writer = (struct export_writer){.ops = &ops, .file = settings->file};
+    buffer_init_heap(&j->line, NULL, 0);
+    for (uint32_t i = 0; i < c->field_count; i++) /* of metrics only that counts */
+        j->fields[j->field_count++] =
+            (struct pdb_field){.name = c->fields[i].name,
+                               .dimension = c->fields[i].dimension,
+                               .metric = c->fields[i].bits ? PDB_METRIC_HAMMING : PDB_METRIC_DOT};
+    *writer_out = &j->writer;
     return 0;
 }
 
@@ -164,8 +90,10 @@ struct vectors_writer {
     uint32_t field; /* of the collection */
     size_t dimension;
     bool npy;
+    bool bits; /* packed: written as 0s and 1s */
     uint64_t rows;
     float *row;
+    struct buffer id;
 };
 
 static struct vectors_writer *vectors_of(struct export_writer *writer)
@@ -188,24 +116,34 @@ static int write_npy_head(struct vectors_writer *v, struct trail *trail)
     return export_write(&v->writer, v->writer.file, head, NPY_HEAD_BYTES, trail);
 }
 
-static int vectors_add(struct export_writer *writer, const struct export_record *record,
-                       struct trail *trail)
+static const void *floats_of(struct vectors_writer *v, const void *vector)
+{
+    const uint8_t *packed = vector;
+    for (size_t i = 0; v->bits && i < v->dimension; i++)
+        v->row[i] = (packed[i / 8] >> (i % 8) & 1) != 0 ? 1.0f : 0.0f;
+    return v->bits ? v->row : vector;
+}
+
+static int vectors_add(struct export_writer *writer, const struct pdb_row *row, struct trail *trail)
 {
     struct vectors_writer *v = vectors_of(writer);
-    struct pdb_text json = record->vectors[v->field];
     uint8_t dimension[4];
-    if (json.len == 0)
+    int rc = 0;
+    if (row->vectors[v->field] == NULL)
         return 0;
-    int rc = export_read_vector(json, v->row, v->dimension, trail);
+    v->id.len = 0;
+    json_write_string(&v->id, row->id);
+    buffer_add_byte(&v->id, '\n');
+    if (v->id.failed)
+        return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "no memory");
     bytes_put_u32(dimension, (uint32_t)v->dimension);
-    if (rc == 0 && !v->npy)
+    if (!v->npy)
         rc = export_write(writer, writer->file, dimension, sizeof(dimension), trail);
     if (rc == 0)
-        rc = export_write(writer, writer->file, v->row, v->dimension * sizeof(float), trail);
+        rc = export_write(writer, writer->file, floats_of(v, row->vectors[v->field]),
+                          v->dimension * sizeof(float), trail);
     if (rc == 0)
-        rc = export_write(writer, v->ids, record->id_json.ptr, record->id_json.len, trail);
-    if (rc == 0)
-        rc = export_write(writer, v->ids, "\n", 1, trail);
+        rc = export_write(writer, v->ids, v->id.ptr, v->id.len, trail);
     v->rows++;
     return rc < 0 ? rc : 1;
 }
@@ -222,6 +160,7 @@ static int vectors_finish(struct export_writer *writer, struct trail *trail)
 
 static void vectors_close(struct export_writer *writer)
 {
+    buffer_dispose(&vectors_of(writer)->id);
     heap_free(NULL, vectors_of(writer)->row);
     heap_free(NULL, writer);
 }
@@ -263,8 +202,10 @@ int export_vectors_open(const struct export_settings *settings, struct export_wr
                                  .ids = settings->ids,
                                  .field = field,
                                  .dimension = dimension,
+                                 .bits = settings->collection->fields[field].bits,
                                  .npy = strcmp(settings->format, "npy") == 0,
                                  .row = row};
+    buffer_init_heap(&v->id, NULL, 0);
     rc = v->npy ? write_npy_head(v, trail) : 0;
     if (rc < 0) {
         vectors_close(&v->writer);

@@ -1,31 +1,14 @@
-/* export_writer.h: records of a collection, one after the other, into a file. */
+/* export_writer.h: records of a collection, one after the other, into a file. Vectors of a row are
+ * those of the collection's fields, in their order. */
 #ifndef SERVER_EXPORT_WRITER_H
 #define SERVER_EXPORT_WRITER_H
 
-#include "base/json.h"
 #include "server/transfer.h"
-
-/* A record as the server gave it; text points into the answer. */
-struct export_record {
-    struct pdb_text json;    /* all of it */
-    struct pdb_text id_json; /* with its quotes */
-    struct pdb_text id;
-    struct pdb_text metadata;               /* JSON; empty: none */
-    struct pdb_text vectors[PDB_FIELD_MAX]; /* JSON of the collection's fields; empty: none */
-    uint64_t version;
-    int64_t created_at_us, updated_at_us;
-    int64_t expires_at_us; /* 0: never */
-};
-
-/* Reads one object at the reader; unescaped text lies in the arena. 0 or PDB_INTERNAL. */
-int export_record_read(struct json_reader *r, const struct transfer_collection *collection,
-                       struct arena *arena, struct export_record *record_out, struct trail *trail);
 
 struct export_writer;
 struct export_writer_ops {
     /* 1: written; 0: left out, as it has nothing to write; or an error. */
-    int (*add)(struct export_writer *writer, const struct export_record *record,
-               struct trail *trail);
+    int (*add)(struct export_writer *writer, const struct pdb_row *row, struct trail *trail);
     int (*finish)(struct export_writer *writer, struct trail *trail);
     void (*close)(struct export_writer *writer);
 };
@@ -54,8 +37,5 @@ int export_parquet_open(const struct export_settings *settings, struct export_wr
 /* fwrite with an error. */
 int export_write(struct export_writer *writer, FILE *file, const void *bytes, size_t len,
                  struct trail *trail);
-/* The values of a vector: exactly `dimension`. 0 or PDB_INTERNAL. */
-int export_read_vector(struct pdb_text json, float *values_out, size_t dimension,
-                       struct trail *trail);
 
 #endif

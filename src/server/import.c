@@ -14,10 +14,8 @@
 #include "server/import_send.h"
 #include "server/serve.h"
 
-#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "base/no_libc_heap.h"
 
@@ -40,6 +38,7 @@ struct import {
     struct import_target target;
     struct import_file *files;
     size_t file_count;
+    const struct import_folder *folder; /* of all files; NULL: none */
     struct import_send *send;
     struct import_record record;
     struct transfer_progress progress;
@@ -97,6 +96,15 @@ static int list_files(struct import *im, const char *const *names, size_t name_c
         rc = import_files_add(&list, names[i], trail);
     im->files = list.files;
     im->file_count = list.count;
+    im->folder = list.last_folder;
+    if (rc == 0 && im->folder != NULL && name_count != 1)
+        rc = trail_add(trail, PDB_INVALID_ARGUMENT, "%s: an exported folder is imported by itself",
+                       im->folder->path);
+    if (rc == 0 && im->folder != NULL &&
+        (im->metric != NULL || im->format != NULL || im->target.field != NULL))
+        rc = trail_add(trail, PDB_INVALID_ARGUMENT,
+                       "%s: an exported folder tells its metrics, fields and format itself",
+                       im->folder->path);
     for (size_t i = 0; i < im->file_count && rc == 0; i++) {
         struct import_file *f = &im->files[i];
         f->format = import_format_of(f->path, im->format);
@@ -117,13 +125,21 @@ static int open_reader(const struct import *im, const struct import_target *targ
                        const struct import_file *file, struct import_reader **reader_out,
                        struct trail *trail)
 {
-    int rc;
+    int rc = import_file_verify(file, trail);
+    if (rc < 0)
+        return rc;
     if (file->format == IMPORT_PARQUET)
         rc = import_parquet_open(target, file->path, reader_out, trail);
     else if (file->format == IMPORT_JSONL)
         rc = import_jsonl_open(target, file->path, reader_out, trail);
     else
         rc = import_vectors_open(target, file->path, im->format, reader_out, trail);
+    if (rc == 0 && file->folder != NULL && (*reader_out)->row_count != file->rows) {
+        rc = trail_add(trail, PDB_DATA_LOSS, "%s: %llu rows, but manifest.json says %llu",
+                       file->path, (unsigned long long)(*reader_out)->row_count,
+                       (unsigned long long)file->rows);
+        (*reader_out)->ops->close(*reader_out);
+    }
     if (rc == 0) {
         (*reader_out)->ended = file->ended;
         (*reader_out)->ended_count = file->ended_count;
@@ -172,23 +188,34 @@ static void write_config(const struct import *im, const struct transfer_collecti
     buffer_add_byte(json, '}');
 }
 
-static int create(struct import *im, struct trail *trail)
+/* From the first file; a single one says nothing of storage, times to live and the like. */
+static int write_shape(const struct import *im, struct buffer *json, struct trail *trail)
 {
     struct import_target target = im->target;
     struct import_shape shape = {0};
     struct import_reader *reader = NULL;
-    struct buffer json;
-    struct wire_reply reply;
     target.collection = NULL;
     int rc = open_reader(im, &target, &im->files[0], &reader, trail);
     if (rc < 0)
         return rc;
-    rc = reader->ops->shape(reader, &im->arena, &shape, trail);
-    buffer_init_arena(&json, &im->arena, 0);
-    write_config(im, &shape.collection, &json);
+    rc = reader->ops->shape(reader, json->arena, &shape, trail);
+    write_config(im, &shape.collection, json);
     reader->ops->close(reader);
+    return rc < 0 ? trail_add(trail, rc, "%s", im->files[0].path) : 0;
+}
+
+static int create(struct import *im, struct trail *trail)
+{
+    struct buffer json;
+    struct wire_reply reply;
+    int rc = 0;
+    buffer_init_arena(&json, &im->arena, 0);
+    if (im->folder != NULL)
+        import_write_settings(im->folder, im->collection, im->sync, &im->arena, &json);
+    else
+        rc = write_shape(im, &json, trail);
     if (rc < 0)
-        return trail_add(trail, rc, "%s", im->files[0].path);
+        return rc;
     if (json.failed)
         return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "no memory");
     const struct route route = {"POST", "/v1/collections", "application/json"};
@@ -217,18 +244,6 @@ static int describe(struct import *im, struct trail *trail)
 
 /* ---- rows ---- */
 
-static bool is_interrupted(struct import *im)
-{
-    const struct timespec now = {0};
-    sigset_t signals;
-    (void)sigemptyset(&signals);
-    (void)sigaddset(&signals, SIGINT);
-    (void)sigaddset(&signals, SIGTERM);
-    if (!im->interrupted && sigtimedwait(&signals, NULL, &now) > 0)
-        im->interrupted = true;
-    return im->interrupted;
-}
-
 static void tell(struct import *im, const struct import_reader *reader)
 {
     struct import_counts counts;
@@ -240,7 +255,8 @@ static void tell(struct import *im, const struct import_reader *reader)
 static struct import_batch *take_batch(struct import *im, const struct import_reader *reader)
 {
     struct import_batch *batch = NULL;
-    while (batch == NULL && !import_send_failed(im->send) && !is_interrupted(im)) {
+    while (batch == NULL && !import_send_failed(im->send) &&
+           !transfer_is_interrupted(&im->interrupted)) {
         batch = import_send_take(im->send, 100);
         tell(im, reader);
     }
@@ -403,15 +419,10 @@ int import_command(int argc, const char *const *argv)
     struct import im = {.batch = 500, .connections = 4};
     struct trail trail = {0};
     size_t name_count = 0;
-    sigset_t signals;
     const char **names = heap_calloc(NULL, (size_t)argc + 1, sizeof(*names));
     if (names == NULL)
         return EXIT_START;
-    (void)sigemptyset(&signals); /* taken between two batches; threads inherit it */
-    (void)sigaddset(&signals, SIGINT);
-    (void)sigaddset(&signals, SIGTERM);
-    (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    (void)signal(SIGPIPE, SIG_IGN);
+    transfer_block_signals(); /* taken between two batches; threads inherit it */
     if (argc == 1 && strcmp(argv[0], "--help") == 0) {
         (void)fprintf(stdout, "usage: %s", import_usage);
         heap_free(NULL, names);

@@ -1,5 +1,5 @@
-/* import_jsonl.c: one record a line, as REST takes them, but for what an export adds and a write does
- * not take: version, created_at and updated_at. Vectors are read here, metadata is only looked
+/* import_jsonl.c: one record a line, as REST takes them, but for what an export adds and a write
+ * does not take: version, created_at and updated_at. Vectors are read here, metadata is only looked
  * through: the server reads it. Empty lines are passed by. */
 #include "base/clock.h"
 #include "base/heap.h"

@@ -1,11 +1,14 @@
-/* transfer.c: command lines, the server's description of a collection, progress. */
+/* transfer.c: command lines, signals, the server's description of a collection, progress. */
 #include "server/transfer.h"
 
 #include "base/clock.h"
 #include "base/json.h"
 
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/no_libc_heap.h"
@@ -76,6 +79,33 @@ int transfer_connect(const struct transfer_server *server, struct endpoint *endp
     return endpoint_open(endpoint_out, &options, trail);
 }
 
+/* ---- signals ---- */
+
+static void choose_signals(sigset_t *signals_out)
+{
+    (void)sigemptyset(signals_out);
+    (void)sigaddset(signals_out, SIGINT);
+    (void)sigaddset(signals_out, SIGTERM);
+}
+
+void transfer_block_signals(void)
+{
+    sigset_t signals;
+    choose_signals(&signals);
+    (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+}
+
+bool transfer_is_interrupted(bool *interrupted)
+{
+    const struct timespec now = {0};
+    sigset_t signals;
+    choose_signals(&signals);
+    if (!*interrupted && sigtimedwait(&signals, NULL, &now) > 0)
+        *interrupted = true;
+    return *interrupted;
+}
+
 /* ---- the collection ---- */
 
 struct pdb_text transfer_path(struct arena *arena, const char *name, const char *suffix)
@@ -137,21 +167,12 @@ static void take_columns(struct transfer_collection *c, const struct doc_value *
             (struct transfer_column){text_member(&value, "name"), text_member(&value, "type")};
 }
 
-int transfer_describe(struct wire *wire, const char *name, struct arena *arena,
-                      struct transfer_collection *collection_out, struct trail *trail)
+bool transfer_read_collection(struct arena *arena, struct pdb_text json,
+                              struct transfer_collection *collection_out)
 {
-    struct pdb_text path = transfer_path(arena, name, "");
-    struct route route = {"GET", path.ptr, "application/json"};
-    struct wire_reply reply;
     struct pdb_text doc;
-    if (path.ptr == NULL)
-        return trail_add(trail, PDB_INVALID_ARGUMENT, "'%s' is no name of a collection", name);
-    wire_call_patiently(wire, &route, NULL, 0, TRANSFER_TRIES, &reply);
-    if (reply.code != CODE_OK)
-        return trail_add(trail, -reply.code, "collection '%s': %s", name, reply.message);
-    struct pdb_text json = arena_copy_text(arena, reply.body.ptr, reply.body.len);
-    if (json.ptr == NULL || !transfer_read_doc(arena, json, &doc))
-        return trail_add(trail, PDB_INTERNAL, "collection '%s': the answer cannot be read", name);
+    if (!transfer_read_doc(arena, json, &doc))
+        return false;
     struct doc_value root = doc_root(doc.ptr, doc.len);
     struct doc_value list;
     *collection_out = (struct transfer_collection){.json = json};
@@ -160,6 +181,23 @@ int transfer_describe(struct wire *wire, const char *name, struct arena *arena,
         take_fields(collection_out, &list);
     if (doc_get(&root, TEXT_LIT("columns"), &list) && list.type == DOC_ARRAY)
         take_columns(collection_out, &list);
+    return true;
+}
+
+int transfer_describe(struct wire *wire, const char *name, struct arena *arena,
+                      struct transfer_collection *collection_out, struct trail *trail)
+{
+    struct pdb_text path = transfer_path(arena, name, "");
+    struct route route = {"GET", path.ptr, "application/json"};
+    struct wire_reply reply;
+    if (path.ptr == NULL)
+        return trail_add(trail, PDB_INVALID_ARGUMENT, "'%s' is no name of a collection", name);
+    wire_call_patiently(wire, &route, NULL, 0, TRANSFER_TRIES, &reply);
+    if (reply.code != CODE_OK)
+        return trail_add(trail, -reply.code, "collection '%s': %s", name, reply.message);
+    struct pdb_text json = arena_copy_text(arena, reply.body.ptr, reply.body.len);
+    if (json.ptr == NULL || !transfer_read_collection(arena, json, collection_out))
+        return trail_add(trail, PDB_INTERNAL, "collection '%s': the answer cannot be read", name);
     return 0;
 }
 

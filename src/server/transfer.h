@@ -1,6 +1,6 @@
-/* transfer.h: what `proximadb import` and `proximadb export` share: their command lines, the
- * collection as the server describes it, and progress. Both are clients: they speak to a running
- * server over REST. */
+/* transfer.h: what `proximadb import` and `proximadb export` share: their command lines, signals,
+ * the collection as the server describes it, and progress. Both are clients: they speak to a
+ * running server over REST. */
 #ifndef SERVER_TRANSFER_H
 #define SERVER_TRANSFER_H
 
@@ -49,6 +49,14 @@ struct transfer_server {
 int transfer_connect(const struct transfer_server *server, struct endpoint *endpoint_out,
                      struct trail *trail);
 
+/* ---- signals ---- */
+
+/* SIGINT and SIGTERM wait until they are asked for; SIGPIPE is an error of a write. Before any
+ * thread begins. */
+void transfer_block_signals(void);
+/* Whether one has come; it stays so in *interrupted. */
+bool transfer_is_interrupted(bool *interrupted);
+
 /* ---- the collection ---- */
 
 struct transfer_field {
@@ -74,6 +82,9 @@ struct transfer_collection {
 
 /* "/v1/collections/NAME SUFFIX" with the name checked; NULL in .ptr: no such name may exist. */
 struct pdb_text transfer_path(struct arena *arena, const char *name, const char *suffix);
+/* Of JSON as the server gives it, or as it takes it in a create; false: it cannot be read. */
+bool transfer_read_collection(struct arena *arena, struct pdb_text json,
+                              struct transfer_collection *collection_out);
 /* Asks the server. PDB_NOT_FOUND: there is none. Everything lies in the arena. */
 int transfer_describe(struct wire *wire, const char *name, struct arena *arena,
                       struct transfer_collection *collection_out, struct trail *trail);

@@ -77,7 +77,7 @@ def test_a_collection_comes_back_in_another_server(
 ) -> None:
     fill(server, collection_name)
     path = tmp_path / f"all.{format_name}"
-    run(server, "export", "--collection", collection_name, "--batch", "64", "-o", path)
+    run(server, "export", "--collection", collection_name, "-o", path)
     assert not path.with_name(path.name + ".tmp").exists()
     other = start_server()
     if format_name == "jsonl":  # says nothing of metrics and columns
