@@ -45,6 +45,21 @@ struct segment_schema {
 
 /* ---- making (segment_write.c) ---- */
 
+/* What the rows of a segment come to. Who counts them before they are written spares the writer
+ * from holding an index of all of them. */
+struct segment_census {
+    uint64_t rows, ids; /* ids: different ones */
+    uint64_t id_bytes, doc_bytes;
+    uint32_t vectors[PDB_FIELD_MAX];
+    bool updated_differs, expires_any;
+    uint16_t last_len; /* of the id of the last row */
+    char last_id[PDB_ID_BYTES_MAX];
+};
+/* The next row, in the order of the writer. Of the vectors it is only looked whether they are
+ * NULL. */
+void segment_census_add(struct segment_census *census, uint32_t field_count,
+                        const struct pdb_row *row);
+
 struct segment_writer;
 
 struct segment_writer_options {
@@ -54,6 +69,11 @@ struct segment_writer_options {
     uint64_t hash_seed;       /* of the id index: random */
     /* Takes the next bytes of the Parquet file; 0, or what the writer's call then returns. */
     int (*write)(void *arg, const void *bytes, size_t len);
+    /* Of exactly the rows that will be added; the index is then written as it grows, by write_index,
+     * which takes bytes for a place in the file, each place once. NULL: it is gathered in memory
+     * until segment_writer_index. */
+    const struct segment_census *census; /* used by segment_writer_new only */
+    int (*write_index)(void *arg, uint64_t offset, const void *bytes, size_t len);
     void *arg;
 };
 
@@ -65,8 +85,11 @@ int segment_writer_new(const struct segment_writer_options *options,
 int segment_writer_add(struct segment_writer *w, const struct pdb_row *row, struct trail *trail);
 /* The rest of the Parquet file. PDB_INVALID_ARGUMENT: no row was added. */
 int segment_writer_finish(struct segment_writer *w, struct trail *trail);
-/* After finish, once: the whole .index, appended to the buffer. */
+/* After finish, without a census, once: the whole .index, appended to the buffer. */
 int segment_writer_index(struct segment_writer *w, struct buffer *index_out, struct trail *trail);
+/* After finish, with a census: the rest of the index, about `budget` bytes of it. 1: more to do, 0:
+ * all is written, or an error: PDB_DATA_LOSS when these were not the rows that were counted. */
+int segment_writer_index_step(struct segment_writer *w, uint64_t budget, struct trail *trail);
 
 struct segment_writer_stats {
     uint64_t rows, parquet_bytes;

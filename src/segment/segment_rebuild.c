@@ -223,7 +223,7 @@ static int add_row(struct rebuild *b, const struct pdb_row *row)
 static int rebuild_steps(struct rebuild *b, uint64_t hash_seed, struct buffer *index_out)
 {
     const struct segment_bytes *parquet = &b->options->parquet;
-    struct segment_index_source source = {.parquet_bytes = parquet->len, .hash_seed = hash_seed};
+    struct segment_index_source source = {.parquet_bytes = parquet->len};
     struct pdb_row row;
     int rc = segment_rows_open(&b->rows, b->options->heap, parquet, b->trail);
     if (rc == 0)
@@ -243,7 +243,7 @@ static int rebuild_steps(struct rebuild *b, uint64_t hash_seed, struct buffer *i
         !segment_footer_crc(parquet->ptr, parquet->len, &source.footer_crc, NULL))
         return bad_file(b, "no rows, or no footer");
     source.parquet_crc = crc32c(0, parquet->ptr, parquet->len);
-    rc = segment_index_write(&b->index, &source, index_out);
+    rc = segment_index_write(&b->index, &source, hash_seed, index_out);
     return rc == 0 ? 0 : trail_add(b->trail, rc, "memory for an index");
 }
 

@@ -1,10 +1,11 @@
 /* segment_write.c: rows in order become a Parquet file, handed on as it grows, and an .index.
  *
  * A row group is gathered column by column, then written column by column: that is what the format
- * asks for, and it bounds the memory to one row group (32 MiB by default) beside what the index
- * will need. Texts are not copied twice: ids and documents lie in the index's arrays, and columns
- * refer to them by offset, because the arrays move as they grow. The index learns from pqfile where
- * each page of vectors came to lie, and sums the same memory that was written.
+ * asks for, and it bounds the memory to one row group (32 MiB by default) and, with a census, 8
+ * bytes an id for the index; without one the index is held till the end. Texts are not copied
+ * twice: ids and documents lie in the index's arrays, and columns refer to them by offset, because
+ * the arrays move as they grow. The index learns from pqfile where each page of vectors came to
+ * lie, and sums the same memory that was written.
  *
  * Whether a column has nulls is not known when the schema is written, before the first row. So
  * columns that could have some are optional; without nulls that costs a few bytes a page. */
@@ -22,7 +23,8 @@
 enum {
     ROW_GROUP_BYTES = 32 << 20,
     SINK_BYTES = 256 << 10,
-    NUMBERS_BYTES = 40, /* of a row: version, times and the like */
+    NUMBERS_BYTES = 64,        /* of a row: version, times, lengths and the like */
+    FLUSH_BYTES_MAX = 1 << 20, /* of the index's arrays, before they leave */
 #ifdef PDB_STRESS
     ROW_GROUP_ROWS = 16,
 #else
@@ -56,7 +58,7 @@ struct segment_writer {
     struct buffer *vectors; /* of each field: those of the row group */
     struct buffer scratch;
     uint32_t group_first, group_rows;
-    size_t group_ids; /* where its first id lies */
+    size_t group_at, group_ids; /* where its rows, and its first id, lie in the index's arrays */
     uint64_t group_bytes, group_bytes_max;
     struct pqfile_writer *parquet;
     struct {                         /* what leaves */
@@ -67,6 +69,7 @@ struct segment_writer {
         int rc; /* of options.write */
     } sink;
     bool finished;
+    bool streamed; /* the index leaves as it grows */
 };
 
 /* ---- what leaves ---- */
@@ -205,6 +208,12 @@ int segment_writer_new(const struct segment_writer_options *options,
     column_init(&w->expires, w->heap);
     column_init(&w->metadata, w->heap);
     int rc = allocate(w);
+    w->streamed = options->census != NULL;
+    w->options.census = NULL;
+    if (rc == 0 && w->streamed) {
+        const struct segment_index_sink sink = {options->write_index, options->arg};
+        rc = segment_index_plan(&w->index, options->census, options->hash_seed, &sink);
+    }
     rc = rc < 0 ? no_memory(trail) : open_parquet(w, trail);
     if (rc < 0) {
         segment_writer_free(w);
@@ -326,19 +335,28 @@ static bool column_failed(const struct column_data *data)
            data->lon.failed;
 }
 
-static bool add_metadata(struct segment_writer *w, const struct pdb_row *row)
+static size_t column_bytes(const struct column_data *data)
+{
+    return data->definition.len + data->repetition.len + data->values.len + data->lon.len;
+}
+
+/* Adds to *bytes what it takes beside the document itself. */
+static bool add_metadata(struct segment_writer *w, const struct pdb_row *row, uint64_t *bytes)
 {
     uint64_t document_at = w->index.docs.len - row->metadata.len;
     segment_columns_split(&w->columns, row->metadata, w->values);
     bool failed = false;
     for (uint32_t i = 0; i < w->columns.count; i++) {
+        size_t before = column_bytes(&w->declared[i]);
         add_declared(&w->declared[i], w->columns.all[i].type, &w->values[i], row->metadata,
                      document_at);
+        *bytes += column_bytes(&w->declared[i]) - before;
         failed |= column_failed(&w->declared[i]);
     }
     struct text_ref ref = {w->json.len, 0};
     bool rest = segment_columns_rest(&w->columns, row->metadata, w->values, &w->json);
     ref.len = w->json.len - ref.offset;
+    *bytes += ref.len;
     add_optional(&w->metadata, rest ? &ref : NULL, sizeof(ref));
     return !failed && !w->json.failed && !column_failed(&w->metadata);
 }
@@ -354,12 +372,9 @@ static uint64_t row_bytes(const struct segment_writer *w, const struct pdb_row *
 
 static bool follows_last(const struct segment_index_builder *b, const struct pdb_row *row)
 {
-    if (b->row_count == 0)
-        return true;
-    size_t len = bytes_get_u16(b->id_lens.ptr + b->id_lens.len - sizeof(uint16_t));
-    uint64_t version = bytes_get_u64(b->versions.ptr + b->versions.len - sizeof(uint64_t));
-    int order = text_compare((struct pdb_text){b->ids.ptr + b->ids.len - len, len}, row->id);
-    return order < 0 || (order == 0 && version > row->version);
+    struct pdb_text last = {b->seen.last_id, b->seen.last_len};
+    int order = text_compare(last, row->id);
+    return b->row_count == 0 || order < 0 || (order == 0 && b->last_version > row->version);
 }
 
 static int write_group(struct segment_writer *w, struct trail *trail);
@@ -378,7 +393,7 @@ int segment_writer_add(struct segment_writer *w, const struct pdb_row *row, stru
         return no_memory(trail);
     bool expires = row->expires_at_us != 0;
     add_optional(&w->expires, expires ? &row->expires_at_us : NULL, sizeof(row->expires_at_us));
-    if (column_failed(&w->expires) || !add_metadata(w, row))
+    if (column_failed(&w->expires) || !add_metadata(w, row, &bytes))
         return no_memory(trail);
     for (uint32_t f = 0; f < w->index.field_count && row->vectors != NULL; f++) {
         if (row->vectors[f] == NULL)
@@ -394,6 +409,27 @@ int segment_writer_add(struct segment_writer *w, const struct pdb_row *row, stru
 }
 
 /* ---- one row group ---- */
+
+static int index_failed(int rc, struct trail *trail)
+{
+    const char *what = rc == PDB_DATA_LOSS            ? "the rows are not those that were counted"
+                       : rc == PDB_RESOURCE_EXHAUSTED ? "memory for a segment's rows"
+                                                      : "write of an index";
+    return trail_add(trail, rc, "%s", what);
+}
+
+/* Between two groups nothing refers to the index's arrays. */
+static int flush_index(struct segment_writer *w, struct trail *trail)
+{
+    uint64_t most = w->group_bytes_max / 2;
+    int rc = 0;
+    if (w->streamed &&
+        segment_index_pending(&w->index) >= (most < FLUSH_BYTES_MAX ? most : FLUSH_BYTES_MAX))
+        rc = segment_index_flush(&w->index);
+    w->group_at = w->index.row_count - w->index.written;
+    w->group_ids = w->index.ids.len;
+    return rc < 0 ? index_failed(rc, trail) : 0;
+}
 
 static int end_column(struct segment_writer *w, struct pqfile_written *written_out,
                       struct trail *trail)
@@ -417,7 +453,7 @@ static int write_ids(struct segment_writer *w, struct trail *trail)
 {
     w->scratch.len = 0;
     const char *at = w->index.ids.ptr + w->group_ids;
-    const char *lens = w->index.id_lens.ptr + w->group_first * sizeof(uint16_t);
+    const char *lens = w->index.id_lens.ptr + w->group_at * sizeof(uint16_t);
     for (uint32_t i = 0; i < w->group_rows; i++) {
         struct pqfile_bytes id = {(const uint8_t *)at, bytes_get_u16(lens + i * sizeof(uint16_t))};
         buffer_add(&w->scratch, &id, sizeof(id));
@@ -439,8 +475,7 @@ static int write_numbers(struct segment_writer *w, const struct buffer *numbers,
     struct pqfile_batch batch = {.row_count = w->group_rows,
                                  .level_count = w->group_rows,
                                  .value_count = w->group_rows,
-                                 .values =
-                                     numbers->ptr + (size_t)w->group_first * sizeof(uint64_t)};
+                                 .values = numbers->ptr + w->group_at * sizeof(uint64_t)};
     return write_batch(w, &batch, trail);
 }
 
@@ -495,6 +530,7 @@ static int write_declared(struct segment_writer *w, struct trail *trail)
 
 static bool has_vector(const struct segment_index_field *field, uint32_t row)
 {
+    row -= field->present_first;
     return bytes_get_u64(field->present.ptr + row / 64 * sizeof(uint64_t)) >> (row % 64) & 1;
 }
 
@@ -616,8 +652,7 @@ static int write_group(struct segment_writer *w, struct trail *trail)
     w->group_first += w->group_rows;
     w->group_rows = 0;
     w->group_bytes = 0;
-    w->group_ids = w->index.ids.len;
-    return 0;
+    return flush_index(w, trail);
 }
 
 /* ---- the end ---- */
@@ -641,16 +676,31 @@ int segment_writer_finish(struct segment_writer *w, struct trail *trail)
     return 0;
 }
 
-int segment_writer_index(struct segment_writer *w, struct buffer *index_out, struct trail *trail)
+/* What the index says of the Parquet file. */
+static struct segment_index_source index_source(const struct segment_writer *w)
 {
-    ASSERT(w->finished && w->index.row_count > 0);
     struct segment_index_source source = {.parquet_bytes = w->sink.bytes,
-                                          .parquet_crc = w->sink.crc,
-                                          .hash_seed = w->options.hash_seed};
+                                          .parquet_crc = w->sink.crc};
     bool found = segment_footer_crc((const uint8_t *)w->sink.tail.ptr, w->sink.tail.len,
                                     &source.footer_crc, NULL);
     ASSERT(found);
-    return segment_index_write(&w->index, &source, index_out) < 0 ? no_memory(trail) : 0;
+    return source;
+}
+
+int segment_writer_index(struct segment_writer *w, struct buffer *index_out, struct trail *trail)
+{
+    ASSERT(w->finished && w->index.row_count > 0 && !w->streamed);
+    struct segment_index_source source = index_source(w);
+    int rc = segment_index_write(&w->index, &source, w->options.hash_seed, index_out);
+    return rc < 0 ? no_memory(trail) : 0;
+}
+
+int segment_writer_index_step(struct segment_writer *w, uint64_t budget, struct trail *trail)
+{
+    ASSERT(w->finished && w->index.row_count > 0 && w->streamed);
+    struct segment_index_source source = index_source(w);
+    int rc = segment_index_finish(&w->index, &source, budget);
+    return rc < 0 ? index_failed(rc, trail) : rc;
 }
 
 void segment_writer_stats(const struct segment_writer *w, struct segment_writer_stats *stats_out)

@@ -197,9 +197,8 @@ static void put_files(struct world *w, const struct segment_schema *schema, uint
     memcpy(w->parquet + w->parquet_bytes, footer, sizeof(footer));
     w->parquet_bytes += sizeof(footer);
     struct segment_index_source source = {.parquet_bytes = w->parquet_bytes,
-                                          .footer_crc = crc32c(0, footer, sizeof(footer)),
-                                          .hash_seed = 77};
-    assert_int_equal(segment_index_write(&builder, &source, &w->index), 0);
+                                          .footer_crc = crc32c(0, footer, sizeof(footer))};
+    assert_int_equal(segment_index_write(&builder, &source, 77, &w->index), 0);
     segment_index_dispose(&builder);
 }
 

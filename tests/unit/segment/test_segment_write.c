@@ -82,6 +82,75 @@ static void every_row_comes_back_from_both_files(void **state)
         round_trip(seed, FIXTURE_ROWS_MAX, compressions[seed % 4], seed % 4 == 1);
 }
 
+/* The same bytes at the same places, in whatever portions they leave; and, once it is under way,
+ * hardly any memory. */
+static void a_counted_segment_is_written_as_it_grows_and_is_the_same(void **state)
+{
+    (void)state;
+    static const uint32_t counts[] = {1, 63, 64, 65, 511, 512, 513, 1024, 1100, FIXTURE_ROWS_MAX};
+    for (uint32_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+        struct fixture fx, counted;
+        struct trail trail = {0};
+        fixture_init(&fx, 100 + i, counts[i]);
+        fixture_init(&counted, 100 + i, counts[i]);
+        counted.counted = true;
+        fx.row_group_bytes = counted.row_group_bytes = 1000 + 3000 * i;
+        assert_int_equal(fixture_write(&fx, &trail), 0);
+        assert_int_equal(fixture_write(&counted, &trail), 0);
+        assert_int_equal(counted.parquet.len, fx.parquet.len);
+        assert_memory_equal(counted.parquet.ptr, fx.parquet.ptr, fx.parquet.len);
+        assert_int_equal(counted.index.len, fx.index.len);
+        assert_memory_equal(counted.index.ptr, fx.index.ptr, fx.index.len);
+        fixture_open(&counted);
+        fixture_compare(&counted);
+        assert_sound(&counted);
+        fixture_dispose(&counted);
+        fixture_dispose(&fx);
+    }
+}
+
+static void one_row_more(struct segment_census *census)
+{
+    census->rows++;
+}
+
+static void one_id_less(struct segment_census *census)
+{
+    census->ids--;
+}
+
+static void a_byte_less(struct segment_census *census)
+{
+    census->doc_bytes--;
+}
+
+static void a_byte_more(struct segment_census *census)
+{
+    census->id_bytes++;
+}
+
+static void a_vector_less(struct segment_census *census)
+{
+    census->vectors[0]--;
+}
+
+/* Nothing is written over a neighbour, and no index is made of what has changed meanwhile. */
+static void rows_that_are_not_those_that_were_counted_are_refused(void **state)
+{
+    (void)state;
+    void (*const all[])(struct segment_census *) = {one_row_more, one_id_less, a_byte_less,
+                                                    a_byte_more, a_vector_less};
+    for (uint32_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        struct fixture fx;
+        struct trail trail = {0};
+        fixture_init(&fx, 2 * i, 1000);
+        fx.counted = true;
+        fx.miscount = all[i];
+        assert_int_equal(fixture_write(&fx, &trail), PDB_DATA_LOSS);
+        fixture_dispose(&fx);
+    }
+}
+
 static void rows_without_fields_and_columns_are_rows(void **state)
 {
     (void)state;
@@ -139,12 +208,12 @@ static void a_segment_without_rows_is_refused(void **state)
     fixture_dispose(&fx);
 }
 
-static void a_failing_write_ends_the_writer_with_its_error(void **state)
+static void fail_each_write(bool counted)
 {
-    (void)state;
     struct fixture fx;
     uint64_t n = 1;
-    fixture_init(&fx, 6, 1200);
+    fixture_init(&fx, 6, counted ? 300 : 1200);
+    fx.counted = counted;
     for (;; n++) {
         struct trail trail = {0};
         fx.write_fails_at = n;
@@ -159,12 +228,19 @@ static void a_failing_write_ends_the_writer_with_its_error(void **state)
     fixture_dispose(&fx);
 }
 
-static void a_writer_without_memory_says_so_and_leaks_none(void **state)
+static void a_failing_write_ends_the_writer_with_its_error(void **state)
 {
     (void)state;
+    fail_each_write(false);
+    fail_each_write(true);
+}
+
+static void fail_each_allocation(bool counted)
+{
     struct fixture fx;
     uint64_t n = 1;
     fixture_init(&fx, 7, 40);
+    fx.counted = counted;
     fx.row_group_bytes = 6000;
     fx.schema.compression = PDB_COMPRESSION_ZSTD;
     for (;; n++) {
@@ -183,6 +259,13 @@ static void a_writer_without_memory_says_so_and_leaks_none(void **state)
     fixture_open(&fx);
     fixture_compare(&fx);
     fixture_dispose(&fx);
+}
+
+static void a_writer_without_memory_says_so_and_leaks_none(void **state)
+{
+    (void)state;
+    fail_each_allocation(false);
+    fail_each_allocation(true);
 }
 
 static void opening_and_rebuilding_without_memory_say_so(void **state)
@@ -309,6 +392,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_row_comes_back_from_both_files),
+        cmocka_unit_test(a_counted_segment_is_written_as_it_grows_and_is_the_same),
+        cmocka_unit_test(rows_that_are_not_those_that_were_counted_are_refused),
         cmocka_unit_test(rows_without_fields_and_columns_are_rows),
         cmocka_unit_test(documents_without_a_column_need_none),
         cmocka_unit_test(a_file_is_rebuilt_by_its_own_schema),
