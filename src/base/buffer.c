@@ -1,4 +1,5 @@
-/* buffer.c: doubling growth. A failure sets `failed` and leaves what was written in place; encoders
+/* buffer.c: doubling growth, by a quarter once it is large: what is reserved and not used counts as
+ * used memory. A failure sets `failed` and leaves what was written in place; encoders
  * look once, at their end, instead of after each of their thousand small writes. */
 #include "base/buffer.h"
 
@@ -7,7 +8,7 @@
 
 #include "base/no_libc_heap.h"
 
-enum { CAPACITY_FIRST = 256, DIGITS_MAX = 20 };
+enum { CAPACITY_FIRST = 256, DOUBLING_MAX = 512 << 10, DIGITS_MAX = 20 };
 
 void buffer_init_arena(struct buffer *buffer, struct arena *arena, size_t len_max)
 {
@@ -35,8 +36,10 @@ static bool grow(struct buffer *buffer, size_t need)
     if (need > max)
         return false;
     size_t capacity = buffer->capacity != 0 ? buffer->capacity : CAPACITY_FIRST;
-    while (capacity < need)
-        capacity = capacity <= max / 2 ? capacity * 2 : max;
+    while (capacity < need) {
+        size_t more = capacity <= DOUBLING_MAX ? capacity : capacity / 4;
+        capacity = capacity <= max / 2 ? capacity + more : max;
+    }
     if (capacity > max)
         capacity = max;
     char *ptr = buffer->arena != NULL

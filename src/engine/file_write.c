@@ -58,14 +58,15 @@ static void tell(struct file_write *w, int rc)
 static void write_piece(struct file_write *w)
 {
     size_t len = w->rest_len < PIECE_BYTES ? w->rest_len : PIECE_BYTES;
-    w->io->ops->write(w->io, &w->op, w->file, w->rest, len, w->bytes, 0);
+    w->io->ops->write(w->io, &w->op, w->file, w->rest, len, w->at, 0);
 }
 
 /* `len` bytes were taken. */
 static void wrote(struct file_write *w, size_t len)
 {
     ASSERT(len <= w->rest_len);
-    w->bytes += len;
+    w->at += len;
+    w->bytes = w->at > w->bytes ? w->at : w->bytes;
     w->unsynced += len;
     w->rest += len;
     w->rest_len -= len;
@@ -209,7 +210,14 @@ void file_write_begin(struct file_write *w, struct io *io, const char *directory
 
 void file_write_append(struct file_write *w, const void *bytes, size_t len, file_write_done *done)
 {
+    file_write_at(w, w->bytes, bytes, len, done);
+}
+
+void file_write_at(struct file_write *w, uint64_t offset, const void *bytes, size_t len,
+                   file_write_done *done)
+{
     ASSERT(w->error == 0 && w->file >= 0 && len > 0);
+    w->at = offset;
     w->rest = bytes;
     w->rest_len = len;
     start(w, WRITE, done);

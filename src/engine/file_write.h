@@ -38,7 +38,8 @@ struct file_write {
     file_write_done *done;
     const struct file_write_points *points;
     void *arg;         /* the caller's; set after begin */
-    uint64_t bytes;    /* appended so far */
+    uint64_t bytes;    /* of the file so far: where the next append goes */
+    uint64_t at;       /* where the write under way goes on */
     uint64_t unsynced; /* since the last sync */
     /* Set after begin by callers that write much: a sync whenever so many bytes wait for one, so
      * that the last one is short and does not stand before the log's. 0: only at the end. */
@@ -61,6 +62,9 @@ void file_write_begin(struct file_write *w, struct io *io, const char *directory
 /* `bytes` belong to the writer until done; len > 0. They are written in small pieces, so that
  * neither a reactor that copies them into the page cache nor the log behind them waits for long. */
 void file_write_append(struct file_write *w, const void *bytes, size_t len, file_write_done *done);
+/* The same at a place of the file, which may leave a hole before it for later. */
+void file_write_at(struct file_write *w, uint64_t offset, const void *bytes, size_t len,
+                   file_write_done *done);
 /* flags of enum file_write_flags. An error with `naming` set: it is unknown whether a restart would
  * find the file. */
 void file_write_commit(struct file_write *w, unsigned flags, file_write_done *done);

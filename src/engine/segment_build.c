@@ -4,19 +4,20 @@
  * The build is a table of stages. In a stage a job is under way, or a write, or both; when neither
  * is left, `advance` looks at what came of them and enters the next stage:
  *
- *     OPENING            open the Parquet file's temporary name   the first rows
- *     ROWS               write what the job before made           more rows
- *     LAST               write what the last rows made            the index
- *     COMMITTING         sync, rename
- *     INDEX_OPENING      open the index's temporary name
- *     INDEX_WRITING      write it
- *     INDEX_COMMITTING   rename, sync of the folder
+ *     OPENING            open the Parquet file's temporary name   count rows
+ *     COUNTING                                                    count the rest
+ *     INDEX_OPENING      open the index's temporary name          the first rows
+ *     ROWS               write what the job before made           more rows; the index's rest
+ *     LAST               write what the last job made
+ *     COMMITTING         sync, rename the Parquet file
+ *     INDEX_COMMITTING   rename the index, sync of the folder
  *     MAPPING                                                     map both, open the segment
  *     UNDOING            remove both files
  *
- * Two buffers take turns: while one is written the other is filled. Errors of the job and of the
- * write are kept apart until both are over, because the worker and the owner must not write to one
- * place. A build that fails or is cancelled goes to UNDOING from wherever it is; it always has a
+ * Two outputs take turns: while one is written the other is filled. Of the index they hold pieces,
+ * each with its place in the file. Errors of the job and of the write are kept apart until both are
+ * over, because the worker and the owner must not write to one place. A job that may not begin yet
+ * (options.hold) counts as one that computes. A build that fails or is cancelled goes to UNDOING from wherever it is; it always has a
  * file to close or remove there, so `done` never runs inside segment_build_cancel. */
 #include "engine/segment_build.h"
 
@@ -37,26 +38,37 @@ enum {
 
 enum stage {
     OPENING,
+    COUNTING,
+    INDEX_OPENING,
     ROWS,
     LAST,
     COMMITTING,
-    INDEX_OPENING,
-    INDEX_WRITING,
     INDEX_COMMITTING,
     MAPPING,
     UNDOING,
 };
 
-enum job_kind { JOB_ROWS, JOB_INDEX, JOB_MAP };
+enum job_kind { JOB_COUNT, JOB_ROWS, JOB_INDEX, JOB_MAP };
+
+/* What one job has made. */
+struct output {
+    struct buffer parquet; /* to be appended */
+    struct buffer index;   /* struct piece, its bytes, the next ... */
+};
+
+struct piece {
+    uint64_t offset, len;
+};
 
 struct segment_build {
     struct segment_build_options options;
     enum stage stage;
     bool computing, writing, cancelled;
+    bool held;        /* computing, but for the job's start */
     bool index_begun; /* its file */
     int rc;           /* the first error */
     struct trail trail;
-    uint64_t heap_bytes;
+    uint64_t heap_peak;
 
     /* The worker's while computing. */
     struct job job;
@@ -64,18 +76,21 @@ struct segment_build {
     int job_rc;
     struct trail job_trail;
     struct heap heap;
+    struct segment_census census;
     struct segment_writer *writer;
-    struct buffer buffers[2], index;
-    unsigned filling; /* the buffer of the job under way, or of the last one */
+    struct output outputs[2];
+    unsigned filling; /* the output of the job under way, or of the last one */
     uint32_t crc;
-    uint64_t rows;
-    bool rows_over;
+    bool source_begun, counted, rows_over, index_over;
     struct segment_file *file;
 
     /* The owner's. */
-    struct file_write *write; /* the file that is written now */
-    const char *rest;         /* of the buffer */
+    const char *rest; /* of the Parquet file's bytes, then of a piece of the index */
     size_t rest_len;
+    bool in_piece;
+    uint64_t piece_at;  /* where its rest goes */
+    const char *pieces; /* the next one */
+    size_t pieces_len;
     struct timer timer;
     struct file_write parquet_write, index_write;
 };
@@ -95,17 +110,47 @@ uint64_t segment_rate_take(struct segment_rate *rate, uint64_t now_ns, uint64_t 
     return wait;
 }
 
+/* ---- memory ---- */
+
+/* The parts are what tests/unit/engine/test_segment_build.c has measured, with some room: the
+ * arrays of a row group, which double as they grow, and of the index; two outputs of a group and
+ * the step that it began in; pqfile's pages and what it keeps of each of them until the footer,
+ * which is made, and kept once more for its sum, at the end; the hash of ids. */
+uint64_t segment_build_need(const struct segment_build_shape *shape)
+{
+    enum { FIXED = 2 << 20, OF_GROUP = 6, OF_ROW = 4, OF_CHUNK = 700, OF_PAGE = 250, OF_ID = 9 };
+    const struct segment_schema *schema = shape->schema;
+    uint64_t group = shape->row_group_bytes, row = shape->row_bytes + PDB_ID_BYTES_MAX;
+    uint64_t groups = shape->bytes / group + shape->rows / (SEGMENT_BUILD_STEP_ROWS * 4) + 2;
+    uint64_t leaves = 6 + 2 * (uint64_t)schema->column_count + schema->field_count;
+    uint64_t pages = shape->bytes / (128 << 10) + groups * leaves;
+    for (uint32_t f = 0; f < schema->field_count; f++)
+        row += (uint64_t)schema->fields[f].dimension * sizeof(float);
+    return FIXED + OF_GROUP * group + OF_ROW * row + groups * leaves * OF_CHUNK + pages * OF_PAGE +
+           shape->rows * OF_ID;
+}
+
 /* ---- on the worker ---- */
 
 static int take_bytes(void *arg, const void *bytes, size_t len)
 {
     struct segment_build *b = arg;
-    struct buffer *out = &b->buffers[b->filling];
+    struct buffer *out = &b->outputs[b->filling].parquet;
     buffer_add(out, bytes, len);
     if (out->failed)
         return PDB_RESOURCE_EXHAUSTED;
     b->crc = crc32c(b->crc, bytes, len);
     return 0;
+}
+
+static int take_piece(void *arg, uint64_t offset, const void *bytes, size_t len)
+{
+    struct segment_build *b = arg;
+    struct buffer *out = &b->outputs[b->filling].index;
+    struct piece piece = {offset, len};
+    buffer_add(out, &piece, sizeof(piece));
+    buffer_add(out, bytes, len);
+    return out->failed ? PDB_RESOURCE_EXHAUSTED : 0;
 }
 
 static int make_writer(struct segment_build *b)
@@ -114,39 +159,74 @@ static int make_writer(struct segment_build *b)
                                              .heap = &b->heap,
                                              .row_group_bytes = b->options.row_group_bytes,
                                              .hash_seed = b->options.file.hash_seed,
+                                             .census = &b->census,
                                              .write = take_bytes,
+                                             .write_index = take_piece,
                                              .arg = b};
     return segment_writer_new(&options, &b->writer, &b->job_trail);
+}
+
+static int begin_source(struct segment_build *b, bool counting)
+{
+    const struct segment_source *source = &b->options.source;
+    if (b->source_begun)
+        return 0;
+    b->source_begun = true;
+    return source->begin(source->arg, counting, &b->job_trail);
+}
+
+static int compute_count(struct segment_build *b)
+{
+    const struct segment_source *source = &b->options.source;
+    int rc = begin_source(b, true);
+    for (unsigned i = 0; rc == 0 && i < SEGMENT_BUILD_STEP_ROWS; i++) {
+        struct pdb_row row;
+        rc = source->next(source->arg, &row, &b->job_trail);
+        if (rc == 0) {
+            b->counted = true;
+            b->source_begun = false;
+            return 0;
+        }
+        if (rc > 0) {
+            segment_census_add(&b->census, b->options.file.schema.field_count, &row);
+            rc = 0;
+        }
+    }
+    return rc;
 }
 
 static int compute_rows(struct segment_build *b)
 {
     const struct segment_source *source = &b->options.source;
-    struct buffer *out = &b->buffers[b->filling];
-    out->len = 0;
-    for (unsigned i = 0; i < SEGMENT_BUILD_STEP_ROWS && out->len < SEGMENT_BUILD_STEP_BYTES; i++) {
+    struct output *out = &b->outputs[b->filling];
+    uint64_t made_max =
+        b->options.step_bytes != 0 ? b->options.step_bytes : SEGMENT_BUILD_STEP_BYTES;
+    int rc = begin_source(b, false);
+    if (rc == 0 && b->writer == NULL)
+        rc = make_writer(b);
+    for (unsigned i = 0;
+         rc == 0 && i < SEGMENT_BUILD_STEP_ROWS && out->parquet.len + out->index.len < made_max;
+         i++) {
         struct pdb_row row;
-        int rc = source->next(source->arg, &row, &b->job_trail);
+        rc = source->next(source->arg, &row, &b->job_trail);
         if (rc < 0)
             return rc;
         if (rc == 0) {
             b->rows_over = true;
-            return b->writer != NULL ? segment_writer_finish(b->writer, &b->job_trail) : 0;
+            return segment_writer_finish(b->writer, &b->job_trail);
         }
-        if (b->writer == NULL && (rc = make_writer(b)) < 0)
-            return rc;
-        if ((rc = segment_writer_add(b->writer, &row, &b->job_trail)) < 0)
-            return rc;
-        b->rows++;
+        rc = segment_writer_add(b->writer, &row, &b->job_trail);
     }
-    return 0;
+    return rc;
 }
 
-/* The buffer that is not being written is of no more use. */
 static int compute_index(struct segment_build *b)
 {
-    buffer_dispose(&b->buffers[b->filling ^ 1]);
-    int rc = segment_writer_index(b->writer, &b->index, &b->job_trail);
+    uint64_t budget = b->options.step_bytes != 0 ? b->options.step_bytes : SEGMENT_BUILD_STEP_BYTES;
+    int rc = segment_writer_index_step(b->writer, budget, &b->job_trail);
+    if (rc > 0)
+        return 0;
+    b->index_over = true;
     segment_writer_free(b->writer);
     b->writer = NULL;
     return rc;
@@ -157,7 +237,7 @@ static int compute_map(struct segment_build *b)
     bool index_bad;
     int rc =
         segment_file_open(b->options.r->io, &b->options.file, b->file, &index_bad, &b->job_trail);
-    if (rc == 0 && b->file->stats.rows != b->rows)
+    if (rc == 0 && b->file->stats.rows != b->census.rows)
         rc = trail_add(&b->job_trail, PDB_DATA_LOSS, "the segment does not have its rows");
     return rc;
 }
@@ -165,7 +245,11 @@ static int compute_map(struct segment_build *b)
 static void compute(struct job *job)
 {
     struct segment_build *b = container_of(job, struct segment_build, job);
+    b->outputs[b->filling].parquet.len = b->outputs[b->filling].index.len = 0;
     switch (b->job_kind) {
+    case JOB_COUNT:
+        b->job_rc = compute_count(b);
+        break;
     case JOB_ROWS:
         b->job_rc = compute_rows(b);
         break;
@@ -193,13 +277,20 @@ static void job_back(struct reactor *r, struct mail *mail)
     struct segment_build *b = container_of(mail, struct segment_build, job.back);
     (void)r;
     b->computing = false;
-    b->heap_bytes = b->heap.bytes_used;
+    b->heap_peak = b->heap.bytes_peak;
     if (b->job_rc < 0) {
         if (b->job_trail.len == 0)
             (void)trail_add(&b->job_trail, b->job_rc, "segment: %s", pdb_error_text(b->job_rc));
         note_error(b, b->job_rc, &b->job_trail);
     }
     advance(b);
+}
+
+static void give_job(struct segment_build *b)
+{
+    b->held = false;
+    b->job = (struct job){.back.deliver = job_back, .compute = compute};
+    job_start(b->options.r, b->options.worker, &b->job);
 }
 
 static void start_job(struct segment_build *b, enum job_kind kind)
@@ -209,8 +300,9 @@ static void start_job(struct segment_build *b, enum job_kind kind)
     b->job_kind = kind;
     b->job_rc = 0;
     trail_reset(&b->job_trail);
-    b->job = (struct job){.back.deliver = job_back, .compute = compute};
-    job_start(b->options.r, b->options.worker, &b->job);
+    b->held = kind != JOB_MAP && b->options.hold != NULL && b->options.hold(b->options.arg);
+    if (!b->held)
+        give_job(b);
 }
 
 /* A step of the file under way has ended. */
@@ -228,49 +320,75 @@ static void write_over(struct file_write *w, int rc)
     advance(b);
 }
 
-static void write_slice(struct segment_build *b);
+static void write_next(struct segment_build *b);
 
 static void slice_over(struct file_write *w, int rc)
 {
     struct segment_build *b = w->arg;
-    if (rc < 0 || b->rest_len == 0 || b->cancelled)
+    if (rc < 0 || b->cancelled)
         write_over(w, rc);
     else
-        write_slice(b);
+        write_next(b);
 }
 
-static void append_slice(struct segment_build *b)
+static void put_slice(struct segment_build *b)
 {
     size_t len = b->rest_len < SLICE_BYTES ? b->rest_len : SLICE_BYTES;
-    const char *at = b->rest;
+    const char *from = b->rest;
+    uint64_t at = b->piece_at;
     b->rest += len;
     b->rest_len -= len;
-    file_write_append(b->write, at, len, slice_over);
+    b->piece_at += len;
+    if (b->in_piece)
+        file_write_at(&b->index_write, at, from, len, slice_over);
+    else
+        file_write_append(&b->parquet_write, from, len, slice_over);
 }
 
 static void slice_due(struct timer *timer)
 {
-    append_slice(container_of(timer, struct segment_build, timer));
+    put_slice(container_of(timer, struct segment_build, timer));
 }
 
-static void write_slice(struct segment_build *b)
+static bool take_next_piece(struct segment_build *b)
+{
+    struct piece piece;
+    if (b->pieces_len == 0)
+        return false;
+    memcpy(&piece, b->pieces, sizeof(piece));
+    b->in_piece = true;
+    b->piece_at = piece.offset;
+    b->rest = b->pieces + sizeof(piece);
+    b->rest_len = piece.len;
+    b->pieces += sizeof(piece) + piece.len;
+    b->pieces_len -= sizeof(piece) + piece.len;
+    return true;
+}
+
+static void write_next(struct segment_build *b)
 {
     struct reactor *r = b->options.r;
+    if (b->rest_len == 0 && !take_next_piece(b)) {
+        write_over(b->in_piece ? &b->index_write : &b->parquet_write, 0);
+        return;
+    }
     size_t len = b->rest_len < SLICE_BYTES ? b->rest_len : SLICE_BYTES;
     uint64_t wait =
         b->options.rate != NULL ? segment_rate_take(b->options.rate, r->now_ns, len) : 0;
     /* A timer that cannot be set is memory that is short; writing soon gives some back. */
     if (wait == 0 || timer_set(r, &b->timer, r->now_ns + wait) < 0)
-        append_slice(b);
+        put_slice(b);
 }
 
-static void write_buffer(struct segment_build *b, struct file_write *w, const struct buffer *bytes)
+static void write_output(struct segment_build *b, const struct output *out)
 {
     b->writing = true;
-    b->write = w;
-    b->rest = bytes->ptr;
-    b->rest_len = bytes->len;
-    write_slice(b);
+    b->in_piece = false;
+    b->rest = out->parquet.ptr;
+    b->rest_len = out->parquet.len;
+    b->pieces = out->index.ptr;
+    b->pieces_len = out->index.len;
+    write_next(b);
 }
 
 /* ---- the stages ---- */
@@ -316,32 +434,50 @@ static void commit_file(struct segment_build *b, struct file_write *w, unsigned 
 
 static void undo(struct segment_build *b);
 
-/* The bytes of the last job are written while the next one computes. */
-static void next_rows(struct segment_build *b)
+/* The output of the last job is written while the next one computes. */
+static void go_on(struct segment_build *b)
 {
-    struct buffer *made = &b->buffers[b->filling];
-    if (b->rows_over && b->rows == 0) {
-        undo(b);
-        return;
-    }
-    b->stage = b->rows_over ? LAST : ROWS;
-    if (b->rows_over) {
-        start_job(b, JOB_INDEX);
-    } else {
+    const struct output *made = &b->outputs[b->filling];
+    bool more = !b->index_over;
+    b->stage = more ? ROWS : LAST;
+    if (more) {
         b->filling ^= 1;
+        start_job(b, b->rows_over ? JOB_INDEX : JOB_ROWS);
+    }
+    if (made->parquet.len + made->index.len != 0)
+        write_output(b, made);
+    else if (!more)
+        advance(b);
+}
+
+static void counted(struct segment_build *b)
+{
+    if (!b->counted) {
+        b->stage = COUNTING;
+        start_job(b, JOB_COUNT);
+    } else if (b->census.rows == 0) {
+        undo(b);
+    } else {
+        b->stage = INDEX_OPENING;
+        b->index_begun = true;
+        begin_file(b, &b->index_write, SHARD_FILE_INDEX);
         start_job(b, JOB_ROWS);
     }
-    if (made->len != 0)
-        write_buffer(b, &b->parquet_write, made);
+}
+
+static void dispose_outputs(struct segment_build *b)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        buffer_dispose(&b->outputs[i].parquet);
+        buffer_dispose(&b->outputs[i].index);
+    }
 }
 
 static void free_build(struct segment_build *b)
 {
     struct heap *heap = &b->options.r->heap;
     segment_writer_free(b->writer);
-    buffer_dispose(&b->buffers[0]);
-    buffer_dispose(&b->buffers[1]);
-    buffer_dispose(&b->index);
+    dispose_outputs(b);
     segment_file_close(heap, b->file);
     ASSERT(b->heap.bytes_used == 0);
     heap_free(heap, b);
@@ -349,7 +485,7 @@ static void free_build(struct segment_build *b)
 
 static void tell(struct segment_build *b)
 {
-    struct segment_file *file = b->rc == 0 && b->rows != 0 ? b->file : NULL;
+    struct segment_file *file = b->rc == 0 && b->census.rows != 0 ? b->file : NULL;
     if (file != NULL) {
         file->parquet_crc32c = b->crc;
         b->file = NULL;
@@ -379,30 +515,25 @@ static void enter_next(struct segment_build *b)
 {
     switch (b->stage) {
     case OPENING:
+    case COUNTING:
+        counted(b);
+        break;
+    case INDEX_OPENING:
     case ROWS:
-        next_rows(b);
+        go_on(b);
         break;
     case LAST:
         b->stage = COMMITTING;
+        dispose_outputs(b);
         commit_file(b, &b->parquet_write, FILE_WRITE_SYNC);
         break;
     case COMMITTING:
-        b->stage = INDEX_OPENING;
-        b->index_begun = true;
-        begin_file(b, &b->index_write, SHARD_FILE_INDEX);
-        break;
-    case INDEX_OPENING:
-        b->stage = INDEX_WRITING;
-        write_buffer(b, &b->index_write, &b->index);
-        break;
-    case INDEX_WRITING:
         /* Not synced: its checksums tell whether it arrived, and it can be made again. */
         b->stage = INDEX_COMMITTING;
         commit_file(b, &b->index_write, FILE_WRITE_SYNC_DIR);
         break;
     case INDEX_COMMITTING:
         b->stage = MAPPING;
-        buffer_dispose(&b->index);
         start_job(b, JOB_MAP);
         break;
     case MAPPING:
@@ -444,12 +575,13 @@ int segment_build_start(const struct segment_build_options *options,
     b->file = file;
     b->heap.bytes_max = options->heap_bytes_max;
     b->timer.fire = slice_due;
-    buffer_init_heap(&b->buffers[0], &b->heap, 0);
-    buffer_init_heap(&b->buffers[1], &b->heap, 0);
-    buffer_init_heap(&b->index, &b->heap, 0);
+    for (unsigned i = 0; i < 2; i++) {
+        buffer_init_heap(&b->outputs[i].parquet, &b->heap, 0);
+        buffer_init_heap(&b->outputs[i].index, &b->heap, 0);
+    }
     b->stage = OPENING;
     begin_file(b, &b->parquet_write, SHARD_FILE_PARQUET);
-    start_job(b, JOB_ROWS);
+    start_job(b, JOB_COUNT);
     *build_out = b;
     return 0;
 }
@@ -459,19 +591,28 @@ void *segment_build_arg(const struct segment_build *build)
     return build->options.arg;
 }
 
+uint64_t segment_build_heap_peak(const struct segment_build *build)
+{
+    return build->heap_peak;
+}
+
+void segment_build_resume(struct segment_build *build)
+{
+    if (build->held)
+        give_job(build);
+}
+
 void segment_build_cancel(struct segment_build *build)
 {
     build->cancelled = true;
-    if (build->timer.slot == 0)
-        return; /* a job or an I/O will come back */
-    timer_cancel(build->options.r, &build->timer);
-    build->writing = false;
-    advance(build);
-}
-
-uint64_t segment_build_heap_bytes(const struct segment_build *build)
-{
-    return build->heap_bytes;
+    if (build->held)
+        build->held = build->computing = false;
+    if (build->timer.slot != 0) {
+        timer_cancel(build->options.r, &build->timer);
+        build->writing = false;
+    }
+    if (build->stage != UNDOING)
+        advance(build); /* does nothing where a job or an I/O will come back */
 }
 
 void segment_build_drop(struct segment_build *build)

@@ -1,13 +1,14 @@
 /* Makes a segment's two files from rows, and opens it: flush and compaction are this with another
- * source. The worker computes in jobs of about 8 MiB of output while the owner's loop writes what
- * the job before made; then both files are named and mapped, and the segment is opened by a last
- * job.
+ * source. The rows are counted first, so that both files can be written as they grow. The worker
+ * computes in jobs of a few MiB of output while the owner's loop writes what the job before made;
+ * then both files are named and mapped, and the segment is opened by a last job.
  *
- *     job: rows -> bytes   job: index                                              job: map, open
- *     loop: write the bytes before ...  sync, rename   write, rename, sync folder          done
+ *     job: count    job: rows -> bytes ...    job: the rest of the index            job: map, open
+ *     loop: open    write the bytes before ...   sync, rename, rename, sync folder          done
  *
- * Memory: what the writer holds (a row group and the index's arrays) and two buffers, all in a heap
- * of the build's own, which the worker and the owner never touch at the same time. */
+ * Memory: a row group, the output of two jobs and 8 bytes an id, all in a heap of the build's own,
+ * which the worker and the owner never touch at the same time. segment_build_need bounds it; who
+ * starts a build sees to it that there is so much. */
 #ifndef ENGINE_SEGMENT_BUILD_H
 #define ENGINE_SEGMENT_BUILD_H
 
@@ -83,9 +84,22 @@ uint64_t segment_rate_take(struct segment_rate *rate, uint64_t now_ns, uint64_t 
 
 enum { SEGMENT_BUILD_STEP_BYTES = 8 << 20, SEGMENT_BUILD_STEP_ROWS = 1 << 15 };
 
+/* What the memory of a build depends on. */
+struct segment_build_shape {
+    const struct segment_schema *schema;
+    uint64_t row_group_bytes; /* as in the options; not 0 */
+    uint64_t rows, bytes;     /* at most: of the segment, and of its Parquet file */
+    uint64_t row_bytes;       /* at most: the document of a row */
+};
+/* Bytes of memory that such a build never exceeds. */
+uint64_t segment_build_need(const struct segment_build_shape *shape);
+
 enum segment_build_kind { SEGMENT_BUILD_FLUSH, SEGMENT_BUILD_COMPACT };
 
 struct segment_source {
+    /* Back to the first row. The rows are read twice: at first they are counted, and then their
+     * vectors are only compared with NULL. 0, or an error as below. On a worker. */
+    int (*begin)(void *arg, bool counting, struct trail *trail);
     /* The next row in the order that segment_writer_add wants: 1 and *row_out, 0 at the end, or a
      * negative PDB_ code, with a line in the trail. On a worker. What the row points to lives until
      * the next call. */
@@ -101,6 +115,7 @@ struct segment_build_options {
     struct segment_file_options file;
     struct segment_source source;
     uint64_t row_group_bytes;     /* 0: the writer's default */
+    uint64_t step_bytes;          /* output of a job; 0: SEGMENT_BUILD_STEP_BYTES */
     struct segment_rate *rate;    /* may be NULL */
     size_t heap_bytes_max;        /* of the build; 0: no limit */
     enum segment_build_kind kind; /* what its failpoints are called */
@@ -110,6 +125,8 @@ struct segment_build_options {
      * any more once it runs. */
     void (*done)(struct segment_build *build, int rc, struct segment_file *file,
                  const struct trail *trail);
+    /* Asked before each job: true, and it waits for segment_build_resume. May be NULL. */
+    bool (*hold)(void *arg);
     void *arg;
 };
 
@@ -121,8 +138,10 @@ void *segment_build_arg(const struct segment_build *build);
 /* Stops after the step under way; `done` still runs, once. Jobs that have not begun when their
  * group stops never come back: builds must be over before reactor_group_stop. */
 void segment_build_cancel(struct segment_build *build);
-/* Bytes of memory that it held when its last job came back. */
-uint64_t segment_build_heap_bytes(const struct segment_build *build);
+/* The most memory that it has held so far, as of its last job. */
+uint64_t segment_build_heap_peak(const struct segment_build *build);
+/* Goes on if it was held; harmless else. */
+void segment_build_resume(struct segment_build *build);
 /* After a crash of a simulated disk: frees it without any I/O; `done` does not run. No reactor may
  * turn any more. NULL is legal. */
 void segment_build_drop(struct segment_build *build);

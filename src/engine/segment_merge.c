@@ -3,7 +3,8 @@
  * Every segment is in order of id and, for one id, of falling version, and so is their merge. A row
  * goes when it ended at or before the oldest version that anybody reads, or expired long enough
  * ago; a row that goes cannot bring an older one back, because each row's end is marked on itself.
- * A row that stays although it has ended keeps its end: it is noted under its new number.
+ * Counting them looks at the index files only, and finds the same rows: what is merged does not
+ * change meanwhile, and what has ended is a copy.
  *
  * The inputs may be mapped for random access (single rows are looked up), so the kernel reads
  * nothing ahead of a merge. The merge does it itself, a window before the rows of each field, which
@@ -30,20 +31,13 @@ struct cursor {
     size_t *populated; /* per field: bytes of the file up to here were asked for */
 };
 
-struct ended_row {
-    uint32_t row;
-    uint64_t ended_at;
-};
-
 struct segment_merge {
     uint32_t field_count, cursor_count;
     uint32_t heap_count; /* cursors that are not at their end */
     uint64_t oldest_version;
     int64_t expired_before_us;
+    bool counting; /* rows are only looked at */
     struct segment_merge_stats stats;
-    struct heap heap;    /* of `ended`: the worker's while the build runs */
-    struct buffer ended; /* struct ended_row, in order of row */
-    size_t marked;       /* of them */
     const void **vectors;
     struct cursor **order; /* the binary heap */
     struct cursor cursors[];
@@ -134,13 +128,6 @@ static uint64_t ended_at(const struct cursor *c)
     return c->deletes != NULL ? segment_deletes_ended_at(c->deletes, c->row) : SEGMENT_NEVER;
 }
 
-static int note_ended(struct segment_merge *m, uint64_t version)
-{
-    struct ended_row ended = {.row = (uint32_t)m->stats.rows, .ended_at = version};
-    buffer_add(&m->ended, &ended, sizeof(ended));
-    return m->ended.failed ? PDB_RESOURCE_EXHAUSTED : 0;
-}
-
 /* A touch of those pages would have been a SIGBUS. */
 static int fail_read(const struct cursor *c, struct trail *trail)
 {
@@ -157,10 +144,12 @@ static int take(struct segment_merge *m, struct cursor *c, struct pdb_row *row_o
         m->stats.rows_ended++;
         return 0;
     }
-    if (!c->begun && read_first(m, c) < 0)
+    if (!m->counting && !c->begun && read_first(m, c) < 0)
         return fail_read(c, trail);
     c->begun = true;
-    if (!segment_row(c->file->segment, c->row, row_out, m->vectors))
+    if (m->counting)
+        segment_row_unread(c->file->segment, c->row, row_out, m->vectors);
+    else if (!segment_row(c->file->segment, c->row, row_out, m->vectors))
         return trail_add(trail, PDB_DATA_LOSS,
                          "segment %" PRIu64 ", row %" PRIu32 ": its page is damaged",
                          c->file->stats.number, c->row);
@@ -168,9 +157,7 @@ static int take(struct segment_merge *m, struct cursor *c, struct pdb_row *row_o
         m->stats.rows_expired++;
         return 0;
     }
-    if (end != SEGMENT_NEVER && note_ended(m, end) < 0)
-        return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "merge: out of memory");
-    if (read_ahead(m, c) < 0)
+    if (!m->counting && read_ahead(m, c) < 0)
         return fail_read(c, trail);
     m->stats.rows++;
     return 1;
@@ -189,23 +176,17 @@ static int next(void *arg, struct pdb_row *row_out, struct trail *trail)
     return 0;
 }
 
-struct segment_source segment_merge_source(struct segment_merge *merge)
+static int begin(void *arg, bool counting, struct trail *trail)
 {
-    return (struct segment_source){.next = next, .arg = merge};
-}
-
-/* ---- making and freeing ---- */
-
-static void begin(struct segment_merge *m, const struct segment_merge_options *options,
-                  size_t *populated)
-{
-    for (uint32_t i = 0; i < options->input_count; i++) {
-        const struct segment_merge_input *input = &options->inputs[i];
-        struct cursor *c = &m->cursors[m->cursor_count++];
-        *c = (struct cursor){.file = input->file,
-                             .deletes = input->deletes,
-                             .row_count = (uint32_t)input->file->stats.rows,
-                             .populated = populated + (size_t)i * m->field_count};
+    struct segment_merge *m = arg;
+    (void)trail;
+    m->counting = counting;
+    m->stats = (struct segment_merge_stats){0};
+    m->heap_count = 0;
+    for (uint32_t i = 0; i < m->cursor_count; i++) {
+        struct cursor *c = &m->cursors[i];
+        c->row = 0;
+        c->begun = false;
         if (c->row_count == 0)
             continue;
         look(c);
@@ -213,6 +194,27 @@ static void begin(struct segment_merge *m, const struct segment_merge_options *o
     }
     for (uint32_t i = m->heap_count / 2; i-- != 0;)
         sift_down(m, i);
+    return 0;
+}
+
+struct segment_source segment_merge_source(struct segment_merge *merge)
+{
+    return (struct segment_source){.begin = begin, .next = next, .arg = merge};
+}
+
+/* ---- making and freeing ---- */
+
+static void add_cursors(struct segment_merge *m, const struct segment_merge_options *options,
+                        size_t *populated)
+{
+    for (uint32_t i = 0; i < options->input_count; i++) {
+        const struct segment_merge_input *input = &options->inputs[i];
+        m->cursors[m->cursor_count++] =
+            (struct cursor){.file = input->file,
+                            .deletes = input->deletes,
+                            .row_count = (uint32_t)input->file->stats.rows,
+                            .populated = populated + (size_t)i * m->field_count};
+    }
 }
 
 int segment_merge_new(struct heap *heap, const struct segment_merge_options *options,
@@ -233,17 +235,13 @@ int segment_merge_new(struct heap *heap, const struct segment_merge_options *opt
     m->field_count = options->field_count;
     m->oldest_version = options->oldest_version;
     m->expired_before_us = options->expired_before_us;
-    buffer_init_heap(&m->ended, &m->heap, 0);
-    begin(m, options, (void *)(rest + order + vectors));
+    add_cursors(m, options, (void *)(rest + order + vectors));
     *merge_out = m;
     return 0;
 }
 
 void segment_merge_free(struct heap *heap, struct segment_merge *merge)
 {
-    if (merge == NULL)
-        return;
-    buffer_dispose(&merge->ended);
     heap_free(heap, merge);
 }
 
@@ -252,29 +250,6 @@ void segment_merge_free(struct heap *heap, struct segment_merge *merge)
 void segment_merge_stats(const struct segment_merge *merge, struct segment_merge_stats *stats_out)
 {
     *stats_out = merge->stats;
-}
-
-uint32_t segment_merge_ended_count(const struct segment_merge *merge)
-{
-    return (uint32_t)(merge->ended.len / sizeof(struct ended_row));
-}
-
-uint64_t segment_merge_heap_bytes(const struct segment_merge *merge)
-{
-    return merge->heap.bytes_used;
-}
-
-bool segment_merge_mark_step(struct segment_merge *merge, struct segment_deletes *deletes,
-                             size_t budget)
-{
-    const char *list = merge->ended.ptr;
-    size_t count = segment_merge_ended_count(merge);
-    for (; budget != 0 && merge->marked < count; budget--) {
-        struct ended_row ended;
-        memcpy(&ended, list + merge->marked++ * sizeof(ended), sizeof(ended));
-        segment_deletes_mark(deletes, ended.row, ended.ended_at);
-    }
-    return merge->marked < count;
 }
 
 bool segment_merge_find(const struct segment *to, const struct segment *from, uint32_t row,

@@ -1,9 +1,8 @@
 /* The rows of several segments as one source for segment_build: what compaction merges. In the
- * order that a segment wants, without the rows that nobody can read any more; what is known of the
- * ends of those that stay is carried over.
+ * order that a segment wants, without the rows that nobody can read any more.
  *
- * Made, stepped and freed on the owner; in between a build's worker reads from it. Rows that end
- * while the build runs are the owner's to remember, and to carry with segment_merge_find. */
+ * Made and freed on the owner; in between a build's worker reads from it. That a row has ended and
+ * still stays, or ends while the build runs, is the owner's to carry with segment_merge_find. */
 #ifndef ENGINE_SEGMENT_MERGE_H
 #define ENGINE_SEGMENT_MERGE_H
 
@@ -37,14 +36,6 @@ struct segment_source segment_merge_source(struct segment_merge *merge);
 
 /* When the build is done. */
 void segment_merge_stats(const struct segment_merge *merge, struct segment_merge_stats *stats_out);
-/* Rows of the new segment that have ended: how many marks to reserve. */
-uint32_t segment_merge_ended_count(const struct segment_merge *merge);
-/* Marks the next ones, at most `budget`; true while there are more. Room must be reserved. */
-bool segment_merge_mark_step(struct segment_merge *merge, struct segment_deletes *deletes,
-                             size_t budget);
-/* Memory of the list of ended rows. */
-uint64_t segment_merge_heap_bytes(const struct segment_merge *merge);
-
 /* The row of `to` that is row `row` of `from`: the same id and version. False: it was not taken
  * over. */
 bool segment_merge_find(const struct segment *to, const struct segment *from, uint32_t row,

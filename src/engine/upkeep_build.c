@@ -19,15 +19,22 @@ enum { RETRY_AFTER_S = 5 };
 
 /* ---- the source of a flush; runs on a worker ---- */
 
+static int begin_memtable(void *arg, bool counting, struct trail *trail)
+{
+    struct change *change = arg;
+    const struct shard_part *part = change->sources[0];
+    if (counting && memtable_order(part->memtable, part->sealed_version, change->drop_version, NULL,
+                                   &change->keys, &change->key_count) < 0)
+        return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "flush: out of memory for the order");
+    change->next_key = 0;
+    return 0;
+}
+
 static int next_of_memtable(void *arg, struct pdb_row *row_out, struct trail *trail)
 {
     struct change *change = arg;
     const struct shard_part *part = change->sources[0];
-    if (!change->ordered &&
-        memtable_order(part->memtable, part->sealed_version, change->drop_version, NULL,
-                       &change->keys, &change->key_count) < 0)
-        return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "flush: out of memory for the order");
-    change->ordered = true;
+    (void)trail;
     if (change->next_key == change->key_count)
         return 0;
     memtable_row_at(part->memtable, change->keys[change->next_key++], row_out, change->vectors);
@@ -158,8 +165,9 @@ static void build(struct change *change)
         .r = core->r,
         .worker = core->id,
         .file = file_options(change),
-        .source = change->kind == CHANGE_FLUSH ? (struct segment_source){next_of_memtable, change}
-                                               : segment_merge_source(change->merge),
+        .source = change->kind == CHANGE_FLUSH
+                      ? (struct segment_source){begin_memtable, next_of_memtable, change}
+                      : segment_merge_source(change->merge),
         .row_group_bytes = row_group_bytes(core),
         .rate = change->kind == CHANGE_FLUSH ? NULL : &core->compaction_rate,
         .kind = change->kind == CHANGE_FLUSH ? SEGMENT_BUILD_FLUSH : SEGMENT_BUILD_COMPACT,

@@ -66,7 +66,6 @@ struct change {
     struct segment_deletes **ended; /* copies for the worker, of each source */
     uint64_t *keys;                 /* of a sealed memtable's rows, in order of id */
     size_t key_count, next_key;
-    bool ordered;
     const void *vectors[PDB_FIELD_MAX];
     /* publishing */
     struct shard_part *part; /* NULL: there was no row */

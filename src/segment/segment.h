@@ -198,6 +198,9 @@ bool segment_find(const struct segment *s, struct pdb_text id, uint64_t at_versi
  * the mapped bytes. False: the row's vector page is damaged (only when vectors is not NULL). */
 bool segment_row(const struct segment *s, uint32_t row, struct pdb_row *row_out,
                  const void **vectors);
+/* The same without a look at the pages: pointers to vectors tell only whether there is one. */
+void segment_row_unread(const struct segment *s, uint32_t row, struct pdb_row *row_out,
+                        const void **vectors);
 /* Cheap parts of a row. */
 struct pdb_text segment_row_id(const struct segment *s, uint32_t row);
 uint64_t segment_row_version(const struct segment *s, uint32_t row);

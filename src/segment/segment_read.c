@@ -44,6 +44,17 @@ static bool vector_of(const struct segment *s, uint32_t f, uint32_t row, const v
     return true;
 }
 
+static struct pdb_row row_at(const struct segment *s, uint32_t row, const void **vectors)
+{
+    return (struct pdb_row){.id = segment_id(s, row),
+                            .vectors = vectors,
+                            .metadata = segment_doc(s, row),
+                            .version = s->versions[row],
+                            .created_at_us = s->created_us[row],
+                            .updated_at_us = s->updated_us[row],
+                            .expires_at_us = s->expires_us != NULL ? s->expires_us[row] : 0};
+}
+
 bool segment_row(const struct segment *s, uint32_t row, struct pdb_row *row_out,
                  const void **vectors)
 {
@@ -52,14 +63,17 @@ bool segment_row(const struct segment *s, uint32_t row, struct pdb_row *row_out,
         if (!vector_of(s, f, row, &vectors[f]))
             return false;
     }
-    *row_out = (struct pdb_row){.id = segment_id(s, row),
-                                .vectors = vectors,
-                                .metadata = segment_doc(s, row),
-                                .version = s->versions[row],
-                                .created_at_us = s->created_us[row],
-                                .updated_at_us = s->updated_us[row],
-                                .expires_at_us = s->expires_us != NULL ? s->expires_us[row] : 0};
+    *row_out = row_at(s, row, vectors);
     return true;
+}
+
+void segment_row_unread(const struct segment *s, uint32_t row, struct pdb_row *row_out,
+                        const void **vectors)
+{
+    ASSERT(row < s->row_count);
+    for (uint32_t f = 0; f < s->field_count; f++)
+        vectors[f] = segment_has_vector(&s->fields[f], row) ? s->parquet.ptr : NULL;
+    *row_out = row_at(s, row, vectors);
 }
 
 /* Inline in the loops below. */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CAPACITY_MIN = 8, CHUNK_BYTES = 16 << 10, ALIGNMENT = alignof(max_align_t) };
+enum { CAPACITY_MIN = 2, CHUNK_BYTES = 16 << 10, ALIGNMENT = alignof(max_align_t) };
 
 struct pq_arena_chunk {
     struct pq_arena_chunk *next;

@@ -3,6 +3,7 @@
 #include "engine/segment_build.h"
 
 #include "base/crc32c.h"
+#include "base/doc.h"
 #include "engine/segment_merge.h"
 #include "files_fixture.h"
 
@@ -25,6 +26,7 @@ static const struct pdb_field fields[1] = {
 
 /* Rows "00000000", "00000001", ... */
 struct rows {
+    unsigned passes;
     uint32_t count, next, fail_at; /* fail_at: the row that cannot be had; UINT32_MAX: none */
     char id[16];
     float values[DIMENSION];
@@ -44,6 +46,16 @@ struct lab {
     struct trail trail;
     size_t heap_before;
 };
+
+static int begin_rows(void *arg, bool counting, struct trail *trail)
+{
+    struct rows *rows = arg;
+    (void)trail;
+    rows->passes++;
+    assert_int_equal(counting, rows->passes == 1);
+    rows->next = 0;
+    return 0;
+}
 
 static int next_row(void *arg, struct pdb_row *row_out, struct trail *trail)
 {
@@ -126,7 +138,7 @@ static struct segment_build_options build_options(struct lab *lab)
     return (struct segment_build_options){.r = lab->r,
                                           .worker = 1,
                                           .file = file_options(),
-                                          .source = {next_row, &lab->rows},
+                                          .source = {begin_rows, next_row, &lab->rows},
                                           .row_group_bytes = 1 << 20,
                                           .kind = SEGMENT_BUILD_FLUSH,
                                           .done = done,
@@ -371,23 +383,165 @@ static void a_rate_lets_bytes_go_at_once_after_a_rest(void **state)
     assert_int_equal(segment_rate_take(&rate, 99000000001, 1), 0);
 }
 
-static void its_memory_is_told_while_it_runs(void **state)
+/* ---- memory ---- */
+
+/* Rows of one shape, after another. */
+struct shape {
+    const char *name;
+    uint32_t rows, dimension, id_len, doc_len, columns;
+    uint64_t row_group_bytes;
+};
+
+struct shaped {
+    const struct shape *shape;
+    struct pdb_field field;
+    struct pdb_column columns[20];
+    char column_names[20][4];
+    uint32_t next;
+    char id[PDB_ID_BYTES_MAX];
+    float *values;
+    const void *vectors[1];
+    struct arena arena;
+    struct pdb_text document;
+};
+
+static int begin_shape(void *arg, bool counting, struct trail *trail)
 {
-    (void)state;
+    struct shaped *s = arg;
+    (void)counting;
+    (void)trail;
+    s->next = 0;
+    return 0;
+}
+
+static int next_shape(void *arg, struct pdb_row *row_out, struct trail *trail)
+{
+    struct shaped *s = arg;
+    char number[12];
+    (void)trail;
+    if (s->next == s->shape->rows)
+        return 0;
+    memset(s->id, 'x', sizeof(s->id));
+    (void)snprintf(number, sizeof(number), "%08u", s->next++);
+    memcpy(s->id, number, 8);
+    *row_out = (struct pdb_row){.id = {s->id, s->shape->id_len},
+                                .vectors = s->vectors,
+                                .metadata = s->document,
+                                .version = 1 + s->next * 7919ull % 1000,
+                                .created_at_us = s->next,
+                                .updated_at_us = s->next + 1,
+                                .expires_at_us = s->next};
+    return 1;
+}
+
+/* {"c00": "xxx...", "c01": ..., "rest": "xxx..."} */
+static void make_document(struct shaped *s)
+{
+    struct doc_builder *b = doc_builder_new(&s->arena, 2 << 20);
+    uint32_t parts = s->shape->columns + 1;
+    char *text = test_malloc(s->shape->doc_len + 1);
+    memset(text, 'y', s->shape->doc_len);
+    struct pdb_text part = {text, s->shape->doc_len / parts};
+    assert_non_null(b);
+    assert_int_equal(doc_begin_object(b), 0);
+    for (uint32_t i = 0; i < parts; i++) {
+        struct pdb_text name = i < s->shape->columns ? s->columns[i].name : TEXT_LIT("rest");
+        assert_int_equal(doc_add_key(b, name), 0);
+        assert_int_equal(doc_add_string(b, part), 0);
+    }
+    assert_int_equal(doc_end(b), 0);
+    assert_int_equal(doc_builder_finish(b, &s->document, NULL), 0);
+    test_free(text);
+}
+
+static void shaped_begin(struct shaped *s, const struct shape *shape)
+{
+    *s = (struct shaped){.shape = shape,
+                         .field = {.dimension = shape->dimension, .metric = PDB_METRIC_COSINE}};
+    s->values = test_calloc(shape->dimension, sizeof(float));
+    s->values[0] = 1;
+    s->vectors[0] = s->values;
+    for (uint32_t i = 0; i < shape->columns; i++) {
+        (void)snprintf(s->column_names[i], sizeof(s->column_names[i]), "c%02u", i);
+        s->columns[i] = (struct pdb_column){{s->column_names[i], 3},
+                                            i % 2 == 0 ? PDB_COLUMN_TEXT : PDB_COLUMN_STRING};
+    }
+    if (shape->doc_len != 0)
+        make_document(s);
+}
+
+/* The most that the build held, which is not more than what is asked for it. */
+static uint64_t build_shape(const struct shape *shape, uint64_t *need_out)
+{
     struct lab *lab = test_malloc(sizeof(*lab));
-    lab_begin(lab, 1, MANY);
+    struct shaped shaped;
+    shaped_begin(&shaped, shape);
+    lab_begin(lab, 1, 0);
     struct segment_build_options options = build_options(lab);
+    options.source = (struct segment_source){begin_shape, next_shape, &shaped};
+    options.file.schema.fields = &shaped.field;
+    options.file.schema.columns = shaped.columns;
+    options.file.schema.column_count = shape->columns;
+    options.row_group_bytes = shape->row_group_bytes;
+    options.step_bytes = shape->row_group_bytes / 2;
+    uint64_t row = shape->dimension * sizeof(float) + 2ull * shape->id_len + 2ull * shape->doc_len;
+    struct segment_build_shape asked = {.schema = &options.file.schema,
+                                        .row_group_bytes = shape->row_group_bytes,
+                                        .rows = shape->rows,
+                                        .bytes = shape->rows * (row + 50),
+                                        .row_bytes = shape->doc_len};
+    *need_out = segment_build_need(&asked);
     uint64_t most = 0;
     assert_int_equal(segment_build_start(&options, &lab->build), 0);
     while (!lab->over) {
-        uint64_t bytes = segment_build_heap_bytes(lab->build);
-        most = bytes > most ? bytes : most;
+        uint64_t peak = segment_build_heap_peak(lab->build);
+        most = peak > most ? peak : most;
         assert_true(lab_turn(lab));
     }
-    /* ids, times, norms, two buffers of 8 MiB that have doubled, a row group: not the rows */
-    assert_true(most > (1 << 20) && most < (64 << 20));
+    assert_int_equal(lab->rc, 0);
+    assert_int_equal(lab->file->stats.rows, shape->rows);
     lab_end(lab);
     test_free(lab);
+    test_free(shaped.values);
+    arena_dispose(&shaped.arena);
+    return most;
+}
+
+static void a_build_holds_no_more_than_what_is_asked_for_it(void **state)
+{
+    (void)state;
+    static const struct shape shapes[] = {
+        {"few", 10, 8, 8, 0, 0, 1 << 20},
+        {"tiny rows", 400000, 1, 8, 0, 0, 1 << 20},
+        {"short vectors", 200000, 32, 16, 0, 0, 1 << 20},
+        {"long vectors", 30000, 768, 16, 0, 0, 1 << 20},
+        {"the same in larger groups", 30000, 768, 16, 0, 0, 4 << 20},
+        {"vectors as long as may be", 60, PDB_DIMENSION_MAX, 16, 0, 0, 1 << 20},
+        {"long ids", 60000, 4, 512, 0, 0, 1 << 20},
+        {"documents", 40000, 8, 16, 900, 0, 1 << 20},
+        {"columns", 40000, 8, 16, 900, 20, 1 << 20},
+        {"many columns in small groups", 20000, 8, 16, 400, 20, 256 << 10},
+        {"documents as large as may be", 30, 8, 16, (1 << 20) - 300, 3, 1 << 20},
+        {"the same in small groups", 30, 8, 16, (1 << 20) - 300, 0, 256 << 10},
+        {"small groups", 30000, 128, 16, 100, 2, 256 << 10},
+    };
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+        uint64_t need = 0, most = build_shape(&shapes[i], &need);
+        print_message("%s: %.1f MiB of %.1f\n", shapes[i].name, (double)most / (1 << 20),
+                      (double)need / (1 << 20));
+        assert_true(most <= need);
+    }
+}
+
+/* Not ids, documents and times of all rows: a hash of their ids, and what the footer says. */
+static void memory_hardly_grows_with_the_rows(void **state)
+{
+    (void)state;
+    const struct shape one = {"", 20000, 32, 32, 300, 0, 1 << 20};
+    struct shape ten = one;
+    ten.rows *= 10;
+    uint64_t need, of_one = build_shape(&one, &need), of_ten = build_shape(&ten, &need);
+    assert_true(of_ten < of_one + (ten.rows - one.rows) * 24ull);
 }
 
 /* ---- the power, and the next start ---- */
@@ -550,6 +704,7 @@ static void merge_alone(const struct segment_file *file, uint32_t count)
     uint32_t rows = 0;
     assert_int_equal(segment_merge_new(NULL, &options, &merge), 0);
     struct segment_source source = segment_merge_source(merge);
+    assert_int_equal(source.begin(source.arg, false, NULL), 0);
     for (; source.next(source.arg, &row, NULL) == 1; rows++)
         assert_true(((const float *)row.vectors[0])[5] == (float)(rows * 31 % 1009 + 5));
     assert_int_equal(rows, count);
@@ -628,7 +783,8 @@ int main(void)
         cmocka_unit_test(cancelled_at_any_turn_it_ends_once_and_leaves_nothing),
         cmocka_unit_test(the_rate_is_kept_over_all_builds),
         cmocka_unit_test(a_rate_lets_bytes_go_at_once_after_a_rest),
-        cmocka_unit_test(its_memory_is_told_while_it_runs),
+        cmocka_unit_test(a_build_holds_no_more_than_what_is_asked_for_it),
+        cmocka_unit_test(memory_hardly_grows_with_the_rows),
         cmocka_unit_test(a_finished_segment_survives_the_power_and_an_unfinished_one_is_cleaned_up),
         cmocka_unit_test(a_missing_or_damaged_index_is_made_again_once),
         cmocka_unit_test(an_index_that_cannot_be_written_stays_in_memory),

@@ -98,6 +98,15 @@ static void segment_built(struct segment_build *build, int rc, struct segment_fi
 
 /* ---- steps; false: the power has gone ---- */
 
+static int begin_batch(void *arg, bool counting, struct trail *trail)
+{
+    struct life *l = arg;
+    (void)counting;
+    (void)trail;
+    l->next_row = 0;
+    return 0;
+}
+
 static int next_of_batch(void *arg, struct pdb_row *row_out, struct trail *trail)
 {
     struct life *l = arg;
@@ -180,8 +189,7 @@ static void add_live(struct life *l, struct segment_file *file)
 static bool flush(struct life *l)
 {
     uint32_t older = l->live_count, row;
-    l->next_row = 0;
-    if (!build(l, (struct segment_source){next_of_batch, l}))
+    if (!build(l, (struct segment_source){begin_batch, next_of_batch, l}))
         return false;
     l->next_segment++;
     add_live(l, l->built);
@@ -193,6 +201,16 @@ static bool flush(struct life *l)
     }
     l->built = NULL;
     return save(l, l->version + 1);
+}
+
+/* What has ended in an old segment ends in the one that took its rows. */
+static void carry_ends(const struct live *from, struct live *to)
+{
+    uint32_t at = 0, row, there;
+    uint64_t ended_at;
+    while (segment_deletes_next(from->deletes, &at, &row, &ended_at))
+        if (segment_merge_find(to->file->segment, from->file->segment, row, &there))
+            segment_deletes_mark(to->deletes, there, ended_at);
 }
 
 static bool merge(struct life *l)
@@ -218,8 +236,8 @@ static bool merge(struct life *l)
         l->live_count = 0;
         add_live(l, l->built);
         l->built = NULL;
-        while (segment_merge_mark_step(l->merge, l->live[0].deletes, 5))
-            continue;
+        for (uint32_t i = 0; i < count; i++)
+            carry_ends(&old[i], &l->live[0]);
         alive = save(l, l->version);
         for (uint32_t i = 0; i < count; i++) {
             segment_file_close(&l->r->heap, old[i].file);
