@@ -453,6 +453,8 @@ static int start_core(struct reactor *r, void *arg)
     list_init(&core->stalled);
     list_init(&core->upkeep_ops);
     list_init(&core->flush_line);
+    list_init(&core->merge_line);
+    list_init(&core->held_merges);
     list_init(&core->staged);
     list_init(&core->old_logs);
     shard_table_init(core);

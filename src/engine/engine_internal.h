@@ -48,8 +48,15 @@ struct engine_core {
     unsigned upkeep_active;   /* that has to end before the core may close */
     bool quieting;            /* a phase waits for that */
     unsigned flushes, merges; /* under way */
-    struct list flush_line;   /* struct upkeep.waiting_link: sealed, with no place for the flush */
-    bool flush_line_moves;
+    unsigned large_merges;    /* of these */
+    unsigned flushes_building;
+    struct list held_merges; /* struct change.held_link: they let flushes build first */
+    struct list flush_line;  /* struct upkeep.waiting_link: sealed, with no place for the flush */
+    struct list
+        merge_line; /* struct upkeep.merge_link: there is something to merge, but no place */
+    bool lines_move;
+    struct task memory_task; /* upkeep_free_memory */
+    uint64_t memory_looked_ns;
     uint64_t segment_bytes; /* of segments that are to stay in memory */
     struct segment_rate compaction_rate;
     struct flush_note flush_note;

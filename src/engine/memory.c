@@ -5,6 +5,7 @@
 
 #include "base/trail.h"
 #include "engine/engine_internal.h"
+#include "engine/upkeep.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -26,13 +27,31 @@ static void note_arrives(struct reactor *here, struct mail *mail)
     struct memory_note *note = container_of(mail, struct memory_note, mail);
     unsigned from = mail->from;
     engine_here(here)->memory.others[from] = note->bytes;
+    engine_here(here)->memory.others_mapped[from] = note->mapped;
+    engine_here(here)->memory.others_wanted[from] = note->wanted;
     mail->deliver = note_back;
     mail_post(here, from, mail);
 }
 
+uint64_t memory_row_group_bytes(const struct engine_core *core)
+{
+    enum { LEAST = 256 << 10, MOST = 32 << 20, PART = 64 };
+    uint64_t bytes = core->db->options.memory_limit / PART / core->db->core_count;
+    return bytes < LEAST ? LEAST : bytes > MOST ? MOST : bytes;
+}
+
+uint64_t memory_first_build_bytes(const struct engine_core *core)
+{
+    enum { FIXED = 3 << 20, GROUPS = 6, PART = 8 };
+    uint64_t bytes = FIXED + GROUPS * memory_row_group_bytes(core);
+    uint64_t most = core->db->options.memory_limit / PART / core->db->core_count;
+    return bytes < most ? bytes : most;
+}
+
 static uint64_t used_here(const struct engine_core *core)
 {
-    return core->r->heap.bytes_used + core->segment_bytes;
+    uint64_t first = memory_first_build_bytes(core), builds = core->memory.builds;
+    return core->r->heap.bytes_used + core->segment_bytes + (builds > first ? builds : first);
 }
 
 static void tell_all(struct engine_core *core)
@@ -46,6 +65,8 @@ static void tell_all(struct engine_core *core)
             continue;
         note->under_way = true;
         note->bytes = bytes;
+        note->mapped = view->mapped;
+        note->wanted = view->wanted;
         note->mail.deliver = note_arrives;
         mail_post(core->r, to, &note->mail);
     }
@@ -91,12 +112,54 @@ uint64_t memory_used(const struct engine_core *core)
     return sum;
 }
 
+static uint64_t unmapped(const struct engine_core *core)
+{
+    uint64_t mapped = core->memory.mapped;
+    for (unsigned i = 0; i < core->db->core_count; i++)
+        if (i != core->id)
+            mapped += core->memory.others_mapped[i];
+    uint64_t used = memory_used(core);
+    return used > mapped ? used - mapped : 0;
+}
+
+bool memory_reserve_build(struct engine_core *core, uint64_t bytes, bool must)
+{
+    struct memory_view *view = &core->memory;
+    uint64_t limit = core->db->options.memory_limit, used = unmapped(core);
+    uint64_t first = memory_first_build_bytes(core), had = view->builds, has = had + bytes;
+    uint64_t more = (has > first ? has : first) - (had > first ? had : first);
+    if (!must && (used > limit || more > limit - used))
+        return false;
+    view->builds = has;
+    memory_note_change(core);
+    return true;
+}
+
+void memory_release_build(struct engine_core *core, uint64_t bytes)
+{
+    core->memory.builds -= bytes;
+    memory_note_change(core);
+}
+
+void memory_want_build(struct engine_core *core, uint64_t bytes)
+{
+    if (core->memory.wanted == bytes)
+        return;
+    core->memory.wanted = bytes;
+    if (core->db->core_count > 1)
+        tell_all(core);
+}
+
 int memory_admit(struct engine_core *core, uint64_t more, struct trail *trail)
 {
-    uint64_t used = memory_used(core), limit = core->db->options.memory_limit;
+    uint64_t used = memory_used(core) + core->memory.wanted;
+    uint64_t limit = core->db->options.memory_limit;
+    for (unsigned i = 0; i < core->db->core_count; i++)
+        used += i != core->id ? core->memory.others_wanted[i] : 0;
     if (used <= limit && more <= limit - used)
         return 0;
     metrics_add(core->metrics, METRICS_LIMIT_EXCEEDED_AT + METRICS_LIMIT_MEMORY, 1);
+    upkeep_free_memory(core);
     return trail_add(
         trail, PDB_RESOURCE_EXHAUSTED,
         "storage.memory_limit: %llu of %llu bytes are in use and this needs about %llu "

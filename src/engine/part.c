@@ -45,6 +45,7 @@ static void free_segment(struct shard_part *part)
     segment_deletes_free(part->deletes);
     segment_file_close(&core->r->heap, part->file);
     core->segment_bytes -= part->resident_bytes;
+    core->memory.mapped -= part->mapped_bytes;
 }
 
 struct shard_part *part_of_segment(struct shard *shard, struct segment_file *file)
@@ -59,8 +60,10 @@ struct shard_part *part_of_segment(struct shard *shard, struct segment_file *fil
     part->segment = file->segment;
     part->resident_bytes = segment_file_heap_bytes(file);
     if (shard->entry == NULL || shard->entry->config.vector_storage == PDB_VECTORS_MEMORY)
-        part->resident_bytes += file->stats.vector_bytes + file->stats.index_bytes;
+        part->mapped_bytes = file->stats.vector_bytes + file->stats.index_bytes;
+    part->resident_bytes += part->mapped_bytes;
     shard->core->segment_bytes += part->resident_bytes;
+    shard->core->memory.mapped += part->mapped_bytes;
     if (segment_deletes_new(heap, (uint32_t)file->stats.rows, &part->deletes) < 0) {
         part_let_go(part);
         return NULL;

@@ -31,6 +31,7 @@ struct shard_part {
     uint32_t expiry_next, expiry_found; /* counting them */
     uint64_t schema_version;            /* of the collection when the segment was made */
     uint64_t resident_bytes;            /* counted in core->segment_bytes */
+    uint64_t mapped_bytes;              /* of them: pages of files (memory.h) */
     bool damage_told;
     bool cold; /* was there at the start: to be read into memory (upkeep_warm.c) */
 };

@@ -2,8 +2,12 @@
  *
  * A memtable is sealed when it has many rows or bytes, when its oldest row gets old, when memory is
  * short, or when it holds the oldest segment of a log that has got too large. Sealed ones are
- * flushed in order, one at a time; merges are picked by compaction.h, one at a time too, so that a
- * flush never waits for a merge. A core builds few segments at once: each holds a row group.
+ * flushed in order, one at a time; merges are picked by compaction.h, one at a time too. A core
+ * builds few segments at once. What a build holds is reserved before it begins (memory.h); a core's
+ * first flush always begins. Shards stand in one line for flushes and in one for merges, and who
+ * had a place goes to the end, so that no collection keeps the others waiting. A large merge leaves
+ * one place for small ones. A flush never waits for a merge: there are places that merges do not
+ * take, and while it computes they stand aside on the worker (upkeep_build.c).
  *
  * as_of: with version_retention every version of the last so many seconds stays readable. Which
  * version was the newest at which time is sampled by the sweep; a start begins with one sample, so
@@ -26,8 +30,13 @@
 enum {
     BUILDS_MAX = 4,      /* of a core at once */
     MERGES_MAX = 2,      /* of these */
+    LOOKS_MAX = 8,       /* at those who stand in line, for a place that got free */
     SEALED_MAX = 4,      /* of a shard, waiting */
-    EXPIRY_ROWS = 16384, /* looked at in one sweep */
+    PRESSING_PARTS = 24, /* with so many, a merge that needs memory keeps writes from taking it */
+    ROW_BYTES = 16 * 9,  /* of the limit for each row of a segment: its build takes 9 */
+    FREE_EVERY_MS = 20,
+    FREED_MIN = 64 << 10, /* a memtable of less is not flushed for want of memory */
+    EXPIRY_ROWS = 16384,  /* looked at in one sweep */
     FORGET_ENTRIES = 16384,
     QUIET_S = 5,
     IDLE_BYTES_PER_S = 32 << 20,
@@ -68,6 +77,7 @@ void upkeep_free(struct shard *shard)
         return;
     task_cancel(&u->publish_task);
     list_remove(&u->waiting_link);
+    list_remove(&u->merge_link);
     if (u->flush != NULL)
         change_drop(u->flush);
     if (u->merge != NULL)
@@ -291,11 +301,18 @@ static enum compaction_pace pace_of(const struct shard *shard, uint64_t bytes)
     return quiet_ns > seconds_ns(QUIET_S) ? COMPACTION_QUIET : COMPACTION_BUSY;
 }
 
-static void look_for_merge(struct shard *shard)
+static uint64_t segment_rows_max(const struct engine_core *core)
+{
+    uint64_t most = core->db->options.memory_limit / ROW_BYTES;
+    return most < SEGMENT_ROWS_MAX ? most : SEGMENT_ROWS_MAX;
+}
+
+/* What to merge next, into `sources` (PARTS_MAX of them); 0: nothing. */
+static uint32_t pick_merge(struct shard *shard, struct shard_part **sources)
 {
     struct engine_core *core = shard->core;
     struct compaction_segment segments[PARTS_MAX];
-    struct shard_part *parts[PARTS_MAX], *sources[PARTS_MAX];
+    struct shard_part *parts[PARTS_MAX];
     uint32_t picked[PARTS_MAX], count = 0;
     uint64_t bytes = 0;
     list_each (link, &shard->parts) {
@@ -308,67 +325,142 @@ static void look_for_merge(struct shard *shard)
     }
     struct compaction_options options = {
         .segments_max = core->db->options.segments_max,
-        .rows_max = SEGMENT_ROWS_MAX,
+        .rows_max = segment_rows_max(core),
         .pace = pace_of(shard, bytes),
     };
     uint32_t picked_count = compaction_pick(segments, count, &options, picked);
-    if (picked_count == 0)
-        return;
     for (uint32_t i = 0; i < picked_count; i++)
         sources[i] = parts[picked[i]];
-    if (change_begin_merge(shard, sources, picked_count) < 0)
-        shard->upkeep->retry_ns = core->r->now_ns + seconds_ns(5);
+    return picked_count;
 }
+
+static bool is_idle(const struct shard *shard)
+{
+    const struct engine_core *core = shard->core;
+    return shard->entry == NULL || core->closing || core->recovery != NULL ||
+           shard->lost_segments != 0 || core->r->now_ns < shard->upkeep->retry_ns;
+}
+
+/* ---- the line for flushes ---- */
 
 static bool has_place(const struct engine_core *core)
 {
     return core->flushes + core->merges < BUILDS_MAX;
 }
 
-/* True if the shard may flush now. Else it stands in line: shards that flush all the time would
- * take every place as it gets free, and the log could never forget what the others wrote. */
-static bool take_place(struct shard *shard)
+/* Without memory for it the first in line waits for what is under way to give some back; there is
+ * always something under way then. */
+static void flush_if_first(struct shard *shard, struct shard_part *sealed)
 {
     struct engine_core *core = shard->core;
     struct list_link *mine = &shard->upkeep->waiting_link;
     if (!list_linked(mine))
         list_push_back(&core->flush_line, mine);
     if (!has_place(core) || core->flush_line.anchor.next != mine)
-        return false;
+        return;
+    uint64_t need = change_flush_need(shard, sealed);
+    if (!memory_reserve_build(core, need, core->flushes == 0))
+        return;
     list_remove(mine);
+    if (change_begin_flush(shard, sealed, need) < 0) {
+        shard->upkeep->retry_ns = core->r->now_ns + seconds_ns(5);
+        refuse_waits(shard, PDB_RESOURCE_EXHAUSTED, "out of memory for a flush");
+    }
+}
+
+static void look_for_flush(struct shard *shard)
+{
+    struct upkeep *u = shard->upkeep;
+    struct shard_part *sealed = !is_idle(shard) && u->flush == NULL ? oldest_sealed(shard) : NULL;
+    if (sealed != NULL)
+        flush_if_first(shard, sealed);
+    else
+        list_remove(&u->waiting_link);
+}
+
+static void move_flush_line(struct engine_core *core)
+{
+    while (!list_empty(&core->flush_line) && has_place(core)) {
+        struct list_link *first = core->flush_line.anchor.next;
+        look_for_flush(container_of(first, struct upkeep, waiting_link)->shard);
+        if (core->flush_line.anchor.next == first)
+            break; /* it waits for memory */
+    }
+}
+
+/* ---- the line for merges ---- */
+
+/* Begins what is to be merged. False: not now; *wanted: the memory that it would take. */
+static bool begin_merge(struct shard *shard, uint64_t *wanted)
+{
+    struct engine_core *core = shard->core;
+    struct upkeep *u = shard->upkeep;
+    struct shard_part *sources[PARTS_MAX];
+    uint32_t count = is_idle(shard) || u->merge != NULL ? 0 : pick_merge(shard, sources), parts = 0;
+    uint64_t bytes = 0;
+    if (count == 0) {
+        list_remove(&u->merge_link);
+        return true;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        bytes += sources[i]->file->stats.parquet_bytes;
+    if (bytes >= UPKEEP_LARGE_MERGE_BYTES && core->large_merges >= MERGES_MAX - 1)
+        return false;
+    uint64_t need = change_merge_need(shard, sources, count);
+    if (!memory_reserve_build(core, need, false)) {
+        list_each (link, &shard->parts)
+            parts++;
+        if (parts >= PRESSING_PARTS && need < core->db->options.memory_limit / 4 && need > *wanted)
+            *wanted = need;
+        return false;
+    }
+    list_remove(&u->merge_link);
+    if (change_begin_merge(shard, sources, count, need) < 0)
+        u->retry_ns = core->r->now_ns + seconds_ns(5);
     return true;
 }
 
-void upkeep_move_line(struct engine_core *core)
+static void move_merge_line(struct engine_core *core)
 {
-    if (core->flush_line_moves) /* a begin that fails comes by here: the loop goes on */
-        return;
-    core->flush_line_moves = true;
-    while (!list_empty(&core->flush_line) && has_place(core)) {
-        struct upkeep *u = container_of(core->flush_line.anchor.next, struct upkeep, waiting_link);
-        upkeep_look(u->shard);
-        ASSERT(core->flush_line.anchor.next != &u->waiting_link || !has_place(core));
+    uint64_t wanted = 0;
+    unsigned looks = 0;
+    list_each_safe(link, following, &core->merge_line)
+    {
+        if (core->merges >= MERGES_MAX || !has_place(core) || ++looks > LOOKS_MAX)
+            break;
+        (void)begin_merge(container_of(link, struct upkeep, merge_link)->shard, &wanted);
     }
-    core->flush_line_moves = false;
+    memory_want_build(core, wanted);
+}
+
+static void look_for_merge(struct shard *shard)
+{
+    struct upkeep *u = shard->upkeep;
+    struct shard_part *sources[PARTS_MAX];
+    if (is_idle(shard) || u->merge != NULL || pick_merge(shard, sources) == 0)
+        list_remove(&u->merge_link);
+    else if (!list_linked(&u->merge_link))
+        list_push_back(&shard->core->merge_line, &u->merge_link);
+}
+
+/* ---- both ---- */
+
+void upkeep_move_lines(struct engine_core *core)
+{
+    if (core->lines_move) /* a begin that fails comes by here: the loops go on */
+        return;
+    core->lines_move = true;
+    move_flush_line(core);
+    move_merge_line(core);
+    core->lines_move = false;
 }
 
 void upkeep_look(struct shard *shard)
 {
-    struct engine_core *core = shard->core;
-    struct upkeep *u = shard->upkeep;
-    bool idle = shard->entry == NULL || core->closing || core->recovery != NULL ||
-                shard->lost_segments != 0 || core->r->now_ns < u->retry_ns;
-    struct shard_part *sealed = !idle && u->flush == NULL ? oldest_sealed(shard) : NULL;
-    if (sealed == NULL)
-        list_remove(&u->waiting_link);
-    if (idle)
-        return;
-    if (sealed != NULL && take_place(shard) && change_begin_flush(shard, sealed) < 0) {
-        u->retry_ns = core->r->now_ns + seconds_ns(5);
-        refuse_waits(shard, PDB_RESOURCE_EXHAUSTED, "out of memory for a flush");
-    }
-    if (u->merge == NULL && core->merges < MERGES_MAX)
-        look_for_merge(shard);
+    if (list_linked(&shard->upkeep->waiting_link) || oldest_sealed(shard) != NULL)
+        look_for_flush(shard);
+    look_for_merge(shard);
+    upkeep_move_lines(shard->core);
 }
 
 /* ---- the sweep of a shard ---- */
@@ -462,7 +554,43 @@ void upkeep_sweep(struct shard *shard)
     sweep_segments(shard);
     if (u->flush_soon || (u->filled_ns != 0 && now_ns - u->filled_ns > seconds_ns(o->flush_age_s)))
         seal(shard);
+    change_hold_no_longer(u->merge);
     upkeep_look(shard);
+}
+
+/* ---- memory that is short ---- */
+
+static void free_memory_run(struct task *task)
+{
+    struct engine_core *core = container_of(task, struct engine_core, memory_task);
+    struct shard *largest = NULL;
+    uint64_t most = FREED_MIN;
+    if (core->closing || core->flushes != 0 || !list_empty(&core->flush_line))
+        return; /* a flush is on its way */
+    list_each (link, &core->shard_list) {
+        struct shard *shard = container_of(link, struct shard, link);
+        struct memtable_stats stats;
+        if (shard->entry == NULL || !has_unsealed(shard) || !may_seal(shard))
+            continue;
+        memtable_stats(shard->memtable, &stats);
+        if (stats.bytes >= most) {
+            most = stats.bytes;
+            largest = shard;
+        }
+    }
+    if (largest != NULL)
+        seal(largest);
+}
+
+void upkeep_free_memory(struct engine_core *core)
+{
+    uint64_t now_ns = core->r->now_ns;
+    if (core->closing || now_ns - core->memory_looked_ns < FREE_EVERY_MS * 1000000ull)
+        return;
+    core->memory_looked_ns = now_ns;
+    core->memory_task.run = free_memory_run;
+    core->memory_task.name = "core.memory";
+    task_queue(core->r, &core->memory_task);
 }
 
 /* ---- dropping and closing ---- */
@@ -630,6 +758,9 @@ static bool find_holder(const struct engine_core *core, struct uuid *uuid_out)
 void upkeep_sweep_core(struct engine_core *core)
 {
     struct flush_note *note = &core->flush_note;
+    upkeep_move_lines(core);
+    if (memory_used(core) > core->db->options.memory_limit / 10 * 9)
+        upkeep_free_memory(core);
     if (core->wal == NULL || core->closing || note->under_way || !find_holder(core, &note->uuid))
         return;
     note->home = core;

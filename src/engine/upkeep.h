@@ -67,6 +67,9 @@ void upkeep_leave(struct engine_core *core);
 
 /* The log has got larger than wal.max_bytes, or memory is short: makes shards flush. */
 void upkeep_sweep_core(struct engine_core *core);
+/* A write was refused for want of memory: the largest memtable of this core is flushed, unless that
+ * goes on already. */
+void upkeep_free_memory(struct engine_core *core);
 /* Tells all logs what no shard of this core needs from them. */
 void upkeep_release_all(struct engine_core *core);
 /* A shard that was dropped, with its last call gone: its log records and files go. */

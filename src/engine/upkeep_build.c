@@ -15,7 +15,12 @@
 
 #include "base/no_libc_heap.h"
 
-enum { RETRY_AFTER_S = 5 };
+enum {
+    RETRY_AFTER_S = 5,
+    HOLD_PARTS_MAX = 32, /* with so many a merge does not stand aside any more */
+    HOLD_MAX_MS = 1000,
+    ORDER_BYTES = 32, /* of a row of a memtable, while they are sorted */
+};
 
 /* ---- the source of a flush; runs on a worker ---- */
 
@@ -96,6 +101,92 @@ static bool make_merge(struct change *change)
     return made;
 }
 
+/* ---- memory ---- */
+
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t need_of(const struct shard *shard, struct segment_build_shape *shape)
+{
+    const struct pdb_collection_config *config = &shard->entry->config;
+    struct segment_file_options options;
+    part_file_options(&options, &shard->uuid, config, 0);
+    shape->schema = &options.schema;
+    shape->row_group_bytes = memory_row_group_bytes(shard->core);
+    return segment_build_need(shape);
+}
+
+uint64_t change_flush_need(const struct shard *shard, const struct shard_part *sealed)
+{
+    struct memtable_stats stats;
+    memtable_stats(sealed->memtable, &stats);
+    struct segment_build_shape shape = {.rows = stats.rows_total,
+                                        .bytes = stats.bytes,
+                                        .row_bytes = min_u64(stats.bytes, PDB_METADATA_BYTES_MAX)};
+    return need_of(shard, &shape) + stats.rows_total * ORDER_BYTES;
+}
+
+uint64_t change_merge_need(const struct shard *shard, struct shard_part *const *sources,
+                           uint32_t count)
+{
+    struct segment_build_shape shape = {0};
+    uint64_t index_bytes = 0, heap_bytes = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct segment_stats *stats = &sources[i]->file->stats;
+        shape.rows += stats->rows;
+        shape.bytes += stats->parquet_bytes;
+        index_bytes += stats->index_bytes;
+        heap_bytes += stats->heap_bytes; /* compressed vectors: once more in the new segment */
+    }
+    shape.row_bytes = min_u64(index_bytes, PDB_METADATA_BYTES_MAX);
+    return need_of(shard, &shape) + heap_bytes;
+}
+
+/* ---- one worker for both ---- */
+
+/* While a flush computes, merges on its worker stand aside: it is what gives memory back. But not
+ * for ever, and not when their collection has got too many segments. */
+static bool stand_aside(void *arg)
+{
+    struct change *change = arg;
+    struct engine_core *core = change->shard->core;
+    uint32_t parts = 0;
+    list_each (link, &change->shard->parts)
+        parts++;
+    if (core->flushes_building == 0 || parts >= HOLD_PARTS_MAX || change->cancelled)
+        return false;
+    change->held_ns = core->r->now_ns;
+    list_push_back(&core->held_merges, &change->held_link);
+    return true;
+}
+
+static void go_on(struct change *change)
+{
+    list_remove(&change->held_link);
+    if (change->build != NULL)
+        segment_build_resume(change->build);
+}
+
+void change_hold_no_longer(struct change *change)
+{
+    if (change != NULL && list_linked(&change->held_link) &&
+        change->shard->core->r->now_ns - change->held_ns >= (uint64_t)HOLD_MAX_MS * 1000000)
+        go_on(change);
+}
+
+static void note_building(struct change *change, bool building)
+{
+    struct engine_core *core = change->shard->core;
+    if (change->kind != CHANGE_FLUSH || change->building == building)
+        return;
+    change->building = building;
+    core->flushes_building += building ? 1 : -1u;
+    while (core->flushes_building == 0 && !list_empty(&core->held_merges))
+        go_on(container_of(core->held_merges.anchor.next, struct change, held_link));
+}
+
 /* ---- building ---- */
 
 struct folder_begin {
@@ -136,6 +227,8 @@ static void built(struct segment_build *build, int rc, struct segment_file *file
 {
     struct change *change = segment_build_arg(build);
     change->build = NULL;
+    list_remove(&change->held_link);
+    note_building(change, false);
     if (rc == 0 && file != NULL) {
         change->part = part_of_segment(change->shard, file);
         if (change->part == NULL)
@@ -149,14 +242,6 @@ static void built(struct segment_build *build, int rc, struct segment_file *file
         change_publish(change);
 }
 
-/* A build holds about four of them: it must not be what breaks a small limit. */
-static uint64_t row_group_bytes(const struct engine_core *core)
-{
-    enum { LEAST = 1 << 20, MOST = 32 << 20 };
-    uint64_t bytes = core->db->options.memory_limit / 64;
-    return bytes < LEAST ? LEAST : bytes > MOST ? MOST : bytes;
-}
-
 static void build(struct change *change)
 {
     struct engine_core *core = change->shard->core;
@@ -168,12 +253,15 @@ static void build(struct change *change)
         .source = change->kind == CHANGE_FLUSH
                       ? (struct segment_source){begin_memtable, next_of_memtable, change}
                       : segment_merge_source(change->merge),
-        .row_group_bytes = row_group_bytes(core),
+        .row_group_bytes = memory_row_group_bytes(core),
+        .step_bytes = min_u64(memory_row_group_bytes(core) / 2, SEGMENT_BUILD_STEP_BYTES),
         .rate = change->kind == CHANGE_FLUSH ? NULL : &core->compaction_rate,
         .kind = change->kind == CHANGE_FLUSH ? SEGMENT_BUILD_FLUSH : SEGMENT_BUILD_COMPACT,
         .done = built,
+        .hold = change->kind == CHANGE_FLUSH ? NULL : stand_aside,
         .arg = change,
     };
+    note_building(change, true);
     if (change->cancelled || segment_build_start(&options, &change->build) < 0)
         fail(change, PDB_RESOURCE_EXHAUSTED, &trail);
 }
@@ -209,6 +297,8 @@ static void begin(struct change *change)
     } else {
         u->merge = change;
         shard->core->merges++;
+        change->large = change->source_bytes >= UPKEEP_LARGE_MERGE_BYTES;
+        shard->core->large_merges += change->large;
     }
     if (u->folder_begun) {
         build(change);
@@ -229,11 +319,14 @@ static void begin(struct change *change)
     shard_begin_start(&mine->begin);
 }
 
-int change_begin_flush(struct shard *shard, struct shard_part *sealed)
+int change_begin_flush(struct shard *shard, struct shard_part *sealed, uint64_t reserved)
 {
     struct change *change = new_change(shard, CHANGE_FLUSH, 1);
-    if (change == NULL)
+    if (change == NULL) {
+        memory_release_build(shard->core, reserved);
         return PDB_RESOURCE_EXHAUSTED;
+    }
+    change->reserved = reserved;
     add_source(change, sealed);
     change->version = sealed->sealed_version;
     uint64_t oldest = shard_oldest_version(shard);
@@ -243,12 +336,16 @@ int change_begin_flush(struct shard *shard, struct shard_part *sealed)
     return 0;
 }
 
-int change_begin_merge(struct shard *shard, struct shard_part *const *sources, uint32_t count)
+int change_begin_merge(struct shard *shard, struct shard_part *const *sources, uint32_t count,
+                       uint64_t reserved)
 {
     struct engine_core *core = shard->core;
     struct change *change = new_change(shard, CHANGE_MERGE, count);
-    if (change == NULL)
+    if (change == NULL) {
+        memory_release_build(core, reserved);
         return PDB_RESOURCE_EXHAUSTED;
+    }
+    change->reserved = reserved;
     for (uint32_t i = 0; i < count; i++)
         add_source(change, sources[i]);
     uint64_t oldest = shard_oldest_version(shard), flushed = upkeep_flushed_version(shard);
@@ -281,6 +378,8 @@ void change_cancel(struct change *change)
 void change_drop(struct change *change)
 {
     struct heap *heap = &change->shard->core->r->heap;
+    list_remove(&change->held_link);
+    memory_release_build(change->shard->core, change->reserved);
     segment_build_drop(change->build);
     heap_free(heap, change->folder_begin);
     segment_merge_free(heap, change->merge);
@@ -307,19 +406,21 @@ void change_over(struct change *change)
     struct engine_core *core = shard->core;
     struct upkeep *u = shard->upkeep;
     list_remove(&change->link);
+    note_building(change, false);
     if (change->kind == CHANGE_FLUSH) {
         u->flush = NULL;
         core->flushes--;
     } else {
         u->merge = NULL;
         core->merges--;
+        core->large_merges -= change->large;
     }
     if (u->publishing == change)
         u->publishing = NULL;
     if (u->publishing == NULL && !list_empty(&u->ready)) /* they waited for this one */
         task_queue(core->r, &u->publish_task);
     change_drop(change);
-    upkeep_move_line(core);
+    upkeep_move_lines(core);
     upkeep_look(shard);
     shard_leave(shard);
     upkeep_leave(core);

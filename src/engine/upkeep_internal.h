@@ -6,7 +6,7 @@
 #include "engine/segment_merge.h"
 #include "engine/upkeep.h"
 
-enum { RETAINED_MAX = 256 };
+enum { RETAINED_MAX = 256, UPKEEP_LARGE_MERGE_BYTES = 256 << 20 };
 
 struct retained { /* at that time the shard had that version */
     int64_t at_us;
@@ -16,6 +16,7 @@ struct retained { /* at that time the shard had that version */
 struct upkeep {
     struct shard *shard;
     struct list_link waiting_link; /* core->flush_line: for a build to end */
+    struct list_link merge_link;   /* core->merge_line: for a merge to end, or for memory */
     bool folder_begun;
     /* what the newest durable manifest says */
     uint64_t flushed_version, manifest_number;
@@ -60,6 +61,10 @@ struct change {
     char folder[SHARD_FOLDER_MAX];
     struct folder_begin *folder_begin;
     struct segment_build *build;
+    uint64_t reserved;          /* memory, until it is over */
+    bool building, large;       /* counted in the core's flushes_building, large_merges */
+    struct list_link held_link; /* core->held_merges */
+    uint64_t held_ns;           /* since when */
     bool cancelled;
     /* the worker's, while it builds */
     struct segment_merge *merge;
@@ -87,7 +92,7 @@ struct change {
 /* Begins what is to be done for the shard, if there is a place for it. */
 void upkeep_look(struct shard *shard);
 /* A place is free: those who wait for one begin, in their order. */
-void upkeep_move_line(struct engine_core *core);
+void upkeep_move_lines(struct engine_core *core);
 /* Tells all logs that the shard's records up to `version` are not needed. */
 void upkeep_release(struct engine_core *core, const struct uuid *uuid, uint64_t version);
 
@@ -96,9 +101,17 @@ void upkeep_tell_waits(struct shard *shard, int rc, const struct trail *trail);
 
 /* ---- upkeep_build.c ---- */
 
-/* 0, or PDB_RESOURCE_EXHAUSTED: nothing has begun. */
-int change_begin_flush(struct shard *shard, struct shard_part *sealed);
-int change_begin_merge(struct shard *shard, struct shard_part *const *sources, uint32_t count);
+/* Memory that building it takes at most. */
+uint64_t change_flush_need(const struct shard *shard, const struct shard_part *sealed);
+uint64_t change_merge_need(const struct shard *shard, struct shard_part *const *sources,
+                           uint32_t count);
+/* `reserved`: memory_reserve_build, theirs from now on. 0, or PDB_RESOURCE_EXHAUSTED: nothing has
+ * begun. */
+int change_begin_flush(struct shard *shard, struct shard_part *sealed, uint64_t reserved);
+int change_begin_merge(struct shard *shard, struct shard_part *const *sources, uint32_t count,
+                       uint64_t reserved);
+/* A merge that has stood aside for flushes for long goes on; NULL is legal. */
+void change_hold_no_longer(struct change *change);
 /* Ends as soon as it can; NULL is legal. */
 void change_cancel(struct change *change);
 /* Lets everything go and looks for more work. */
