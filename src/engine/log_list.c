@@ -11,11 +11,12 @@
  *     crc32c 1a2b3c4d        of all bytes before this line
  *
  * The list is durable before the first write is taken. A log that has no segment yet, because the
- * disk was full, is listed by the next start. A data directory without the file is a new one, or
- * older than the list. */
+ * disk was full, is listed by the next start. A data directory without the file and without its
+ * witness (shard_files.h) is a new one, or older than the list; with the witness, the list is lost. */
 #include "base/crc32c.h"
 #include "base/heap.h"
 #include "engine/check_internal.h"
+#include "engine/shard_files.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -52,8 +53,13 @@ static int read_list(struct io *io, const char *data_dir, struct list_text *text
     *text_out = (struct list_text){0};
     (void)snprintf(path, sizeof(path), "%.4000s/catalog/LOGS", data_dir);
     int rc = io_read_file(io, path, LIST_BYTES_MAX, &bytes, &len);
-    if (rc == -ENOENT)
+    if (rc == -ENOENT && !shard_witness_is_there(io, data_dir, "LOGS"))
         return 0;
+    if (rc == -ENOENT)
+        return trail_add(trail, PDB_DATA_LOSS,
+                         "%s is missing: without it nobody sees whether a log is; put it back, or, "
+                         "if all of wal.dirs are mounted, remove catalog/witness/LOGS",
+                         path);
     if (rc < 0)
         return trail_add(trail, engine_errno_code(rc), "%s: cannot be read: %s", path,
                          strerror(-rc));
@@ -231,6 +237,8 @@ int log_list_add(struct pdb *db, struct io *io, struct trail *trail)
     buffer_init_arena(&out, &arena, 0);
     if (!join(db, &text, &out))
         rc = replace_list(db, io, &out, trail);
+    if (rc == 0 && db->log_list_count != 0)
+        shard_witness_make(io, db->options.data_dir, "LOGS");
     arena_dispose(&arena);
     heap_free(NULL, text.bytes);
     return rc;

@@ -21,6 +21,7 @@
 #include "engine/catalog.h"
 #include "engine/engine_internal.h"
 #include "engine/old_logs.h"
+#include "engine/shard_files.h"
 #include "engine/upkeep.h"
 
 #include <inttypes.h>
@@ -301,6 +302,19 @@ static int load_record(struct engine_core *core, const struct found *item, struc
     return 0;
 }
 
+/* A collection without a manifest is one that was never flushed: then all of it is in the log, or
+ * it has no rows. */
+static int check_folders(struct engine_core *core, struct trail *trail)
+{
+    int rc = 0;
+    list_each (link, &core->shard_list) {
+        const struct shard *shard = container_of(link, struct shard, link);
+        if (rc == 0 && shard->version_queued == 0)
+            rc = shard_witness_check(core->r->io, core->db->options.data_dir, &shard->uuid, trail);
+    }
+    return rc;
+}
+
 void recover_load(struct engine_core *core)
 {
     struct trail trail = {0};
@@ -316,6 +330,8 @@ void recover_load(struct engine_core *core)
                      mine.count);
     }
     heap_free(NULL, mine.items);
+    if (rc == 0)
+        rc = check_folders(core, &trail);
     engine_phase_done(core, rc, &trail);
 }
 

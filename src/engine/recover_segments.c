@@ -153,6 +153,8 @@ static int load_shard(struct shard *shard, struct trail *trail)
     bool found = rc == 0;
     if (rc < 0 && rc != PDB_NOT_FOUND)
         return rc;
+    if (found)
+        shard_witness_keep(core->r->io, core->db->options.data_dir, &shard->uuid);
     rc = shard_files_clean(core->r->io, folder, found ? &file.manifest : NULL, &cleaned, trail);
     if (rc == PDB_DATA_LOSS && found) { /* a missing file is told when it is loaded */
         LOG_ERROR("engine", "%s", trail->text);

@@ -12,6 +12,8 @@
  *   a folder of a dropped collection        goes: the catalog that says so is durable
  *   a folder that the catalog does not know stays, with a warning
  *   any other name                          stays
+ *   a witness of a dropped collection       goes
+ *   one of a collection that the catalog does not know    goes if there is no folder either
  *
  * A named segment whose Parquet file is missing refuses the start; a missing index is made again.
  */
@@ -282,6 +284,108 @@ static int remove_folder(struct io *io, const char *folder, struct shard_files_c
     return 0;
 }
 
+/* ---- witnesses ---- */
+
+void shard_witness_path(char path_out[SHARD_PATH_MAX], const char *data_dir, const char *name)
+{
+    (void)snprintf(path_out, SHARD_PATH_MAX, "%.4000s/catalog/witness/%.40s", data_dir, name);
+}
+
+bool shard_witness_is_there(struct io *io, const char *data_dir, const char *name)
+{
+    char path[SHARD_PATH_MAX];
+    shard_witness_path(path, data_dir, name);
+    int64_t file = io_wait_open(io, path, IO_OPEN_READ);
+    if (file >= 0)
+        (void)io_wait_close(io, (int)file);
+    return file >= 0;
+}
+
+void shard_witness_make(struct io *io, const char *data_dir, const char *name)
+{
+    char path[SHARD_PATH_MAX];
+    shard_witness_path(path, data_dir, "");
+    path[strlen(path) - 1] = '\0';
+    (void)io_wait_make_dir(io, path);
+    shard_witness_path(path, data_dir, name);
+    int64_t file = io_wait_open(io, path, IO_OPEN_WRITE | IO_OPEN_CREATE);
+    if (file >= 0)
+        (void)io_wait_close(io, (int)file);
+}
+
+void shard_witness_keep(struct io *io, const char *data_dir, const struct uuid *collection)
+{
+    char text[UUID_TEXT_LEN + 1];
+    uuid_format(collection, text);
+    if (!shard_witness_is_there(io, data_dir, text))
+        shard_witness_make(io, data_dir, text);
+}
+
+static void see_manifest(void *arg, const char *name)
+{
+    bool *found = arg;
+    uint64_t number;
+    *found = *found || shard_files_parse(name, &number) == SHARD_FILE_MANIFEST;
+}
+
+int shard_witness_check(struct io *io, const char *data_dir, const struct uuid *collection,
+                        struct trail *trail)
+{
+    char folder[SHARD_FOLDER_MAX], text[UUID_TEXT_LEN + 1];
+    bool found = false;
+    uuid_format(collection, text);
+    shard_files_folder(folder, data_dir, collection);
+    if (!shard_witness_is_there(io, data_dir, text))
+        return 0;
+    (void)io->ops->list_dir(io, folder, see_manifest, &found);
+    if (found)
+        return 0;
+    return trail_add(trail, PDB_DATA_LOSS,
+                     "%s: this folder, or the manifest in it, is missing, and no log has its rows: "
+                     "put it back, or remove catalog/witness/%s to begin with an empty collection",
+                     folder, text);
+}
+
+/* True: nobody needs it. */
+static bool is_idle_witness(struct io *io, const char *data_dir, const struct uuid *uuid,
+                            enum shard_files_known known)
+{
+    struct trail ignored = {0};
+    struct buffer names;
+    char folder[SHARD_FOLDER_MAX];
+    if (known != SHARD_FILES_UNKNOWN)
+        return known == SHARD_FILES_DROPPED;
+    shard_files_folder(folder, data_dir, uuid);
+    if (list_names(io, folder, &names, &ignored) < 0)
+        return false;
+    bool idle = names.len == 0;
+    buffer_dispose(&names);
+    return idle;
+}
+
+static int sweep_witnesses(struct io *io, const char *data_dir,
+                           enum shard_files_known (*known)(void *arg, const struct uuid *uuid),
+                           void *arg, struct trail *trail)
+{
+    char path[SHARD_PATH_MAX];
+    struct buffer names;
+    struct uuid uuid;
+    shard_witness_path(path, data_dir, "");
+    int rc = list_names(io, path, &names, trail);
+    if (rc < 0)
+        return rc;
+    const char *name;
+    for (size_t at = 0; (name = next_name(&names, &at)) != NULL;) {
+        if (uuid_parse(name, strlen(name), &uuid) < 0 ||
+            !is_idle_witness(io, data_dir, &uuid, known(arg, &uuid)))
+            continue;
+        shard_witness_path(path, data_dir, name);
+        (void)io_wait_unlink(io, path);
+    }
+    buffer_dispose(&names);
+    return 0;
+}
+
 int shard_files_sweep(struct io *io, const char *data_dir,
                       enum shard_files_known (*known)(void *arg, const struct uuid *collection),
                       void *arg, struct shard_files_cleaned *cleaned, struct trail *trail)
@@ -311,5 +415,5 @@ int shard_files_sweep(struct io *io, const char *data_dir,
         }
     }
     buffer_dispose(&names);
-    return rc;
+    return rc == 0 ? sweep_witnesses(io, data_dir, known, arg, trail) : rc;
 }

@@ -4,7 +4,13 @@
  *
  * A folder is begun with an empty MANIFEST-1, made durable before the first segment appears. So a
  * folder with segments and no manifest has lost it, and the start is refused instead of cleaning
- * away acknowledged rows; one without either was cut off while it was begun. */
+ * away acknowledged rows; one without either was cut off while it was begun.
+ *
+ * A witness, the empty file catalog/witness/<uuid>, says that the folder has had a manifest. It lies
+ * elsewhere, so that a folder that is gone as a whole is missed instead of being taken for that of a
+ * collection that never had rows. It is made once the manifest is durable, and never synced: a start
+ * makes what is missing, so that data directories from before there were witnesses get theirs, too.
+ * catalog/witness/LOGS says the same of the list of logs. */
 #ifndef ENGINE_SHARD_FILES_H
 #define ENGINE_SHARD_FILES_H
 
@@ -61,7 +67,7 @@ int shard_files_clean(struct io *io, const char *folder, const struct manifest *
 
 enum shard_files_known { SHARD_FILES_LIVE, SHARD_FILES_DROPPED, SHARD_FILES_UNKNOWN };
 
-/* Removes the folders of collections that `known` calls dropped, and warns of those it does not
+/* Removes the folders and witnesses of collections that `known` calls dropped, and warns of those it does not
  * know: a catalog that does not know a folder may be an older one put back, so what the folder
  * holds may be all there is. Other names in collections/ are left alone. A whole folder goes only
  * if every file in it is ours. */
@@ -69,11 +75,36 @@ int shard_files_sweep(struct io *io, const char *data_dir,
                       enum shard_files_known (*known)(void *arg, const struct uuid *collection),
                       void *arg, struct shard_files_cleaned *cleaned, struct trail *trail);
 
+/* catalog/witness/<name>: a uuid's text, or LOGS. */
+void shard_witness_path(char path_out[SHARD_PATH_MAX], const char *data_dir, const char *name);
+bool shard_witness_is_there(struct io *io, const char *data_dir, const char *name);
+/* As well as can be: what fails is made by the next start. */
+void shard_witness_make(struct io *io, const char *data_dir, const char *name);
+/* A collection of the catalog whose manifest was found: makes the witness where there is none. */
+void shard_witness_keep(struct io *io, const char *data_dir, const struct uuid *collection);
+/* One of which neither a manifest nor the log says anything: PDB_DATA_LOSS when there is a witness
+ * and no manifest. */
+int shard_witness_check(struct io *io, const char *data_dir, const struct uuid *collection,
+                        struct trail *trail);
+
 /* ---- later: on the loop ---- */
+
+/* Makes a witness, as well as can be. The caller's memory until `done`. */
+struct shard_witness {
+    struct io *io;
+    const char *data_dir; /* these four: set by the caller; must outlive it */
+    const struct uuid *collection;
+    void (*done)(struct shard_witness *witness);
+    struct io_op op;
+    unsigned step;
+    char path[SHARD_PATH_MAX];
+};
+void shard_witness_start(struct shard_witness *witness);
 
 enum { SHARD_MANIFEST_FIRST_MAX = 512 };
 
-/* Begins a shard's folder: makes it, makes its name durable, saves MANIFEST-1 (empty). Harmless
+/* Begins a shard's folder: makes it, makes its name durable, saves MANIFEST-1 (empty), then the
+ * witness. Harmless
  * when a part of it is there; not to be used once a manifest was loaded or saved. The caller's
  * memory until `done`, and nothing beside it: after a crash of a simulated disk it is just freed,
  * as is a shard_remove. */
@@ -87,6 +118,7 @@ struct shard_begin {
     struct io_op op;
     unsigned step;
     struct manifest_save save;
+    struct shard_witness witness;
     struct trail trail;
     char bytes[SHARD_MANIFEST_FIRST_MAX];
     char folder[SHARD_FOLDER_MAX], root[SHARD_FOLDER_MAX];

@@ -16,6 +16,41 @@
 
 #include "base/no_libc_heap.h"
 
+/* ---- witnesses ---- */
+
+enum { WITNESS_FOLDER, WITNESS_OPEN, WITNESS_CLOSE };
+
+static void witness_path(struct shard_witness *witness)
+{
+    char text[UUID_TEXT_LEN + 1];
+    uuid_format(witness->collection, text);
+    shard_witness_path(witness->path, witness->data_dir, text);
+}
+
+static void witness_step_done(struct io_op *op, int64_t result)
+{
+    struct shard_witness *witness = container_of(op, struct shard_witness, op);
+    if (witness->step == WITNESS_FOLDER) {
+        witness->step = WITNESS_OPEN;
+        witness_path(witness);
+        witness->io->ops->open(witness->io, op, witness->path, IO_OPEN_WRITE | IO_OPEN_CREATE);
+    } else if (witness->step == WITNESS_OPEN && result >= 0) {
+        witness->step = WITNESS_CLOSE;
+        witness->io->ops->close(witness->io, op, (int)result);
+    } else {
+        witness->done(witness);
+    }
+}
+
+void shard_witness_start(struct shard_witness *witness)
+{
+    witness->op = (struct io_op){.done = witness_step_done};
+    witness->step = WITNESS_FOLDER;
+    witness_path(witness);
+    *strrchr(witness->path, '/') = '\0';
+    witness->io->ops->make_dir(witness->io, &witness->op, witness->path);
+}
+
 /* ---- beginning ---- */
 
 enum { BEGIN_MAKE, BEGIN_SYNC };
@@ -25,14 +60,25 @@ static void begin_over(struct shard_begin *begin, int rc)
     begin->done(begin, rc, rc < 0 ? &begin->trail : NULL);
 }
 
+static void witnessed(struct shard_witness *witness)
+{
+    begin_over(container_of(witness, struct shard_begin, witness), 0);
+}
+
 static void saved(struct manifest_save *save, int rc, const struct trail *trail)
 {
     struct shard_begin *begin = container_of(save, struct shard_begin, save);
     if (rc < 0) {
         begin->trail = *trail;
         (void)trail_add(&begin->trail, rc, "%s", begin->folder);
+        begin_over(begin, rc);
+        return;
     }
-    begin_over(begin, rc);
+    begin->witness = (struct shard_witness){.io = begin->io,
+                                            .data_dir = begin->data_dir,
+                                            .collection = &begin->collection,
+                                            .done = witnessed};
+    shard_witness_start(&begin->witness);
 }
 
 /* The folder is there for good: its first manifest. */
@@ -149,10 +195,25 @@ static void remove_numbered(struct shard_remove *remove)
     remove->io->ops->unlink(remove->io, &remove->op, remove->path);
 }
 
+/* <data_dir>/collections/<uuid> is the folder. */
+static void remove_witness(struct shard_remove *remove)
+{
+    const char *uuid = strrchr(remove->folder, '/');
+    int len = (int)(uuid - remove->folder) - (int)strlen("/collections");
+    (void)snprintf(remove->path, sizeof(remove->path), "%.*s/catalog/witness%s", len,
+                   remove->folder, uuid);
+    remove->io->ops->unlink(remove->io, &remove->op, remove->path);
+}
+
 static void remove_listed(struct shard_remove *remove)
 {
-    if (remove->next > remove->names_len) { /* the folder was the last */
+    if (remove->next > remove->names_len + 1) {
         remove->done(remove);
+        return;
+    }
+    if (remove->next > remove->names_len) { /* the folder was the last in it */
+        remove->next++;
+        remove_witness(remove);
         return;
     }
     if (remove->next == remove->names_len && remove->more && remove->progress)

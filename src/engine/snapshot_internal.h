@@ -252,6 +252,7 @@ struct snapshot_restore {
     struct snapshot_step step;
     struct snapshot_place place;
     struct manifest_save save;
+    struct shard_witness witness;
     struct shard_remove remove;
     char folder[SNAPSHOT_FOLDER_MAX]; /* of the part in the snapshot */
     char shard_folder[SHARD_FOLDER_MAX];

@@ -78,7 +78,7 @@ static void undo_restore(struct engine_core *core, const char *mark, const char 
         shard_files_root(root, core->db->options.data_dir);
         shard_files_folder(folder, core->db->options.data_dir, &uuid);
         remove_tree(io, folder, 1);
-        (void)io_wait_sync_dir(io, root);
+        (void)io_wait_sync_dir(io, root); /* its witness is looked at next */
     }
     remove_tree(io, mark, 0);
 }

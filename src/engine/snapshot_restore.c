@@ -161,6 +161,11 @@ void snapshot_restore_staged(struct pdb_call *call)
 
 /* ---- the folder ---- */
 
+static void witnessed(struct shard_witness *witness)
+{
+    snapshot_stage_start(container_of(witness, struct snapshot_restore, witness));
+}
+
 static void root_synced(struct snapshot_step *step, int64_t result)
 {
     struct snapshot_restore *restore = container_of(step, struct snapshot_restore, step);
@@ -169,7 +174,11 @@ static void root_synced(struct snapshot_step *step, int64_t result)
         return;
     }
     FAILPOINT("restore.durable");
-    snapshot_stage_start(restore);
+    restore->witness = (struct shard_witness){.io = core_of(restore)->r->io,
+                                              .data_dir = core_of(restore)->db->options.data_dir,
+                                              .collection = &restore->uuid,
+                                              .done = witnessed};
+    shard_witness_start(&restore->witness);
 }
 
 static void saved(struct manifest_save *save, int rc, const struct trail *trail)

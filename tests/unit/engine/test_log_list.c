@@ -1,4 +1,4 @@
-/* A log that is missing refuses the start, instead of a database with fewer rows. */
+/* A log, or a folder, that is missing refuses the start, instead of a database with fewer rows. */
 #include "engine_fixture.h"
 
 enum { COLLECTIONS = 8 };
@@ -43,6 +43,18 @@ static void move(const struct fixture *fx, const char *from, const char *to)
     (void)snprintf(a, sizeof(a), "%s/%s", fx->dir, from);
     (void)snprintf(b, sizeof(b), "%s/%s", fx->dir, to);
     assert_int_equal(rename(a, b), 0);
+}
+
+static void remove_empty(const struct fixture *fx, const char *name)
+{
+    char path[320];
+    (void)snprintf(path, sizeof(path), "%s/%s", fx->dir, name);
+    assert_int_equal(rmdir(path), 0);
+}
+
+static void start_snapshot(struct pdb_call *call)
+{
+    pdb_snapshot_create_start((struct pdb_snapshot_create *)(void *)call);
 }
 
 static void a_missing_log_refuses_the_start_on_any_number_of_cores(void **state)
@@ -145,6 +157,124 @@ static void a_damaged_list_refuses_the_start(void **state)
     fixture_end(&fx);
 }
 
+static void a_list_that_is_gone_refuses_the_start_unless_there_was_none(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    char path[512];
+    begin(&fx);
+    move(&fx, "catalog/LOGS", "away");
+    assert_not_opened(&fx, PDB_DATA_LOSS, "catalog/LOGS is missing");
+    (void)snprintf(path, sizeof(path), "%s/catalog/witness/LOGS", fx.dir);
+    assert_int_equal(unlink(path), 0); /* as a data directory from before there were witnesses */
+    fixture_open(&fx, 2);
+    assert_int_equal(rows(&fx), COLLECTIONS);
+    fixture_end(&fx);
+}
+
+/* ---- folders of collections ---- */
+
+static const char *uuid_of(struct fixture *fx, const char *name, char text[40])
+{
+    struct pdb_collection_get g = {.name = txt(name)};
+    assert_done(fx, do_describe(fx, &g));
+    (void)snprintf(text, 40, "%s", g.info_out.uuid);
+    return text;
+}
+
+static void fill(struct fixture *fx, const char *name)
+{
+    enum { ROWS = 400, DIMENSION = 1024 }; /* more than one file of the log */
+    static float values[DIMENSION];
+    char id[16];
+    create(fx, name, DIMENSION);
+    for (unsigned i = 0; i < ROWS; i++) {
+        (void)snprintf(id, sizeof(id), "%u", i);
+        assert_done(fx, put(fx, name, id, values, DIMENSION, NULL));
+    }
+}
+
+/* c0 has all of its rows in a segment and nothing in the log, c1 is empty. */
+static void begin_flushed(struct fixture *fx, char folder[64], char witness[64])
+{
+    char uuid[40];
+    fixture_begin(fx, 1);
+    fill(fx, "c0");
+    fill(fx, "other");
+    create(fx, "c1", 1);
+    struct pdb_snapshot_create c = {.name = txt("s")};
+    pdb_call_init(&c.call, fx->db, fx->arena, NULL);
+    assert_int_equal(pdb_wait(&c.call, start_snapshot), 0);
+    (void)snprintf(folder, 64, "collections/%s", uuid_of(fx, "c0", uuid));
+    (void)snprintf(witness, 64, "catalog/witness/%s", uuid);
+    pdb_close(fx->db);
+}
+
+static void a_folder_that_is_gone_refuses_the_start(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    char folder[64], witness[64];
+    begin_flushed(&fx, folder, witness);
+    move(&fx, folder, "away");
+    assert_not_opened(&fx, PDB_DATA_LOSS, folder);
+    move(&fx, "away", folder);
+    move(&fx, "collections", "away"); /* all of them */
+    assert_not_opened(&fx, PDB_DATA_LOSS, folder);
+    remove_empty(&fx, "collections");
+    move(&fx, "away", "collections");
+    fixture_open(&fx, 1);
+    assert_int_equal(count_of(&fx, "c0", NULL), 400);
+    pdb_close(fx.db);
+    move(&fx, folder, "away"); /* given up, as the message says how */
+    move(&fx, witness, "witness");
+    fixture_open(&fx, 1);
+    assert_int_equal(count_of(&fx, "c0", NULL), 0);
+    assert_int_equal(count_of(&fx, "c1", NULL), 0);
+    fixture_end(&fx);
+}
+
+static void a_start_makes_the_witnesses_that_older_ones_did_not(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    char folder[64], witness[64];
+    begin_flushed(&fx, folder, witness);
+    move(&fx, witness, "witness");
+    fixture_open(&fx, 1);
+    assert_int_equal(count_of(&fx, "c0", NULL), 400);
+    pdb_close(fx.db);
+    move(&fx, folder, "away");
+    assert_not_opened(&fx, PDB_DATA_LOSS, folder);
+    pdb_arena_free(fx.arena);
+    remove_tree(fx.dir);
+}
+
+static bool is_there(const struct fixture *fx, const char *name)
+{
+    char path[512];
+    (void)snprintf(path, sizeof(path), "%s/%s", fx->dir, name);
+    return access(path, F_OK) == 0;
+}
+
+/* Behind a drop at the latest the next start removes what is left. */
+static void a_dropped_collection_leaves_no_witness(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    char folder[64], witness[64];
+    begin_flushed(&fx, folder, witness);
+    fixture_open(&fx, 1);
+    assert_true(is_there(&fx, witness));
+    struct pdb_collection_delete d = {.name = txt("c0")};
+    assert_done(&fx, do_drop(&fx, &d));
+    fixture_reopen(&fx, 1);
+    assert_false(is_there(&fx, folder));
+    assert_false(is_there(&fx, witness));
+    assert_int_equal(count_of(&fx, "c1", NULL), 0);
+    fixture_end(&fx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -153,6 +283,10 @@ int main(void)
         cmocka_unit_test(a_log_outside_the_configured_directories_refuses_the_start),
         cmocka_unit_test(the_data_directory_may_be_moved),
         cmocka_unit_test(a_damaged_list_refuses_the_start),
+        cmocka_unit_test(a_list_that_is_gone_refuses_the_start_unless_there_was_none),
+        cmocka_unit_test(a_folder_that_is_gone_refuses_the_start),
+        cmocka_unit_test(a_start_makes_the_witnesses_that_older_ones_did_not),
+        cmocka_unit_test(a_dropped_collection_leaves_no_witness),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -332,8 +332,9 @@ static void a_missing_log_is_told_with_its_versions(void **state)
         assert_done(&fx, put(&fx, "c", "a", &value, 1, NULL));
     pdb_close(fx.db);
     /* Without the list of logs, as before there was one; with it the start would be refused. */
-    (void)snprintf(command, sizeof(command), "mv '%s/wal/0' '%s/lost' && rm '%s/catalog/LOGS'",
-                   fx.dir, fx.dir, fx.dir);
+    (void)snprintf(command, sizeof(command),
+                   "mv '%s/wal/0' '%s/lost' && rm '%s/catalog/LOGS' '%s/catalog/witness/LOGS'",
+                   fx.dir, fx.dir, fx.dir, fx.dir);
     assert_int_equal(system(command), 0);
     fixture_open(&fx, 1);
     assert_done(&fx, put(&fx, "c", "a", &value, 1, NULL));
