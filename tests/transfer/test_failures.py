@@ -330,7 +330,7 @@ def test_names_of_an_archive_are_only_compared(
 def test_archives_that_are_not_what_their_list_says_are_refused(
     server: Server, archive: bytes, folder: Path
 ) -> None:
-    def changed(change: Callable[[list[tuple[tarfile.TarInfo, bytes]]], None]) -> bytes:
+    def changed(change: Callable[[list[tuple[tarfile.TarInfo, bytes]]], object]) -> bytes:
         entries = members(archive)
         change(entries)
         return packed(entries)

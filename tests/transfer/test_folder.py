@@ -109,9 +109,9 @@ def settings(server: Server, name: str) -> Json:
     return {key: described[key] for key in SETTINGS}
 
 
-def snapshots(server: Server) -> Json:
+def snapshots(server: Server) -> list[Json]:
     with RestClient(server) as rest:
-        return rest.call("GET", "/v1/snapshots")["snapshots"]
+        return list(rest.call("GET", "/v1/snapshots")["snapshots"])
 
 
 @pytest.fixture(name="exported")
@@ -124,7 +124,8 @@ def exported_folder(start_server: StartServer, tmp_path: Path) -> tuple[Server, 
 
 
 def manifest_of(folder: Path) -> Json:
-    return json.loads((folder / "manifest.json").read_text("utf-8"))
+    found: Json = json.loads((folder / "manifest.json").read_text("utf-8"))
+    return found
 
 
 # ---- there and back ----
