@@ -1,29 +1,57 @@
 """Kills and errors at named places: before and after every step that a promise rests on.
 
-Every failpoint of the source is in one of the lists here; the first test says which is not.
+Every failpoint of the source is in one of the lists here; the first test says which is not. What
+happens around a kill is in world.py.
 """
 
 import contextlib
 import dataclasses
 import http.client
-import random
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.crash.failpoints import names_in_source
-from tests.crash.journal import JournalReader
-from tests.crash.settings import CONFIG, check_offline, folder_of, metrics, newest_manifest
-from tests.crash.test_kill import CYCLES, DOORS, SEED, Load, load, make_collections
-from tests.crash.verify import Oracle
+from tests.crash.settings import check_offline, folder_of, metrics, newest_manifest
+from tests.crash.test_kill import CYCLES
+from tests.crash.world import (
+    OPTIONS,
+    VISIT_COUNT,
+    WORK_MAX,
+    Guest,
+    Restores,
+    Snapshots,
+    Uploads,
+    arm,
+    world,
+)
 from tests.http.wire import eventually
 from tests.lib.rest import RestClient, RestError
-from tests.lib.server import Server, ServerFactory, ServerFailed, ServerOptions
+from tests.lib.server import Server, ServerFactory
 
-WRITE_POINTS = ("wal.append", "wal.acknowledged", "write.answer")
+WRITE_POINTS = ("wal.write", "wal.written", "wal.append", "wal.acknowledged", "write.answer")
+LOG_POINTS = (
+    "wal.mark",
+    *(f"wal.{step}" for step in ("freed", "removed", "removal_durable")),
+    *(f"wal.recycled_{step}" for step in ("written", "synced", "renamed", "durable")),
+)
+# A start begins with new files: later ones are used again.
+NEW_FILE_POINTS = tuple(f"wal.segment_{s}" for s in ("written", "synced", "renamed", "durable"))
+RETIRED_POINTS = tuple(
+    f"wal.retired_{step}" for step in ("renamed", "durable", "file", "folder", "gone")
+)
+# What a start does about what a kill has left: where that kill must be, and on how many cores the
+# start is.
+START_POINTS = {
+    "wal.stray": ("wal.recycled_synced", 2),
+    "wal.leftover": ("wal.mark", 2),
+    "wal.cut": ("wal.written", 2),
+    "wal.given_back": ("wal.recycled_durable", 2),
+    "wal.swept": ("wal.retired_durable", 1),
+}
 CATALOG_POINTS = tuple(
     f"catalog.{step}" for step in ("written", "synced", "current", "renamed", "durable")
 )
@@ -47,40 +75,37 @@ SNAPSHOT_POINTS = (
     *(f"snapshot.{s}" for s in ("list_opened", "list_synced", "list", "durable", "rename")),
     *(f"snapshot.{s}" for s in ("removed", "gone")),
 )
-SNAPSHOT_ERROR = "snapshot.list_step"
-# Behind operations that the server's doors do not have: tests/unit/engine tries what is there.
-UNTRIED = {
+RESTORE_POINTS = (
     *(f"restore.{s}" for s in ("verified", "mark", "folder", "link", "manifest", "durable")),
     *(f"restore.{s}" for s in ("staged", "catalog")),
-    *(f"upload.{s}" for s in ("file", "synced")),
+)
+UPLOAD_POINTS = ("upload.file", "upload.synced")
+GUEST_POINTS: dict[str, Callable[[], Guest]] = {
+    **dict.fromkeys(SNAPSHOT_POINTS, Snapshots),
+    **dict.fromkeys(RESTORE_POINTS, Restores),
+    **dict.fromkeys(UPLOAD_POINTS, Uploads),
 }
 RECOVERY_POINT = "recovery.progress"
 UPKEEP_ERRORS = ("flush.step", "flush.index_step", "compact.step", "compact.index_step")
+SNAPSHOT_ERROR = "snapshot.list_step"
 MANIFEST_ERROR = "manifest.step"
 CATALOG_ERROR = "catalog.step"
 
-VISITS_MAX = 60
+TRIES = 8
+LIMIT = pytest.mark.timeout(900 + 4 * CYCLES)
 # Of the steps of the first saves some belong to first manifests, without which no flush begins:
 # how many come before the first real one depends on the machine.
 SAVES = 100
 NOT_SAVED = re.compile(
     r"collection ([0-9a-f-]+): (?:the manifest cannot be saved|a flush has failed).*MANIFEST-(\d+)"
 )
-VISIT_COUNT = max(2, CYCLES // 50)  # of each of the upkeep's points: 20 in a long run
-OPTIONS = ServerOptions(cores=2, config=CONFIG.format(encoding="binary"))
 
 
 def test_every_failpoint_of_the_source_is_tried_here() -> None:
-    tried = {*WRITE_POINTS, *CATALOG_POINTS, *UPKEEP_POINTS, *FOLDER_POINTS, *UPKEEP_ERRORS}
-    tried |= {*SNAPSHOT_POINTS, RECOVERY_POINT, MANIFEST_ERROR, CATALOG_ERROR, SNAPSHOT_ERROR}
-    assert tried >= names_in_source() - UNTRIED
-    assert tried <= names_in_source()
-
-
-def arm(server: Server, spec: str | None) -> None:
-    """The next start acts on this failpoint; None: on none."""
-    env = {} if spec is None else {"PROXIMADB_FAILPOINT": spec}
-    server.options = dataclasses.replace(server.options, env=env)
+    tried = {*WRITE_POINTS, *LOG_POINTS, *NEW_FILE_POINTS, *RETIRED_POINTS, *START_POINTS}
+    tried |= {*CATALOG_POINTS, *UPKEEP_POINTS, *FOLDER_POINTS, *GUEST_POINTS, *UPKEEP_ERRORS}
+    tried |= {RECOVERY_POINT, MANIFEST_ERROR, CATALOG_ERROR, SNAPSHOT_ERROR}
+    assert tried == names_in_source()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -96,143 +121,165 @@ def _built_with_failpoints(session_servers: ServerFactory) -> None:
     assert server.wait() == -signal.SIGKILL
 
 
+# ---- kills under load ----
+
+
+@LIMIT
 @pytest.mark.parametrize("point", WRITE_POINTS)
 def test_a_kill_at_a_step_of_a_write_loses_nothing(
     server_factory: ServerFactory, tmp_path: Path, point: str
 ) -> None:
-    print(f"CRASH_SEED={SEED}")
-    rng = random.Random(f"{SEED}/{point}")
-    server = server_factory.make(OPTIONS)
-    oracle = prepare(server, tmp_path)
-    with load(tmp_path, str(rng.random())) as writers:
-        for visit in (1, 2, *(rng.randrange(3, VISITS_MAX) for _ in range(2))):
-            die_and_compare(server, writers, oracle, f"{point}:kill:{visit}")
+    with world(server_factory, tmp_path, point) as w:
+        for visit in (2, *w.visits(60)):
+            w.die(f"{point}:kill:{visit}")
+            w.compare()
 
 
-def prepare(server: Server, folder: Path) -> Oracle:
-    """A data directory with the collections that the writers expect."""
-    arm(server, None)
-    server.start()
-    make_collections(server)
-    assert server.stop() == 0
-    return Oracle([JournalReader(folder / f"journal{i}") for i in range(len(DOORS))])
-
-
-def die_and_compare(server: Server, writers: Load, oracle: Oracle, spec: str) -> None:
-    """Load until the failpoint kills the server; then a start without it."""
-    arm(server, spec)
-    try:
-        server.start()
-    except ServerFailed:  # a start comes by the place, with what the kill before left to do
-        pass
-    else:
-        writers.run(server)
-    assert server.wait() == -signal.SIGKILL, spec
-    if server.ports:
-        writers.wait()
-    compare(server, oracle)
-
-
-def compare(server: Server, oracle: Oracle) -> None:
-    oracle.learn()
-    check_offline(server)
-    arm(server, None)
-    server.start()
-    with RestClient(server) as rest:
-        oracle.check(rest)
-    assert server.stop() == 0
-    check_offline(server)
-
-
-@pytest.mark.timeout(900 + 2 * CYCLES)
-@pytest.mark.parametrize("point", UPKEEP_POINTS)
+@LIMIT
+@pytest.mark.parametrize("point", [*UPKEEP_POINTS, *LOG_POINTS])
 def test_a_kill_at_a_step_of_upkeep_loses_nothing(
     server_factory: ServerFactory, tmp_path: Path, point: str
 ) -> None:
-    print(f"CRASH_SEED={SEED}")
-    rng = random.Random(f"{SEED}/{point}")
-    server = server_factory.make(OPTIONS)
-    oracle = prepare(server, tmp_path)
-    with load(tmp_path, str(rng.random())) as writers:
-        for visit in (1, *(rng.randrange(2, 12) for _ in range(VISIT_COUNT - 1))):
-            die_and_compare(server, writers, oracle, f"{point}:kill:{visit}")
+    with world(server_factory, tmp_path, point) as w:
+        for visit in w.visits(12):
+            w.die(f"{point}:kill:{visit}")
+            w.compare()
 
 
-@pytest.mark.timeout(900 + 2 * CYCLES)
+@LIMIT
+@pytest.mark.parametrize("point", NEW_FILE_POINTS)
+def test_a_kill_while_the_log_gets_a_new_file_loses_nothing(
+    server_factory: ServerFactory, tmp_path: Path, point: str
+) -> None:
+    with world(server_factory, tmp_path, point) as w:
+        for visit in w.visits(3):
+            w.die(f"{point}:kill:{visit}")
+            w.compare()
+
+
+@LIMIT
 @pytest.mark.parametrize("point", FOLDER_POINTS)
 def test_a_kill_while_a_folder_begins_loses_nothing(
     server_factory: ServerFactory, tmp_path: Path, point: str
 ) -> None:
-    print(f"CRASH_SEED={SEED}")
-    rng = random.Random(f"{SEED}/{point}")
     for round_ in range(VISIT_COUNT):
         folder = tmp_path / f"round{round_}"
         folder.mkdir()
-        server = server_factory.make(OPTIONS)
-        oracle = prepare(server, folder)
-        with load(folder, str(rng.random())) as writers:
-            die_and_compare(server, writers, oracle, f"{point}:kill:{rng.randrange(1, 5)}")
+        with world(server_factory, folder, f"{point}/{round_}") as w:
+            w.die(f"{point}:kill:{w.rng.randrange(1, 5)}")
+            w.compare()
 
 
-@dataclasses.dataclass(slots=True)
-class Snapshots:
-    """Which must be there, and the one that may be."""
-
-    there: set[str] = dataclasses.field(default_factory=set)
-    doubtful: str | None = None
-    number: int = 0
-
-    def work(self, rest: RestClient) -> None:
-        self.number += 1
-        self.doubtful = f"s{self.number}"
-        rest.call("POST", "/v1/snapshots", {"name": self.doubtful})
-        self.there.add(self.doubtful)
-        self.doubtful = None
-        if len(self.there) > 2:
-            self.doubtful = min(self.there)
-            self.there.discard(self.doubtful)
-            rest.call("DELETE", f"/v1/snapshots/{self.doubtful}")
-            self.doubtful = None
-
-    def check(self, rest: RestClient) -> None:
-        listed = {s["name"] for s in rest.call("GET", "/v1/snapshots")["snapshots"]}
-        assert self.there <= listed, f"snapshots are lost: {self.there - listed}"
-        assert listed <= self.there | {self.doubtful}, "snapshots are there that should not be"
-        for name in listed:
-            assert rest.call("GET", f"/v1/snapshots/{name}")["name"] == name
-        self.there, self.doubtful = listed, None
-
-
-@pytest.mark.timeout(900 + 2 * CYCLES)
-@pytest.mark.parametrize("point", SNAPSHOT_POINTS)
+@LIMIT
+@pytest.mark.parametrize("point", GUEST_POINTS)
 def test_a_kill_at_a_step_of_a_snapshot_leaves_the_others_whole(
     server_factory: ServerFactory, tmp_path: Path, point: str
 ) -> None:
-    print(f"CRASH_SEED={SEED}")
-    rng = random.Random(f"{SEED}/{point}")
-    server = server_factory.make(OPTIONS)
-    oracle = prepare(server, tmp_path)
-    snapshots = Snapshots()
-    with load(tmp_path, str(rng.random())) as writers:
-        for visit in (1, *(rng.randrange(2, 8) for _ in range(VISIT_COUNT - 1))):
-            arm(server, f"{point}:kill:{visit}")
-            server.start()
-            writers.run(server)
-            gone = contextlib.suppress(OSError, http.client.HTTPException)
-            with RestClient(server) as rest, gone:
-                for _ in range(VISITS_MAX):
-                    snapshots.work(rest)
-            assert server.wait() == -signal.SIGKILL, point
-            writers.wait()
-            oracle.learn()
-            check_offline(server)
-            arm(server, None)
-            server.start()
-            with RestClient(server) as rest:
-                snapshots.check(rest)
-                oracle.check(rest)
-            assert server.stop() == 0
-            check_offline(server)
+    """Taken, restored and uploaded: what was answered is there, what was not is whole or absent."""
+    with world(server_factory, tmp_path, point, GUEST_POINTS[point]()) as w:
+        for visit in w.visits(8):
+            w.die(f"{point}:kill:{visit}")
+            w.compare()
+
+
+@LIMIT
+@pytest.mark.parametrize("point", RETIRED_POINTS)
+def test_a_kill_while_the_log_of_a_core_that_is_gone_is_removed_loses_nothing(
+    server_factory: ServerFactory, tmp_path: Path, point: str
+) -> None:
+    with world(server_factory, tmp_path, point) as w:
+        for _ in range(VISIT_COUNT):
+            w.cores(2)
+            assert w.run(None)
+            eventually("the logs have rows", lambda: counted(w.server, "wal_records_total") > 50)
+            w.kill()
+            w.compare()
+            w.cores(1)
+            w.die(f"{point}:kill:1")
+            w.compare()
+
+
+# ---- kills in a start ----
+
+
+@LIMIT
+@pytest.mark.parametrize("point", START_POINTS)
+def test_a_kill_while_a_start_clears_up_the_log_loses_nothing(
+    server_factory: ServerFactory, tmp_path: Path, point: str
+) -> None:
+    before, cores = START_POINTS[point]
+    with world(server_factory, tmp_path, point) as w:
+        for _ in range(VISIT_COUNT):
+            for _ in range(TRIES):
+                w.cores(cores)
+                w.die(f"{before}:kill:{w.rng.randrange(1, 6) if cores == 2 else 1}")
+                came_by = w.die_in_start(f"{point}:kill:1")
+                w.cores(2)
+                w.compare()
+                if came_by:
+                    break
+            else:
+                raise AssertionError("no kill leaves what this is about")
+
+
+@LIMIT
+def test_kills_in_a_recovery_after_a_kill_lose_nothing(
+    server_factory: ServerFactory, tmp_path: Path
+) -> None:
+    with world(server_factory, tmp_path, RECOVERY_POINT) as w:
+        w.die(f"publish.save:kill:{w.rng.randrange(2, 12)}")
+        w.compare()
+        assert w.run(None)
+        eventually("merged", lambda: counted(w.server, "compactions_total") > 0)
+        w.kill()
+        visit = 1
+        while w.die_in_start(f"{RECOVERY_POINT}:kill:{visit}") and visit < 4 * VISIT_COUNT + 3:
+            check_offline(w.server)
+            visit += 1
+        assert visit > 4, "a recovery tells of its progress more often"
+        w.compare()
+
+
+# ---- errors ----
+
+
+def counted(server: Server, name: str) -> float:
+    return metrics(server)[f"proximadb_{name}"].value()
+
+
+@LIMIT
+@pytest.mark.parametrize("point", UPKEEP_ERRORS)
+def test_an_error_of_the_disk_in_a_build_is_overcome(
+    server_factory: ServerFactory, tmp_path: Path, point: str
+) -> None:
+    """What is there stays in force, the failure is told and counted, and the next try succeeds."""
+    with world(server_factory, tmp_path, point) as w:
+        assert w.run(f"{point}:error:{w.rng.randrange(1, 20)}")
+        eventually("failed", lambda: counted(w.server, "flush_errors_total") > 0)
+        name = "compactions_total" if point.startswith("compact") else "flushes_total"
+        before = counted(w.server, name)
+        eventually("went on", lambda: counted(w.server, name) > before)
+        assert "has failed and is tried again" in w.server.log
+        w.kill()
+        w.compare()
+
+
+@LIMIT
+@pytest.mark.parametrize("wait_for_the_next", [False, True], ids=["killed", "tried-again"])
+def test_a_manifest_that_cannot_be_saved_replaces_nothing(
+    server_factory: ServerFactory, tmp_path: Path, wait_for_the_next: bool
+) -> None:
+    with world(server_factory, tmp_path, f"{MANIFEST_ERROR}/{wait_for_the_next}") as w:
+        assert w.run(f"{MANIFEST_ERROR}:error:{w.rng.randrange(1, SAVES)}")
+        eventually("failed", lambda: NOT_SAVED.search(w.server.log) is not None)
+        if wait_for_the_next:
+            failure = NOT_SAVED.search(w.server.log)
+            assert failure is not None
+            folder, number = folder_of(w.server, failure.group(1)), int(failure.group(2))
+            # or dropped meanwhile
+            eventually("saved", lambda: newest_manifest(folder) > number or not folder.exists())
+        w.kill()
+        w.compare()
 
 
 def test_a_snapshot_that_cannot_be_written_leaves_nothing(server_factory: ServerFactory) -> None:
@@ -252,84 +299,7 @@ def test_a_snapshot_that_cannot_be_written_leaves_nothing(server_factory: Server
         assert [s["name"] for s in rest.call("GET", "/v1/snapshots")["snapshots"]] == ["good"]
 
 
-def test_kills_in_a_recovery_after_a_kill_lose_nothing(
-    server_factory: ServerFactory, tmp_path: Path
-) -> None:
-    print(f"CRASH_SEED={SEED}")
-    rng = random.Random(f"{SEED}/{RECOVERY_POINT}")
-    server = server_factory.make(OPTIONS)
-    oracle = prepare(server, tmp_path)
-    with load(tmp_path, str(rng.random())) as writers:
-        die_and_compare(server, writers, oracle, f"publish.save:kill:{rng.randrange(2, 12)}")
-        arm(server, None)
-        server.start()
-        writers.run(server)
-        eventually("merged", lambda: counted(server, "compactions_total") > 0)
-        server.kill()
-        writers.wait()
-    for visit in range(1, 4 + 4 * VISIT_COUNT):
-        arm(server, f"{RECOVERY_POINT}:kill:{visit}")
-        with contextlib.suppress(AssertionError):
-            server.start()
-            break  # it has fewer steps
-        assert server.wait() == -signal.SIGKILL
-        check_offline(server)
-    else:
-        visit += 1
-    assert visit > 4, "a recovery tells of its progress more often"
-    server.kill()
-    compare(server, oracle)
-
-
-def counted(server: Server, name: str) -> float:
-    return metrics(server)[f"proximadb_{name}"].value()
-
-
-@pytest.mark.parametrize("point", UPKEEP_ERRORS)
-def test_an_error_of_the_disk_in_a_build_is_overcome(
-    server_factory: ServerFactory, tmp_path: Path, point: str
-) -> None:
-    """What is there stays in force, the failure is told and counted, and the next try succeeds."""
-    print(f"CRASH_SEED={SEED}")
-    rng = random.Random(f"{SEED}/{point}")
-    server = server_factory.make(OPTIONS)
-    oracle = prepare(server, tmp_path)
-    with load(tmp_path, str(rng.random())) as writers:
-        arm(server, f"{point}:error:{rng.randrange(1, 20)}")
-        server.start()
-        writers.run(server)
-        eventually("failed", lambda: counted(server, "flush_errors_total") > 0)
-        name = "compactions_total" if point.startswith("compact") else "flushes_total"
-        before = counted(server, name)
-        eventually("went on", lambda: counted(server, name) > before)
-        assert "has failed and is tried again" in server.log
-        server.kill()
-        writers.wait()
-        compare(server, oracle)
-
-
-@pytest.mark.parametrize("wait_for_the_next", [False, True], ids=["killed", "tried-again"])
-def test_a_manifest_that_cannot_be_saved_replaces_nothing(
-    server_factory: ServerFactory, tmp_path: Path, wait_for_the_next: bool
-) -> None:
-    print(f"CRASH_SEED={SEED}")
-    rng = random.Random(f"{SEED}/{MANIFEST_ERROR}/{wait_for_the_next}")
-    server = server_factory.make(OPTIONS)
-    oracle = prepare(server, tmp_path)
-    with load(tmp_path, str(rng.random())) as writers:
-        arm(server, f"{MANIFEST_ERROR}:error:{rng.randrange(1, SAVES)}")
-        server.start()
-        writers.run(server)
-        eventually("failed", lambda: NOT_SAVED.search(server.log) is not None)
-        if wait_for_the_next:
-            failure = NOT_SAVED.search(server.log)
-            assert failure is not None
-            folder, number = folder_of(server, failure.group(1)), int(failure.group(2))
-            # or dropped meanwhile
-            eventually("saved", lambda: newest_manifest(folder) > number or not folder.exists())
-        server.kill()
-        writers.wait()
-        compare(server, oracle)
+# ---- the catalog ----
 
 
 @dataclasses.dataclass(slots=True)
@@ -363,7 +333,7 @@ class Names:
 
 def change_until_it_dies(server: Server, names: Names, round_: int) -> None:
     with RestClient(server) as rest:
-        for i in range(VISITS_MAX):
+        for i in range(WORK_MAX):
             name = f"c{round_}-{i}"
             with names.trying(name, "new"):
                 rest.create_collection(name, 2, description="new")

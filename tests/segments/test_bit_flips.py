@@ -58,7 +58,7 @@ def make_home(server: Server, vectors: str, compression: str) -> Home:
         models = []
         for name in ("one", "two"):
             model = create(rest, name, vectors=vectors, compression=compression)
-            fill(server, rest, model, segments=3, ids=400)  # none is to be merged
+            fill(server, rest, model, segments=3, ids=1500)  # none is to be merged
             check_all(rest, model)
             models.append(model)
         last = create(rest, "last")
