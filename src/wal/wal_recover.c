@@ -17,6 +17,7 @@
  * first, so that the numbers never have a gap; where that cannot be, it is cut to its header and
  * stays as an empty link. */
 #include "base/assert.h"
+#include "os/failpoint.h"
 #include "wal/wal_internal.h"
 
 #include <stdio.h>
@@ -67,6 +68,7 @@ static int remove_strays(struct wal *w, struct trail *trail)
             int64_t result = io_wait_unlink(w->io, path);
             if (result < 0)
                 return failed(trail, result, "remove", path);
+            FAILPOINT("wal.stray");
         }
     } while (strays.count != 0);
     return 0;
@@ -90,6 +92,7 @@ static int cut(struct wal *w, struct wal_scan_segment *s, uint64_t len, struct t
     (void)io_wait_close(w->io, (int)file);
     if (result < 0)
         return failed(trail, result, "cut", path);
+    FAILPOINT("wal.cut");
     s->file_bytes = len;
     return 0;
 }
@@ -123,6 +126,7 @@ static int free_newest(struct wal *w, struct wal_scan_log *log, struct trail *tr
         result = io_wait_sync_dir(w->io, w->dir);
     if (result < 0)
         return failed(trail, result, "rename", path);
+    FAILPOINT("wal.given_back");
     w->free_seqs[w->free_count++] = seq;
     log->segment_count--;
     return 0;
@@ -227,6 +231,7 @@ static int remove_leftovers(struct wal *w, const struct wal_scan_log *log, struc
         int64_t result = io_wait_unlink(w->io, path);
         if (result < 0)
             return failed(trail, result, "remove", path);
+        FAILPOINT("wal.leftover");
     }
     return 0;
 }

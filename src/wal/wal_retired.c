@@ -16,6 +16,7 @@
  * any other. */
 #include "base/assert.h"
 #include "base/log.h"
+#include "os/failpoint.h"
 #include "wal/wal_internal.h"
 
 #include <stdio.h>
@@ -140,6 +141,20 @@ static void step_failed(struct wal_retired *log, int error)
         (void)timer_set(log->r, &log->retry, log->r->now_ns + WAL_REMOVE_RETRY_NS);
 }
 
+static void visit_step(enum retired_state state)
+{
+    if (state == RETIRED_RENAME)
+        FAILPOINT("wal.retired_renamed");
+    if (state == RETIRED_SYNC_RENAME)
+        FAILPOINT("wal.retired_durable");
+    if (state == RETIRED_UNLINK)
+        FAILPOINT("wal.retired_file");
+    if (state == RETIRED_REMOVE)
+        FAILPOINT("wal.retired_folder");
+    if (state == RETIRED_SYNC)
+        FAILPOINT("wal.retired_gone");
+}
+
 static void on_step(struct io_op *op, int64_t result)
 {
     struct wal_retired *log = container_of(op, struct wal_retired, op);
@@ -160,6 +175,7 @@ static void on_step(struct io_op *op, int64_t result)
     if (foreign)
         LOG_WARN("wal", "%s stays: it has files that are not the log's", log->gone);
     log->error = 0;
+    visit_step(log->state);
     next_state(log);
     if (log->state != RETIRED_GONE)
         start(log);
@@ -375,6 +391,7 @@ static int remove_one(struct io *io, const char *dir, const char *name, struct t
     }
     if (result < 0 && result != -ENOENT)
         return told(trail, result, "remove", path);
+    FAILPOINT("wal.swept");
     return result >= 0;
 }
 

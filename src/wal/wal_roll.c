@@ -33,6 +33,7 @@
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "base/log.h"
+#include "os/failpoint.h"
 #include "wal/wal_internal.h"
 
 #include <stdio.h>
@@ -275,10 +276,40 @@ static int64_t after_write(struct wal_maker *m, int64_t result)
     return result >= WAL_BLOCK_BYTES_MIN ? 0 : -ENOSPC;
 }
 
+/* What tests call the steps that last. */
+struct make_points {
+    const char *written, *synced, *renamed, *durable;
+};
+
+static void visit_step(const struct wal_maker *m)
+{
+    static const struct make_points new_file = {
+        .written = "wal.segment_written",
+        .synced = "wal.segment_synced",
+        .renamed = "wal.segment_renamed",
+        .durable = "wal.segment_durable",
+    };
+    static const struct make_points recycled = {
+        .written = "wal.recycled_written",
+        .synced = "wal.recycled_synced",
+        .renamed = "wal.recycled_renamed",
+        .durable = "wal.recycled_durable",
+    };
+    const struct make_points *points = m->recycled ? &recycled : &new_file;
+    const char *name = m->state == WAL_MAKE_HEADER     ? points->written
+                       : m->state == WAL_MAKE_SYNC     ? points->synced
+                       : m->state == WAL_MAKE_RENAME   ? points->renamed
+                       : m->state == WAL_MAKE_SYNC_DIR ? points->durable
+                                                       : NULL;
+    if (name != NULL)
+        FAILPOINT(name);
+}
+
 /* The state behind a success. */
 static void make_next(struct wal *w)
 {
     struct wal_maker *m = &w->maker;
+    visit_step(m);
     switch (m->state) {
     case WAL_MAKE_OPEN:
         m->state = m->recycled ? WAL_MAKE_HEADER : WAL_MAKE_ALLOCATE;

@@ -27,6 +27,7 @@
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "base/log.h"
+#include "os/failpoint.h"
 #include "wal/wal_internal.h"
 
 #include <unistd.h>
@@ -163,6 +164,7 @@ static uint64_t disk_bytes(const struct wal_group *g)
 static void submit(struct wal *w)
 {
     struct wal_group *g = w->writing;
+    FAILPOINT("wal.write");
     w->io->ops->write(w->io, &w->write_op, g->segment->file, g->bytes + w->write_done,
                       disk_bytes(g) - w->write_done, g->offset + w->write_done,
                       w->direct ? 0 : IO_WRITE_DURABLE);
@@ -278,6 +280,8 @@ static void group_is_durable(struct wal *w)
     w->stats.records += g->records;
     w->stats.bytes += bytes;
     w->stats.pad_bytes += bytes - g->len;
+    if (g->begin.seq != w->begin_durable.seq)
+        FAILPOINT("wal.mark");
     w->begin_durable = g->begin;
     if (w->metrics != NULL)
         histogram_record_count(&w->metrics->histograms[METRICS_WAL_GROUP_RECORDS_IN], g->records);
@@ -296,6 +300,7 @@ static void on_written(struct io_op *op, int64_t result)
     struct wal *w = container_of(op, struct wal, write_op);
     uint64_t left = disk_bytes(w->writing) - w->write_done;
     if (result >= 0 && (uint64_t)result == left) {
+        FAILPOINT("wal.written");
         group_is_durable(w);
         return;
     }

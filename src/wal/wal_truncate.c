@@ -40,6 +40,7 @@
  * which a full disk does not have, and it would be a second truth beside the chain. */
 #include "base/assert.h"
 #include "base/log.h"
+#include "os/failpoint.h"
 #include "wal/wal_internal.h"
 
 #include "base/no_libc_heap.h"
@@ -188,6 +189,16 @@ static void directory_synced(struct wal *w)
     wal_make_again(w);
 }
 
+static void visit_step(enum wal_remove_state state)
+{
+    if (state == WAL_REMOVE_RENAME)
+        FAILPOINT("wal.freed");
+    if (state == WAL_REMOVE_UNLINK)
+        FAILPOINT("wal.removed");
+    if (state == WAL_REMOVE_SYNC_DIR)
+        FAILPOINT("wal.removal_durable");
+}
+
 static void on_removed(struct io_op *op, int64_t result)
 {
     struct wal *w = container_of(op, struct wal, remover.op);
@@ -195,6 +206,7 @@ static void on_removed(struct io_op *op, int64_t result)
     enum wal_remove_state state = m->state;
     bool again = result == -EINTR || result == -EAGAIN;
     m->state = WAL_REMOVE_IDLE;
+    visit_step(state);
     if (result == -ENOENT && state != WAL_REMOVE_SYNC_DIR) {
         result = 0; /* somebody was faster: there is nothing to use again */
         state = state == WAL_REMOVE_RENAME ? WAL_REMOVE_UNLINK : state;

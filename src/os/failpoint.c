@@ -2,8 +2,8 @@
  *
  * The count is the only mutable state at file scope in this layer and exists in test builds only: a
  * place may be visited by every core, and a counter per core would make "the third visit" mean
- * something else on every machine. */
-#include "engine/failpoint.h"
+ * something else on every machine. It lies this low because the log has such places. */
+#include "os/failpoint.h"
 
 #ifdef PDB_FAILPOINTS
 #include <signal.h>
