@@ -11,6 +11,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* Counts one attempt and says whether it may go to the system. */
 static bool admit(struct heap *heap, size_t size)
@@ -24,13 +25,19 @@ static bool admit(struct heap *heap, size_t size)
            (heap->bytes_used <= heap->bytes_max && size <= heap->bytes_max - heap->bytes_used);
 }
 
-static void *count_in(struct heap *heap, void *ptr)
+static void add_bytes(struct heap *heap, size_t size)
 {
-    if (heap == NULL || ptr == NULL)
-        return ptr;
-    heap->bytes_used += malloc_usable_size(ptr);
+    if (heap == NULL)
+        return;
+    heap->bytes_used += size;
     if (heap->bytes_used > heap->bytes_peak)
         heap->bytes_peak = heap->bytes_used;
+}
+
+static void *count_in(struct heap *heap, void *ptr)
+{
+    if (ptr != NULL)
+        add_bytes(heap, malloc_usable_size(ptr));
     return ptr;
 }
 
@@ -81,6 +88,52 @@ void heap_free(struct heap *heap, void *ptr)
     if (heap != NULL)
         heap->bytes_used -= malloc_usable_size(ptr);
     free(ptr);
+}
+
+#ifdef __has_feature
+#define WITH_ASAN __has_feature(address_sanitizer)
+#else
+#define WITH_ASAN 0
+#endif
+
+/* A leak check looks for pointers in its own heap's blocks only, not in such pages. */
+#if defined(__SANITIZE_ADDRESS__) || WITH_ASAN
+enum { PAGES_OF_SYSTEM = false };
+#else
+enum { PAGES_OF_SYSTEM = true };
+#endif
+enum { PAGE_BYTES = 4096 };
+
+static void *system_pages(struct heap *heap, size_t size)
+{
+    if (size > PTRDIFF_MAX || !admit(heap, size))
+        return NULL;
+    void *ptr = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (ptr == MAP_FAILED)
+        return NULL;
+    add_bytes(heap, size);
+    return ptr;
+}
+
+void *heap_zeroes(struct heap *heap, size_t size)
+{
+    if (size < HEAP_PAGES_MIN)
+        return heap_calloc(heap, 1, size);
+    if (PAGES_OF_SYSTEM)
+        return system_pages(heap, size);
+    void *ptr = heap_alloc_aligned(heap, PAGE_BYTES, size);
+    return ptr != NULL ? memset(ptr, 0, size) : NULL;
+}
+
+void heap_zeroes_free(struct heap *heap, void *ptr, size_t size)
+{
+    if (ptr == NULL || size < HEAP_PAGES_MIN || !PAGES_OF_SYSTEM) {
+        heap_free(heap, ptr);
+        return;
+    }
+    (void)munmap(ptr, size);
+    if (heap != NULL)
+        heap->bytes_used -= size;
 }
 
 char *heap_copy_text(struct heap *heap, const char *ptr, size_t len)

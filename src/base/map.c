@@ -48,11 +48,12 @@ static size_t slots_usable(size_t slot_count)
 
 static int table_make(struct heap *heap, size_t slot_count, struct map_table *table_out)
 {
-    uint64_t *hashes = heap_calloc(heap, slot_count, sizeof(uint64_t));
-    uint64_t *values = heap_calloc(heap, slot_count, sizeof(uint64_t));
+    size_t bytes = slot_count * sizeof(uint64_t);
+    uint64_t *hashes = heap_zeroes(heap, bytes);
+    uint64_t *values = heap_zeroes(heap, bytes);
     if (hashes == NULL || values == NULL) {
-        heap_free(heap, hashes);
-        heap_free(heap, values);
+        heap_zeroes_free(heap, hashes, bytes);
+        heap_zeroes_free(heap, values, bytes);
         return -1;
     }
     *table_out = (struct map_table){hashes, values, slot_count};
@@ -61,8 +62,8 @@ static int table_make(struct heap *heap, size_t slot_count, struct map_table *ta
 
 static void table_drop(struct heap *heap, struct map_table *table)
 {
-    heap_free(heap, table->hashes);
-    heap_free(heap, table->values);
+    heap_zeroes_free(heap, table->hashes, table->slot_count * sizeof(uint64_t));
+    heap_zeroes_free(heap, table->values, table->slot_count * sizeof(uint64_t));
     *table = (struct map_table){0};
 }
 

@@ -101,10 +101,14 @@ static void remove_at(struct table *t, size_t at)
     t->count--;
 }
 
+static size_t table_bytes(size_t slot_count)
+{
+    return slot_count * (sizeof(uint64_t) + sizeof(uint32_t));
+}
+
 static bool table_new(struct heap *heap, size_t slot_count, struct table *table_out)
 {
-    uint64_t *versions =
-        heap_calloc(heap, slot_count, sizeof(table_out->versions[0]) + sizeof(table_out->rows[0]));
+    uint64_t *versions = heap_zeroes(heap, table_bytes(slot_count));
     if (versions == NULL)
         return false;
     *table_out = (struct table){.versions = versions,
@@ -115,7 +119,7 @@ static bool table_new(struct heap *heap, size_t slot_count, struct table *table_
 
 static void table_free(struct heap *heap, struct table *t)
 {
-    heap_free(heap, t->versions);
+    heap_zeroes_free(heap, t->versions, table_bytes(t->slot_count));
     *t = (struct table){0};
 }
 
@@ -195,8 +199,7 @@ static bool table_copy(struct heap *heap, const struct table *from, struct table
     if (!table_new(heap, from->slot_count, table_out))
         return false;
     table_out->count = from->count;
-    memcpy(table_out->versions, from->versions,
-           from->slot_count * (sizeof(from->versions[0]) + sizeof(from->rows[0])));
+    memcpy(table_out->versions, from->versions, table_bytes(from->slot_count));
     return true;
 }
 

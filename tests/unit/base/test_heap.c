@@ -40,6 +40,28 @@ static void every_byte_taken_is_given_back(void **state)
     assert_true(heap.allocation_count >= 7);
 }
 
+static void zeroes_are_zero_counted_and_refused_like_other_blocks(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {1, HEAP_PAGES_MIN - 1, HEAP_PAGES_MIN, 3 * HEAP_PAGES_MIN + 5};
+    struct heap heap = {.bytes_max = 4 * HEAP_PAGES_MIN};
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        char *block = heap_zeroes(&heap, sizes[i]);
+        assert_non_null(block);
+        assert_true(heap.bytes_used >= sizes[i]);
+        assert_true(block[0] == 0 && block[sizes[i] / 2] == 0 && block[sizes[i] - 1] == 0);
+        memset(block, 'x', sizes[i]);
+        assert_null(heap_zeroes(&heap, heap.bytes_max));
+        heap_zeroes_free(&heap, block, sizes[i]);
+        assert_int_equal(heap.bytes_used, 0);
+    }
+    assert_null(heap_zeroes(NULL, SIZE_MAX));
+    heap.fail_at = heap.allocation_count + 1;
+    assert_null(heap_zeroes(&heap, HEAP_PAGES_MIN));
+    heap_zeroes_free(&heap, NULL, HEAP_PAGES_MIN);
+    assert_int_equal(heap.bytes_used, 0);
+}
+
 static void the_limit_refuses_and_leaves_blocks_as_they_were(void **state)
 {
     (void)state;
@@ -102,6 +124,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_byte_taken_is_given_back),
+        cmocka_unit_test(zeroes_are_zero_counted_and_refused_like_other_blocks),
         cmocka_unit_test(the_limit_refuses_and_leaves_blocks_as_they_were),
         cmocka_unit_test(the_chosen_allocation_fails_and_all_after_it),
         cmocka_unit_test(products_that_overflow_are_refused),
