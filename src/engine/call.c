@@ -121,6 +121,8 @@ static void finish(struct pdb_call *call)
     call->took_us = (core->r->io->ops->now_ns(core->r->io) - s->started_ns) / 1000;
     ASSERT(core->calls_active > 0);
     core->calls_active--;
+    if (!s->task.bulk)
+        reactor_hurry(core->r);
     call->done(call);
     if (core->draining && core->calls_active == 0) {
         core->draining = false;

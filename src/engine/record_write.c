@@ -187,6 +187,7 @@ void pdb_write_start(struct pdb_write *w)
         call_return(call);
         return;
     }
+    call_state(call)->task.bulk = true;
     call_run(call, validate_step);
 }
 
@@ -303,6 +304,7 @@ static void delete_at_shard(struct pdb_call *call)
         call_return(call);
         return;
     }
+    call_state(call)->task.bulk = true;
     call_run(call, scan_step);
 }
 

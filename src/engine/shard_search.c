@@ -483,6 +483,7 @@ static void search_now(struct pdb_call *call)
     struct pdb_search *s = container_of(call, struct pdb_search, call);
     struct shard *shard = state->shard;
     if (s->query_count > CONVOY_QUERIES_MAX) {
+        state->task.bulk = true; /* ends when it ends: single searches go first */
         if (search_begin(s))
             call_run(call, search_step);
         return;

@@ -64,6 +64,7 @@ void write_op_queue(struct shard *shard, struct write_op *op)
     list_push_back(&shard->queue, &op->link);
     shard->prepare_task.run = prepare_run;
     shard->prepare_task.name = "shard.prepare";
+    shard->prepare_task.bulk = true;
     task_queue(shard->core->r, &shard->prepare_task);
 }
 
@@ -284,6 +285,7 @@ void write_op_launch(struct write_op *op, bool to_log)
     list_push_back(&shard->flight, &op->link);
     shard->commit_task.run = commit_run;
     shard->commit_task.name = "shard.commit";
+    shard->commit_task.bulk = true;
     if (!to_log) {
         op->stage = WRITE_STAGE_READY;
         task_queue(shard->core->r, &shard->commit_task);

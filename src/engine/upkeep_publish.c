@@ -433,5 +433,6 @@ void change_publish(struct change *change)
     list_push_back(&u->ready, &change->link);
     u->publish_task.run = publish_run;
     u->publish_task.name = "shard.publish";
+    u->publish_task.bulk = true;
     task_queue(change->shard->core->r, &u->publish_task);
 }

@@ -283,6 +283,7 @@ static int init_core(struct reactor_group *g, unsigned id)
     core->p.host = g->options.host != NULL ? g->options.host : &reactor_host_plain;
     core->p.noted = true; /* the first turn does not wait */
     list_init(&core->p.tasks);
+    list_init(&core->p.bulk_tasks);
     list_init(&core->p.hooks);
     return mailbox_init(&core->r);
 }

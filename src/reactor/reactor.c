@@ -71,8 +71,8 @@ static bool run_hooks(struct reactor *r)
 bool reactor_has_work(struct reactor *r)
 {
     const struct reactor_private *p = r->priv;
-    return p->noted || !list_empty(&p->tasks) || !list_empty(&p->hooks) ||
-           r->io->ops->ready(r->io) || mailbox_has_work(r);
+    return p->noted || !list_empty(&p->tasks) || !list_empty(&p->bulk_tasks) ||
+           !list_empty(&p->hooks) || r->io->ops->ready(r->io) || mailbox_has_work(r);
 }
 
 int64_t reactor_wait_ns(struct reactor *r)
@@ -112,6 +112,7 @@ bool reactor_turn(struct reactor *r)
     any |= timers_run(r);
     any |= tasks_run(r);
     any |= run_hooks(r);
+    p->hurry = false;
     if (reactor_group_simulated(r->group))
         any |= worker_step(reactor_worker(r->group, r->id));
     mailbox_end_turn(r);

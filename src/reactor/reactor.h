@@ -36,11 +36,16 @@ struct task {
      * calls task_queue again. The task may be queued again, or freed, inside. */
     void (*run)(struct task *task);
     const char *name; /* for the stall log; static */
+    /* Work that nobody waits for message by message (writes, upkeep): while other tasks are queued,
+     * all bulk tasks together get a quarter of the time. Not to be changed while it is queued. */
+    bool bulk;
 };
 
-/* Queues at the back; nothing if it is queued already. */
+/* Queues at the back of its kind; nothing if it is queued already. */
 void task_queue(struct reactor *r, struct task *task);
 void task_cancel(struct task *task); /* legal on one that is not queued */
+/* An answer was made, which the end of this turn will send: bulk tasks let it go first. */
+void reactor_hurry(struct reactor *r);
 /* True when the running step has used its time: queue again and return. Every call costs one clock
  * read. */
 bool reactor_slice_over(const struct reactor *r);

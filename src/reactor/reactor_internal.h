@@ -72,7 +72,10 @@ uint64_t timers_earliest(const struct reactor *r);
 /* ---- one core ---- */
 
 struct reactor_private {
-    struct list tasks, hooks;
+    struct list tasks, bulk_tasks, hooks;
+    int64_t bulk_debt_ns; /* of others' time that bulk steps have still to let pass; < 0: earned */
+    unsigned bulk_passed; /* turns in a row in which they let others go first */
+    bool hurry;           /* this turn has an answer to send */
     struct timer_heap timers;
     uint64_t slice_end_ns;
 

@@ -326,7 +326,7 @@ void wal_append_init(struct wal *w)
     list_init(&w->queue);
     list_init(&w->order);
     list_init(&w->failed);
-    w->encode_task = (struct task){.run = encode, .name = "wal encode"};
+    w->encode_task = (struct task){.run = encode, .name = "wal encode", .bulk = true};
     w->wait_timer.fire = on_waited;
 }
 

@@ -294,7 +294,7 @@ void wal_truncate_init(struct wal *w)
     w->begin = w->begin_durable = (struct wal_begin){1, 1, 1, 0};
     w->remover.op.done = on_removed;
     w->remover.retry.fire = on_retry;
-    w->truncate_task = (struct task){.run = truncate_run, .name = "wal truncate"};
+    w->truncate_task = (struct task){.run = truncate_run, .name = "wal truncate", .bulk = true};
 }
 
 static bool removing(const struct wal *w)

@@ -13,7 +13,7 @@
 
 #include "base/no_libc_heap.h"
 
-enum { STEPS_AT_ONCE = 32 };
+enum { STEPS_AT_ONCE = 32, BULK_BYTES = 64 << 10 };
 
 static void run(struct grpc_call *c, bool in_task);
 
@@ -109,7 +109,7 @@ static void run_task(struct task *task)
 
 void grpc_call_begin(struct grpc_call *c)
 {
-    c->task = (struct task){.run = run_task, .name = "grpc"};
+    c->task = (struct task){.run = run_task, .name = "grpc", .bulk = c->message.len >= BULK_BYTES};
     c->phase = GRPC_DECODING;
     pdb_call_init(&c->engine.call, c->x->core->db, c->arena, on_done);
     c->engine.call.deadline_ns = c->deadline_ns;

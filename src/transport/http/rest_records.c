@@ -87,7 +87,8 @@ static void write_records(struct rest *r, enum pdb_write_kind kind)
 {
     struct exchange *x = r->x;
     bool avro = text_starts_with(x->content_type, TEXT_LIT("application/avro"));
-    r->task = (struct task){.run = avro ? decode_avro : decode_write, .name = "rest_decode"};
+    r->task = (struct task){
+        .run = avro ? decode_avro : decode_write, .name = "rest_decode", .bulk = true};
     r->decoder.kind = kind;
     if (avro) {
         x->handler_more = arena_new(&x->arena, struct avro_records_decoder);

@@ -92,6 +92,46 @@ static void tasks_that_queue_themselves_take_turns(void **state)
     assert_null(reactor_here());
 }
 
+/* A step costs the same whatever it does, as time stands still here. */
+static void bulk_tasks_get_a_quarter_of_the_steps_beside_others(void **state)
+{
+    struct fixture *fx = *state;
+    struct item a = {.task = {.run = run_task}, .fx = fx, .letter = 'a', .again = 8};
+    struct item b = {.task = {.run = run_task, .bulk = true}, .fx = fx, .letter = 'b', .again = 4};
+    task_queue(fx->r, &b.task);
+    task_queue(fx->r, &a.task);
+    turn_until_idle(fx);
+    assert_string_equal(fx->trace, "aaabaaabaaabbb");
+}
+
+static void bulk_tasks_take_turns_and_save_up_nothing(void **state)
+{
+    struct fixture *fx = *state;
+    struct item b = {.task = {.run = run_task, .bulk = true}, .fx = fx, .letter = 'b', .again = 3};
+    struct item c = {.task = {.run = run_task, .bulk = true}, .fx = fx, .letter = 'c', .again = 3};
+    struct item a = {.task = {.run = run_task}, .fx = fx, .letter = 'a'};
+    task_queue(fx->r, &b.task);
+    task_queue(fx->r, &c.task);
+    turn_until_idle(fx);
+    assert_string_equal(fx->trace, "bcbcbcbc");
+    b.again = 1;
+    task_queue(fx->r, &b.task);
+    task_queue(fx->r, &a.task);
+    turn_until_idle(fx);
+    assert_string_equal(fx->trace, "bcbcbcbcabb");
+}
+
+static void a_cancelled_bulk_task_does_not_run(void **state)
+{
+    struct fixture *fx = *state;
+    struct item b = {.task = {.run = run_task, .bulk = true}, .fx = fx, .letter = 'b'};
+    task_queue(fx->r, &b.task);
+    assert_true(reactor_has_work(fx->r));
+    task_cancel(&b.task);
+    turn_until_idle(fx);
+    assert_string_equal(fx->trace, "");
+}
+
 static void a_cancelled_task_does_not_run(void **state)
 {
     struct fixture *fx = *state;
@@ -138,6 +178,37 @@ static void io_done(struct io_op *op, int64_t result)
     struct item *item = container_of(op, struct item, op);
     assert_int_equal(result, 0);
     trace(item->fx, item->letter);
+}
+
+/* Time stands still and every turn has an answer to send: they wait, but not for ever. */
+static void bulk_tasks_let_an_answer_go_first_for_three_turns(void **state)
+{
+    struct fixture *fx = *state;
+    struct item b = {.task = {.run = run_task, .bulk = true}, .fx = fx, .letter = 'b', .again = 1};
+    struct item hook = {.hook = {.run = run_hook}, .fx = fx, .letter = 'h', .again = 3};
+    task_queue(fx->r, &b.task);
+    turn_hook_queue(fx->r, &hook.hook);
+    for (int i = 0; i < 3; i++) {
+        reactor_hurry(fx->r);
+        (void)reactor_turn(fx->r);
+    }
+    assert_string_equal(fx->trace, "hhh");
+    reactor_hurry(fx->r);
+    (void)reactor_turn(fx->r);
+    assert_string_equal(fx->trace, "hhhbh");
+    turn_until_idle(fx);
+    assert_string_equal(fx->trace, "hhhbhb");
+}
+
+static void bulk_tasks_let_mail_to_oneself_go_first(void **state)
+{
+    struct fixture *fx = *state;
+    struct item mail = {.mail = {.deliver = deliver}, .fx = fx, .letter = 'm', .again = 2};
+    struct item b = {.task = {.run = run_task, .bulk = true}, .fx = fx, .letter = 'b'};
+    mail_post(fx->r, 0, &mail.mail);
+    task_queue(fx->r, &b.task);
+    turn_until_idle(fx);
+    assert_string_equal(fx->trace, "mmmb");
 }
 
 static void a_turn_reaps_then_mail_then_timers_then_tasks_then_hooks(void **state)
@@ -195,6 +266,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(tasks_that_queue_themselves_take_turns),
+        CASE(bulk_tasks_get_a_quarter_of_the_steps_beside_others),
+        CASE(bulk_tasks_take_turns_and_save_up_nothing),
+        CASE(bulk_tasks_let_an_answer_go_first_for_three_turns),
+        CASE(bulk_tasks_let_mail_to_oneself_go_first),
+        CASE(a_cancelled_bulk_task_does_not_run),
         CASE(a_cancelled_task_does_not_run),
         CASE(a_turn_reaps_then_mail_then_timers_then_tasks_then_hooks),
         CASE(a_simulated_job_runs_on_the_turn_of_its_worker),
