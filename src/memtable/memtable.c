@@ -3,7 +3,8 @@
  * A chunk is one allocation: header, columns, row headers, inverse norms, then each field's vectors
  * on a 64-byte border. Capacities double from a few rows up to chunk_rows, so that 65,536 small
  * collections fit in memory and a large one has few chunks. What prepare reserves is whole spare
- * chunks and one spare text block; commits take them in order.
+ * chunks and one spare text block; commits take them in order. Chunks of full size come from the
+ * core's pool and go back there.
  *
  * Text never straddles blocks. If T bytes are reserved, either the block being written has T bytes
  * left, or the spare one has T in all: rows fill the first as long as they fit and then go on in
@@ -105,14 +106,26 @@ static size_t lay_out(const struct memtable *m, size_t capacity, struct memtable
     return at;
 }
 
+/* Chunks of full size are all of one size, whatever their rows: the pool's. */
+static size_t block_bytes(size_t bytes)
+{
+    return bytes > MEMTABLE_CHUNK_BYTES / 4 * 3 && bytes <= MEMTABLE_CHUNK_BYTES
+               ? MEMTABLE_CHUNK_BYTES
+               : bytes;
+}
+
 static struct memtable_chunk *chunk_new(struct memtable *m, size_t capacity)
 {
     size_t bytes = lay_out(m, capacity, NULL);
     if (bytes == 0)
         return NULL;
-    struct memtable_chunk *chunk = memtable_alloc(m, MEMTABLE_ALIGNMENT, bytes);
+    bytes = block_bytes(bytes);
+    struct memtable_chunk *chunk = bytes == MEMTABLE_CHUNK_BYTES
+                                       ? memtable_pool_take(m->pool, m->heap)
+                                       : heap_alloc_aligned(m->heap, MEMTABLE_ALIGNMENT, bytes);
     if (chunk == NULL)
         return NULL;
+    m->bytes += bytes;
     *chunk = (struct memtable_chunk){
         .refs = 1, .capacity = (uint32_t)capacity, .expires_min_us = INT64_MAX, .bytes = bytes};
     (void)lay_out(m, capacity, chunk);
@@ -131,7 +144,12 @@ static void chunk_unref(struct memtable *m, struct memtable_chunk *chunk)
         memtable_text_unref(m, text);
         text = more ? container_of(following, struct memtable_text, link) : NULL;
     }
-    memtable_release(m, chunk, chunk->bytes);
+    if (chunk->bytes != MEMTABLE_CHUNK_BYTES) {
+        memtable_release(m, chunk, chunk->bytes);
+        return;
+    }
+    m->bytes -= chunk->bytes;
+    memtable_pool_give(m->pool, m->heap, chunk);
 }
 
 /* Rows of the next chunk: as many as there are, within limits, so that sizes double. */
@@ -267,8 +285,13 @@ static uint32_t choose_chunk_rows(const struct memtable *m, uint32_t asked)
         return asked;
     if (MEMTABLE_CHUNK_ROWS_STRESS != 0)
         return MEMTABLE_CHUNK_ROWS_STRESS;
-    size_t row_bytes = lay_out(m, 1, NULL);
-    size_t rows = row_bytes != 0 ? MEMTABLE_CHUNK_BYTES / row_bytes : 1;
+    /* 64 rows are whole lines of every array: what is beside the rows, borders between the arrays
+     * included, does not grow with them. */
+    size_t beside = lay_out(m, 1, NULL) + (size_t)m->field_count * MEMTABLE_ALIGNMENT;
+    size_t row_bytes = (lay_out(m, 65, NULL) - lay_out(m, 1, NULL)) / 64;
+    if (beside > MEMTABLE_CHUNK_BYTES || row_bytes == 0)
+        return 1;
+    size_t rows = (MEMTABLE_CHUNK_BYTES - beside) / row_bytes;
     return rows > 1 ? (uint32_t)rows : 1;
 }
 
@@ -293,6 +316,7 @@ int memtable_new(const struct memtable_options *options, struct memtable **memta
                                        : fields[f].dimension * sizeof(float)));
     }
     m->heap = options->heap;
+    m->pool = options->pool;
     m->hash_key = options->hash_key;
     m->field_count = options->field_count;
     m->fields = fields;
@@ -320,6 +344,20 @@ void memtable_free(struct memtable *m)
     heap_free(m->heap, m->fields);
     heap_free(m->heap, (void *)m->vectors_out);
     heap_free(m->heap, m);
+}
+
+/* Nobody looks any more: the order of rows and what links them may go to pieces. */
+bool memtable_free_step(struct memtable *m)
+{
+    ASSERT(m->snapshot_count == 0);
+    struct memtable_set *set = m->set;
+    if (set == NULL || set->count == 0) {
+        memtable_free(m);
+        return true;
+    }
+    ASSERT(set->refs == 1);
+    chunk_unref(m, set->chunks[--set->count]);
+    return false;
 }
 
 void memtable_stats(const struct memtable *m, struct memtable_stats *stats_out)

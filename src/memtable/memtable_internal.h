@@ -100,6 +100,7 @@ struct memtable_snapshot {
 
 struct memtable {
     struct heap *heap;
+    struct memtable_pool *pool; /* may be NULL */
     struct hash_key hash_key;
     uint32_t field_count, chunk_rows;
     struct scan_field *fields;
@@ -121,6 +122,12 @@ struct memtable {
         uint32_t dead;       /* found so far while looking */
     } collect;
 };
+
+/* ---- memtable_pool.c ---- */
+
+/* A block of MEMTABLE_CHUNK_BYTES, aligned to MEMTABLE_ALIGNMENT; `pool` may be NULL. */
+void *memtable_pool_take(struct memtable_pool *pool, struct heap *heap);
+void memtable_pool_give(struct memtable_pool *pool, struct heap *heap, void *ptr);
 
 /* ---- memtable.c: memory ---- */
 
