@@ -272,6 +272,7 @@ static void phase_close(struct engine_core *core)
         shard_free(container_of(link, struct shard, link));
     list_each_safe(link, following, &core->staged)
         shard_free(container_of(link, struct shard, link));
+    discard_rest(core);
     map_dispose(&core->shards);
     core->catalog = NULL;
     engine_phase_done(core, 0, NULL);
@@ -452,6 +453,9 @@ static int start_core(struct reactor *r, void *arg)
     list_init(&core->awaiting_catalog);
     list_init(&core->stalled);
     list_init(&core->upkeep_ops);
+    list_init(&core->discards);
+    list_init(&core->unmappings);
+    memtable_pool_init(&core->memtable_pool, &r->heap);
     list_init(&core->flush_line);
     list_init(&core->merge_line);
     list_init(&core->held_merges);
@@ -613,6 +617,7 @@ void engine_abandon_sim(struct pdb *db, void (*drop_log)(struct wal *w))
             shard_free(container_of(link, struct shard, link));
         list_each_safe(link, following, &core->staged)
             shard_free(container_of(link, struct shard, link));
+        discard_rest(core);
         map_dispose(&core->shards);
     }
     catalog_master_stop(&db->cores[0]);

@@ -10,6 +10,7 @@
 #include "base/uuid.h"
 #include "engine/memory.h"
 #include "engine/segment_build.h"
+#include "memtable/memtable.h"
 #include "metrics/metrics.h"
 #include "reactor/reactor.h"
 #include "wal/wal.h"
@@ -60,6 +61,10 @@ struct engine_core {
     uint64_t segment_bytes; /* of segments that are to stay in memory */
     struct segment_rate compaction_rate;
     struct flush_note flush_note;
+    struct memtable_pool memtable_pool;
+    struct list discards, unmappings; /* discard.c: parts that nobody reads */
+    size_t spares_due;                /* of memtable_pool, to go */
+    struct task discard_task;
     struct list upkeep_ops; /* on their way: blocks of the heap that begin with their link */
     struct warming *warming;
     void *fetch_sink;     /* fetch.c */

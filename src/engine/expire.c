@@ -34,6 +34,7 @@ static void collect_queue(struct shard *shard)
 {
     shard->collect_task.run = collect_run;
     shard->collect_task.name = "shard.collect";
+    shard->collect_task.bulk = true;
     task_queue(shard->core->r, &shard->collect_task);
 }
 
@@ -68,6 +69,7 @@ static void sweep_run(struct task *task)
         }
     }
     upkeep_sweep_core(core);
+    discard_spares(core);
     expire_start(core);
 }
 
@@ -79,6 +81,7 @@ static void sweep(struct timer *timer)
         core->sweep_left++;
     core->sweep_task.run = sweep_run;
     core->sweep_task.name = "sweep";
+    core->sweep_task.bulk = true;
     task_queue(core->r, &core->sweep_task);
 }
 

@@ -28,6 +28,7 @@ struct shard_part *part_of_memtable(struct shard *shard)
         return NULL;
     struct memtable_options options = {
         .heap = &shard->core->r->heap,
+        .pool = &shard->core->memtable_pool,
         .hash_key = shard->core->db->hash_key,
         .fields = shard->fields,
         .field_count = shard->field_count,
@@ -37,15 +38,6 @@ struct shard_part *part_of_memtable(struct shard *shard)
         return NULL;
     }
     return part;
-}
-
-static void free_segment(struct shard_part *part)
-{
-    struct engine_core *core = part->shard->core;
-    segment_deletes_free(part->deletes);
-    segment_file_close(&core->r->heap, part->file);
-    core->segment_bytes -= part->resident_bytes;
-    core->memory.mapped -= part->mapped_bytes;
 }
 
 struct shard_part *part_of_segment(struct shard *shard, struct segment_file *file)
@@ -108,15 +100,12 @@ void part_let_go(struct shard_part *part)
     ASSERT(part->refs > 0);
     if (--part->refs != 0)
         return;
-    struct heap *heap = &part->shard->core->r->heap;
+    struct engine_core *core = part->shard->core;
     if (part->successor != NULL)
         part_let_go(part->successor);
-    if (part->memtable != NULL)
-        memtable_free(part->memtable);
-    else
-        free_segment(part);
-    arena_dispose(&part->schema);
-    heap_free(heap, part);
+    core->segment_bytes -= part->resident_bytes;
+    core->memory.mapped -= part->mapped_bytes;
+    discard_part(core, part);
 }
 
 void part_remove(struct shard_part *part)

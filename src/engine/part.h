@@ -33,7 +33,8 @@ struct shard_part {
     uint64_t resident_bytes;            /* counted in core->segment_bytes */
     uint64_t mapped_bytes;              /* of them: pages of files (memory.h) */
     bool damage_told;
-    bool cold; /* was there at the start: to be read into memory (upkeep_warm.c) */
+    bool cold;          /* was there at the start: to be read into memory (upkeep_warm.c) */
+    struct job closing; /* discard.c */
 };
 
 /* ---- life (part.c) ---- */
@@ -73,6 +74,16 @@ struct parts_stats {
     uint64_t segment_rows, segment_bytes, tombstones; /* bytes: on disk */
 };
 void parts_stats(const struct shard *shard, struct parts_stats *stats_out);
+
+/* ---- the end (discard.c) ---- */
+
+/* Nobody looks at the part any more: frees it in steps, off the list of its shard, which may go
+ * before. */
+void discard_part(struct engine_core *core, struct shard_part *part);
+/* Pages that memtables have not needed for a while go, too; every second or so. */
+void discard_spares(struct engine_core *core);
+/* At the end: frees what is left of both at once. */
+void discard_rest(struct engine_core *core);
 
 /* ---- views (view.c): what one reader sees ---- */
 

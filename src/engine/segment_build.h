@@ -35,6 +35,8 @@ struct segment_file {
     bool index_was_missing, index_was_bad; /* segment_load has made it again */
 };
 
+/* Unmaps both files and frees the segment, on any thread; segment_file_close must still follow. */
+void segment_file_unmap(struct segment_file *file);
 /* NULL is legal. On the thread whose heap it was made from, when no core reads it any more. */
 void segment_file_close(struct heap *heap, struct segment_file *file);
 /* Memory that is not the page cache's. */

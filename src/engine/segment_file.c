@@ -22,6 +22,11 @@ static void close_parts(struct segment_file *file)
     file->segment = NULL;
 }
 
+void segment_file_unmap(struct segment_file *file)
+{
+    close_parts(file);
+}
+
 void segment_file_close(struct heap *heap, struct segment_file *file)
 {
     if (file == NULL)
