@@ -1,0 +1,174 @@
+/* hnsw_search.c: the walk.
+ *
+ * Waiting for memory is what it costs, so everything is asked for early: the links of the row that
+ * will probably be expanded next while this one's neighbours are scored, neighbours' codes a few rows
+ * ahead (vecmath), their norms before their codes.
+ *
+ * Two lists. The pool has every row worth expanding. When all rows may be returned its head is the
+ * answer; else `best` holds those that may, and decides when to stop, while the pool may grow to its
+ * full capacity: with nine of ten rows dead it is the rest that leads on.
+ *
+ * Distances can be a little below 0 where codes are all but equal; the stop rule takes them as 0. */
+#include "index/search_internal.h"
+
+#include <float.h>
+
+#include "base/no_libc_heap.h"
+
+static void prefetch_links(const struct hnsw *graph, uint32_t row)
+{
+    const char *links = (const char *)hnsw_links(graph, 0, row);
+    for (size_t at = 0; at < graph->link_max0 * sizeof(uint32_t); at += 64)
+        __builtin_prefetch(links + at, 0, 3);
+}
+
+static void score(struct index_search *search, const uint32_t *rows, uint32_t count)
+{
+    const struct index *index = search->index;
+    quantize_score(&index->quantizer, &index->codes, &search->coded, rows, count,
+                   search->scratch->distances);
+    search->stats.distances += count;
+}
+
+static uint32_t descend(struct index_search *search, float *best_out)
+{
+    const struct hnsw *graph = &search->index->graph;
+    struct index_scratch *scratch = search->scratch;
+    uint32_t node = graph->entry;
+    uint32_t row = graph->level_count > 0 ? graph->levels[graph->level_count].rows[node] : node;
+    score(search, &row, 1);
+    float best = scratch->distances[0];
+    for (uint32_t level = graph->level_count; level > 0; level--) {
+        const struct hnsw_level *at = &graph->levels[level];
+        for (bool moved = true; moved;) {
+            const uint32_t *links = hnsw_links(graph, level, node);
+            uint32_t count = 0;
+            for (; count < graph->link_max && links[count] != HNSW_NONE; count++)
+                scratch->rows[count] = at->rows[links[count]];
+            score(search, scratch->rows, count);
+            moved = false;
+            for (uint32_t i = 0; i < count; i++)
+                if (scratch->distances[i] < best) {
+                    best = scratch->distances[i];
+                    node = links[i];
+                    moved = true;
+                }
+        }
+        node = at->below[node];
+    }
+    *best_out = best;
+    return node;
+}
+
+static void admit_best(struct index_search *search, float distance, uint32_t row)
+{
+    struct pool_entry *best = search->scratch->best;
+    if (search->best_count == search->ef && !(distance < best[search->ef - 1].distance))
+        return;
+    if (search_accepts(search, row))
+        pool_insert(best, &search->best_count, search->ef, distance, row);
+}
+
+/* Rows farther than this can neither be a result nor be expanded. */
+static float bound_of(const struct index_search *search)
+{
+    const struct pool_entry *list =
+        search->selective ? search->scratch->best : search->scratch->pool;
+    uint32_t count = search->selective ? search->best_count : search->pool_count;
+    float bound = FLT_MAX;
+    if (count == search->ef)
+        bound = list[count - 1].distance;
+    if (search->stretch > 0 && count >= search->k) {
+        float kth = list[search->k - 1].distance;
+        float stop = search->stretch * (kth > 0 ? kth : 0);
+        bound = stop < bound ? stop : bound;
+    }
+    return bound;
+}
+
+void hnsw_search_begin(struct index_search *search)
+{
+    struct index_scratch *scratch = search->scratch;
+    float distance;
+    uint32_t row = descend(search, &distance);
+    visited_next(&scratch->visited);
+    (void)visited_test_and_set(&scratch->visited, row);
+    scratch->pool[0] = (struct pool_entry){distance, row};
+    search->pool_count = 1;
+    search->cursor = 0;
+    prefetch_links(&search->index->graph, row);
+    if (search->selective)
+        admit_best(search, distance, row);
+}
+
+static uint32_t next_unexpanded(const struct index_search *search, uint32_t cursor)
+{
+    const struct pool_entry *pool = search->scratch->pool;
+    while (cursor < search->pool_count && (pool[cursor].row & POOL_EXPANDED) != 0)
+        cursor++;
+    return cursor;
+}
+
+static uint32_t unseen_links(struct index_search *search, uint32_t row)
+{
+    const struct hnsw *graph = &search->index->graph;
+    struct index_scratch *scratch = search->scratch;
+    const uint32_t *links = hnsw_links(graph, 0, row);
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < graph->link_max0 && links[i] != HNSW_NONE; i++) {
+        scratch->rows[count] = links[i];
+        count += !visited_test_and_set(&scratch->visited, links[i]);
+    }
+    return count;
+}
+
+/* Offers scored rows to the pool; the cursor moves to the nearest that is not expanded. */
+static void admit(struct index_search *search, uint32_t count, uint32_t capacity)
+{
+    struct index_scratch *scratch = search->scratch;
+    float bound = bound_of(search);
+    uint32_t first = search->cursor;
+    for (uint32_t i = 0; i < count; i++) {
+        float distance = scratch->distances[i];
+        if (distance > bound)
+            continue;
+        if (search->selective)
+            admit_best(search, distance, scratch->rows[i]);
+        search->stats.capped |= search->pool_count == capacity;
+        uint32_t at =
+            pool_insert(scratch->pool, &search->pool_count, capacity, distance, scratch->rows[i]);
+        if (at < first || at == first) {
+            first = at;
+            if (at < capacity)
+                prefetch_links(&search->index->graph, scratch->rows[i]);
+        }
+        bound = bound_of(search);
+    }
+    search->cursor = next_unexpanded(search, first);
+}
+
+bool hnsw_search_step(struct index_search *search, uint32_t *budget)
+{
+    struct pool_entry *pool = search->scratch->pool;
+    const uint32_t capacity = search->selective ? INDEX_EF_MAX : search->ef;
+    while (*budget > 0) {
+        if (search->cursor >= search->pool_count ||
+            pool[search->cursor].distance > bound_of(search))
+            return true;
+        if (search->stats.distances > search->walk_max)
+            return true;
+        uint32_t row = pool[search->cursor].row;
+        pool[search->cursor].row |= POOL_EXPANDED;
+        search->stats.expanded++;
+        uint32_t next = next_unexpanded(search, search->cursor + 1);
+        if (next < search->pool_count)
+            prefetch_links(&search->index->graph, pool[next].row);
+        search->cursor = next;
+        uint32_t count = unseen_links(search, row);
+        score(search, search->scratch->rows, count);
+        admit(search, count, capacity);
+        uint32_t cost = count + 1 + search_insertion_cost(count, search->pool_count);
+        *budget -= cost < *budget ? cost : *budget;
+    }
+    return false;
+}

@@ -1,0 +1,122 @@
+/* Quantization: what a graph is navigated by and small segments are scanned by, instead of the
+ * vectors themselves. Trained once for a segment; the codes never change.
+ *
+ *   SQ8  a byte a dimension: round((x - mean of the dimension) / scale), one scale for all dimensions
+ *        (the 99.95 % quantile of the deviations is 127), clipped to +-127
+ *   SQ4  half a byte a dimension, after a rotation that makes dimensions alike, with a step of its
+ *        own for every row
+ *
+ * Metrics: a cosine is a Euclidean distance once vectors are normalised, so rows are. For dot an
+ * SQ8 code has one column more, sqrt(R^2 - |x|^2): among such rows the Euclidean distance is a true
+ * one and the graph is built on it, while a query has 0 there, and is ranked by the inner product
+ * alone. Manhattan and hamming have no codes: quantize_supports() says so, search exactly.
+ *
+ * Distances of a query are in units of the code, so vectors of any magnitude have codes, and nothing
+ * overflows: half the squared distance divided by the squared scale; for dot a negated inner product.
+ * Lower is better. Between rows (SQ8 only) distances are sums of squared differences of integers:
+ * exact, and the same on every processor, so that the same graph is built everywhere.
+ *
+ * Vectors are finite float32: who stores them has refused NaN and infinities. Nothing here fails but
+ * for want of memory. */
+#ifndef INDEX_QUANTIZE_H
+#define INDEX_QUANTIZE_H
+
+#include "base/heap.h"
+
+#include <proximadb/types.h>
+#include <vecmath/codes.h>
+
+/* Numbers are on disk. */
+enum quantize_kind { QUANTIZE_SQ8 = 1, QUANTIZE_SQ4 = 2 };
+
+struct quantizer {
+    enum quantize_kind kind;
+    enum pdb_metric metric;
+    uint32_t dimension; /* of the vectors */
+    uint32_t columns;   /* of a code: dimension, or one more */
+    uint32_t stride;    /* bytes from code to code: a multiple of 64, zeros behind the columns */
+    float scale;        /* what one unit of a code is worth; > 0 */
+    float norm_max;     /* dot: R */
+    uint64_t seed;      /* of SQ4's rotation */
+    float *mean;        /* one for each column, of the heap that trained or opened it */
+};
+
+/* The codes of rows 0 to row_count - 1, in memory of the caller or of a file. `bytes` is aligned to
+ * 64. One of the other two is NULL. */
+struct codes {
+    uint8_t *bytes;  /* row_count x stride */
+    uint32_t *norms; /* SQ8: squared norm of each code */
+    float *factors;  /* SQ4: two for each row: half its squared norm, what its step is worth */
+    uint32_t row_count;
+};
+
+bool quantize_supports(enum pdb_metric metric);
+
+struct quantize_spec {
+    enum quantize_kind kind;
+    enum pdb_metric metric;
+    uint32_t dimension;
+    uint64_t seed;
+};
+/* Learns mean and scale from a sample: `count` vectors, `stride_bytes` apart, drawn at random from
+ * the rows (a few thousand are enough; quantize_sample_row() draws them). count 0 is legal. The
+ * result's memory is of `heap`: quantize_dispose. PDB_RESOURCE_EXHAUSTED. */
+int quantize_train(const struct quantize_spec *spec, const float *sample, size_t stride_bytes,
+                   uint32_t count, struct heap *heap, struct quantizer *quantizer_out);
+void quantize_dispose(struct quantizer *quantizer, struct heap *heap);
+
+enum { QUANTIZE_SAMPLE_MAX = 16384 };
+/* How many rows to train on, and the i-th of them: evenly spread, each from its own stretch. */
+uint32_t quantize_sample_count(uint32_t row_count);
+uint32_t quantize_sample_row(uint64_t seed, uint32_t row_count, uint32_t i);
+
+/* Bytes of struct codes' arrays. */
+size_t quantize_codes_bytes(const struct quantizer *quantizer, uint32_t row_count);
+size_t quantize_sums_bytes(const struct quantizer *quantizer, uint32_t row_count);
+
+/* Writes the code of `vector` as row `row`. scratch: quantize_scratch_bytes, aligned to 64. Rows may
+ * be written by several workers at once, each with its own scratch. */
+size_t quantize_scratch_bytes(const struct quantizer *quantizer);
+void quantize_encode(const struct quantizer *quantizer, const float *vector, void *scratch,
+                     const struct codes *codes, uint32_t row);
+
+/* ---- distances of a query ---- */
+
+struct coded_query {
+    /* distance = base + half x norm of the row - unit x (inner product - bias) x factor of the row */
+    float base, half, unit, bias;
+    /* distance of the metric, as an exact scan has it = offset + worth x distance */
+    float offset, worth;
+    struct vecmath_sq8_query sq8;
+    struct vecmath_sq4_query sq4;
+};
+/* memory: quantize_query_bytes, aligned to 64, lives as long as the query. `vector` may lie at any
+ * address and is not kept. */
+size_t quantize_query_bytes(const struct quantizer *quantizer);
+void quantize_query(const struct quantizer *quantizer, const float *vector, void *memory,
+                    struct coded_query *query_out);
+
+/* Of `count` rows by number, and of `count` rows from `first` on. */
+void quantize_score(const struct quantizer *quantizer, const struct codes *codes,
+                    const struct coded_query *query, const uint32_t *rows, uint32_t count,
+                    float *distance_out);
+void quantize_scan(const struct quantizer *quantizer, const struct codes *codes,
+                   const struct coded_query *query, uint32_t first, uint32_t count,
+                   float *distance_out);
+
+/* In the metric's own scale, lower is better: negated similarity, squared L2. As far as codes
+ * know. */
+static inline float quantize_distance(const struct coded_query *query, float distance)
+{
+    return query->offset + query->worth * distance;
+}
+
+/* ---- distances between rows, SQ8 ---- */
+
+/* From row `from` to each of `rows`; exact integers up to 2^24, then rounded. */
+void quantize_score_row(const struct quantizer *quantizer, const struct codes *codes, uint32_t from,
+                        const uint32_t *rows, uint32_t count, float *distance_out);
+float quantize_between(const struct quantizer *quantizer, const struct codes *codes, uint32_t a,
+                       uint32_t b);
+
+#endif

@@ -1,0 +1,49 @@
+/* What the files of a search share. */
+#ifndef INDEX_SEARCH_INTERNAL_H
+#define INDEX_SEARCH_INTERNAL_H
+
+#include "base/bitset.h"
+#include "index/pool.h"
+#include "index/search.h"
+#include "index/visited.h"
+
+enum {
+    SEARCH_LIST_MAX = 2 * HNSW_M_MAX,
+#ifdef PDB_STRESS
+    SEARCH_SCAN_ROWS = 3,
+#else
+    SEARCH_SCAN_ROWS = 128, /* scored by one call */
+#endif
+};
+
+struct index_scratch {
+    uint32_t row_max, dimension_max;
+    struct visited visited;
+    struct pool_entry *pool; /* INDEX_EF_MAX + 1 */
+    struct pool_entry *best; /* INDEX_EF_MAX + 1 */
+    void *query_memory;
+    uint32_t rows[SEARCH_SCAN_ROWS + SEARCH_LIST_MAX];
+    float distances[SEARCH_SCAN_ROWS + SEARCH_LIST_MAX];
+};
+
+static inline bool search_accepts(const struct index_search *search, uint32_t row)
+{
+    if (search->dead != NULL && bitset_test(search->dead, row))
+        return false;
+    if (search->allowed != NULL && !bitset_test(search->allowed, row))
+        return false;
+    return search->accepts == NULL || search->accepts(search->owner, row);
+}
+
+/* Of `inserted` insertions into a pool of `count`, in rows scored: 8 KiB moved are about one. */
+static inline uint32_t search_insertion_cost(uint32_t inserted, uint32_t count)
+{
+    return (uint32_t)((uint64_t)inserted * count / 2048);
+}
+
+/* Greedily to level 0; the walk's pool then holds where it begins. */
+void hnsw_search_begin(struct index_search *search);
+/* Expands rows until the budget is spent (false) or the walk ends (true). */
+bool hnsw_search_step(struct index_search *search, uint32_t *budget);
+
+#endif
