@@ -2,12 +2,12 @@
  *
  * Level 0 has every row; a row is also on level l with probability m^-l. On a level each node has
  * links to others near it, chosen so that they point in different directions (Malkov and Yashunin,
- * TPAMI 2020, algorithm 4). A search descends greedily from the one entry point to level 0 and walks
- * there (search.h).
+ * TPAMI 2020, algorithm 4). A search descends greedily from the one entry point to level 0 and
+ * walks there (search.h).
  *
- * Layout
- *  - Level 0: `link_max0` row numbers a row, unused slots last and HNSW_NONE: two lines for 32.
- *  - An upper level numbers its nodes densely, in order of their rows, and has three arrays: the row
+ * Layout - Level 0: `link_max0` row numbers a row, unused slots last and HNSW_NONE: two lines for
+ * 32. - An upper level numbers its nodes densely, in order of their rows, and has three arrays: the
+ * row
  *    of each node, its number on the level below (level 1: the row), and link_max links by number.
  *    About five bytes a row for all of them; a slot for each row and level would cost twelve.
  *
@@ -92,9 +92,9 @@ struct hnsw_worker;
  *
  * Parts of one phase may run at the same time, each with a worker of its own; what one worker wrote
  * must be visible to all before the next phase (any hand-over by mailbox or join does that). A part
- * takes a few milliseconds at most at usual parameters, so a worker can look for other work, or for a
- * wish to stop, between two of them. Nothing allocates once build and workers exist, so nothing can
- * fail. hnsw_build_abandon() may be called instead of going on. */
+ * takes a few milliseconds at most at usual parameters, so a worker can look for other work, or for
+ * a wish to stop, between two of them. Nothing allocates once build and workers exist, so nothing
+ * can fail. hnsw_build_abandon() may be called instead of going on. */
 int hnsw_build_begin(const struct hnsw_params *params, const struct quantizer *quantizer,
                      const struct codes *codes, struct heap *heap, struct hnsw_build **build_out);
 uint32_t hnsw_build_parts(const struct hnsw_build *build); /* of this phase; 0: finished */

@@ -3,16 +3,16 @@
  * Rows enter in batches. While a batch is prepared the graph is frozen: each of its rows finds its
  * neighbours among the rows of earlier batches and writes its own links, which nobody can reach yet
  * (HNSW_PREPARE, divided by rows). Then the neighbours link back: the list of a node is changed by
- * one part only, chosen by the node's number, in the order of the batch (HNSW_LINK, divided by who is
- * linked to). No memory is written by two workers in one phase, or read by one and written by
- * another: no lock, no atomic, and the result does not depend on who did what. (The idea of inserting
- * into a frozen prefix: ParlayANN, Manohar et al., PPoPP 2024.)
+ * one part only, chosen by the node's number, in the order of the batch (HNSW_LINK, divided by who
+ * is linked to). No memory is written by two workers in one phase, or read by one and written by
+ * another: no lock, no atomic, and the result does not depend on who did what. (The idea of
+ * inserting into a frozen prefix: ParlayANN, Manohar et al., PPoPP 2024.)
  *
- * Rows of one batch do not see each other, so a batch must be a small part of what is there: a 32nd.
- * And rows near each other must not fall into one batch, so the order of insertion is not the order
- * of rows, which may be sorted by whatever made them alike: position i is row (i x f + o) mod n, with
- * f near the golden section of n, which spreads any stretch of positions evenly over all rows.
- * Measured against inserting one by one: see perf/results.
+ * Rows of one batch do not see each other, so a batch must be a small part of what is there: a
+ * 32nd. And rows near each other must not fall into one batch, so the order of insertion is not the
+ * order of rows, which may be sorted by whatever made them alike: position i is row (i x f + o) mod
+ * n, with f near the golden section of n, which spreads any stretch of positions evenly over all
+ * rows. Measured against inserting one by one: see perf/results.
  *
  * Rejected: locks on lists as hnswlib has them (results depend on timing; 70 ns a link on a shared
  * line); lock-free link updates (the same, and readers meet half-written lists); graphs of parts,
@@ -21,8 +21,8 @@
  * Linking back appends while there is room, and otherwise chooses anew among the old links and the
  * new one. That leaves some slots free, so it does not come often: about three times for each row.
  *
- * All levels are known before: the entry point is the first node of the top level, enters first, and
- * never changes. */
+ * All levels are known before: the entry point is the first node of the top level, enters first,
+ * and never changes. */
 #include "base/assert.h"
 #include "base/bitset.h"
 #include "base/bytes.h"

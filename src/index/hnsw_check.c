@@ -1,5 +1,5 @@
-/* hnsw_check.c: everything that must hold of a graph, counted. Written without the code that builds,
- * so that the two can disagree. */
+/* hnsw_check.c: everything that must hold of a graph, counted. Written without the code that
+ * builds, so that the two can disagree. */
 #include "base/bitset.h"
 #include "index/hnsw_internal.h"
 

@@ -77,11 +77,12 @@ uint32_t hnsw_node(const struct hnsw *graph, uint32_t level, uint32_t row);
 int hnsw_allocate(struct hnsw *graph, struct heap *heap);
 size_t hnsw_graph_bytes(uint64_t seed, uint32_t m, uint32_t row_count);
 
-/* Position `i` of the order of insertion, 0 to row_count - 1; the entry point's row is the first. */
+/* Position `i` of the order of insertion, 0 to row_count - 1; the entry point's row is the
+ * first. */
 uint32_t hnsw_row_in_order(const struct hnsw_build *build, uint32_t i);
 
-/* The `ef` nodes nearest to a row that a walk on a level finds from `entry`, in worker->pool, sorted;
- * returns how many. */
+/* The `ef` nodes nearest to a row that a walk on a level finds from `entry`, in worker->pool,
+ * sorted; returns how many. */
 uint32_t hnsw_beam(const struct hnsw_build *build, struct hnsw_worker *worker, uint32_t level,
                    uint32_t row, uint32_t entry);
 /* Descends greedily from the top to `level`, and returns the node found there. */
@@ -92,8 +93,8 @@ uint32_t hnsw_descend(const struct hnsw_build *build, struct hnsw_worker *worker
 uint32_t hnsw_choose(const struct hnsw_build *build, struct hnsw_worker *worker, uint32_t level,
                      uint32_t self, const struct pool_entry *candidates, uint32_t count);
 
-/* Before the first step. Then one bounded step of a repairing phase; false once there is nothing left
- * to do. */
+/* Before the first step. Then one bounded step of a repairing phase; false once there is nothing
+ * left to do. */
 void hnsw_repair_begin(struct hnsw_build *build);
 bool hnsw_repair_reach(struct hnsw_build *build, struct hnsw_worker *worker);
 bool hnsw_repair_return(struct hnsw_build *build, struct hnsw_worker *worker);

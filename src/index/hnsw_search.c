@@ -1,14 +1,15 @@
 /* hnsw_search.c: the walk.
  *
  * Waiting for memory is what it costs, so everything is asked for early: the links of the row that
- * will probably be expanded next while this one's neighbours are scored, neighbours' codes a few rows
- * ahead (vecmath), their norms before their codes.
+ * will probably be expanded next while this one's neighbours are scored, neighbours' codes a few
+ * rows ahead (vecmath), their norms before their codes.
  *
  * Two lists. The pool has every row worth expanding. When all rows may be returned its head is the
- * answer; else `best` holds those that may, and decides when to stop, while the pool may grow to its
- * full capacity: with nine of ten rows dead it is the rest that leads on.
+ * answer; else `best` holds those that may, and decides when to stop, while the pool may grow to
+ * its full capacity: with nine of ten rows dead it is the rest that leads on.
  *
- * Distances can be a little below 0 where codes are all but equal; the stop rule takes them as 0. */
+ * Distances can be a little below 0 where codes are all but equal; the stop rule takes them as
+ * 0. */
 #include "index/search_internal.h"
 
 #include <float.h>
@@ -130,7 +131,7 @@ static void admit(struct index_search *search, uint32_t count, uint32_t capacity
     uint32_t first = search->cursor;
     for (uint32_t i = 0; i < count; i++) {
         float distance = scratch->distances[i];
-        if (distance > bound)
+        if (!(distance <= bound)) /* nor NaN, which damaged sums could make */
             continue;
         if (search->selective)
             admit_best(search, distance, scratch->rows[i]);

@@ -40,7 +40,7 @@ void index_dispose(struct index *index, struct heap *heap)
     }
     hnsw_dispose(&index->graph, heap);
     quantize_dispose(&index->quantizer, heap);
-    *index = (struct index){0};
+    *index = (struct index){.mapped = false};
 }
 
 void index_set_graph(struct index *index, const struct hnsw *graph)

@@ -1,8 +1,8 @@
 /* The index of one vector field of one segment: codes of all rows, and, unless it is a flat one, a
  * graph over them. Immutable once built or opened; every core searches it by itself (search.h).
  *
- * Layer `index` is pure computation: no file, no thread, no clock. Rows are numbered from 0; where a
- * segment has rows without a vector, these are the ranks of those that have one.
+ * Layer `index` is pure computation: no file, no thread, no clock. Rows are numbered from 0; where
+ * a segment has rows without a vector, these are the ranks of those that have one.
  *
  * Making one
  *     quantize_train      on a sample                                     quantize.h

@@ -1,10 +1,10 @@
 /* quantize.c: training, and what all kinds of codes have in common.
  *
- * One scale for all dimensions keeps distances undistorted: with a scale of their own, dimensions of
- * small variance would cost as many digits of the sum as the others for no gain. What lies beyond
- * the 99.95 % quantile of the deviations is clipped; a wider range would make every step coarser for
- * the sake of a few values. The quantile is read off a histogram of the upper halves of the floats'
- * bits, which order non-negative floats as they are: 0.8 % wide, and no sorting.
+ * One scale for all dimensions keeps distances undistorted: with a scale of their own, dimensions
+ * of small variance would cost as many digits of the sum as the others for no gain. What lies
+ * beyond the 99.95 % quantile of the deviations is clipped; a wider range would make every step
+ * coarser for the sake of a few values. The quantile is read off a histogram of the upper halves of
+ * the floats' bits, which order non-negative floats as they are: 0.8 % wide, and no sorting.
  *
  * A query is centred like a row, but keeps 13 bits (SQ8) or 8 (SQ4); its own norm is exact. */
 #include "index/quantize.h"
@@ -30,6 +30,15 @@ bool quantize_supports(enum pdb_metric metric)
 {
     return metric == PDB_METRIC_COSINE || metric == PDB_METRIC_DOT ||
            metric == PDB_METRIC_EUCLIDEAN;
+}
+
+void quantize_shape(struct quantizer *quantizer)
+{
+    const bool wider = quantizer->kind == QUANTIZE_SQ8 && quantizer->metric == PDB_METRIC_DOT;
+    quantizer->columns = quantizer->dimension + wider;
+    size_t bytes = quantizer->kind == QUANTIZE_SQ8 ? quantizer->columns
+                                                   : vecmath_sq4_code_bytes(quantizer->columns);
+    quantizer->stride = (uint32_t)bytes_align_up(bytes, VECMATH_CODE_ALIGNMENT);
 }
 
 uint32_t quantize_sample_count(uint32_t row_count)
@@ -161,14 +170,9 @@ int quantize_train(const struct quantize_spec *spec, const float *sample, size_t
         .kind = spec->kind,
         .metric = spec->metric,
         .dimension = spec->dimension,
-        .columns = spec->dimension,
         .seed = spec->seed,
     };
-    if (spec->kind == QUANTIZE_SQ8 && spec->metric == PDB_METRIC_DOT)
-        quantizer.columns++;
-    size_t bytes =
-        spec->kind == QUANTIZE_SQ8 ? quantizer.columns : vecmath_sq4_code_bytes(quantizer.columns);
-    quantizer.stride = (uint32_t)bytes_align_up(bytes, VECMATH_CODE_ALIGNMENT);
+    quantize_shape(&quantizer);
     struct training t = {&quantizer, sample, stride_bytes, count, NULL, NULL, NULL, NULL};
     t.sums = heap_calloc(heap, quantizer.columns, sizeof(double));
     t.placed = heap_calloc(heap, quantizer.columns, sizeof(float));

@@ -1,9 +1,9 @@
 /* Quantization: what a graph is navigated by and small segments are scanned by, instead of the
  * vectors themselves. Trained once for a segment; the codes never change.
  *
- *   SQ8  a byte a dimension: round((x - mean of the dimension) / scale), one scale for all dimensions
+ * SQ8  a byte a dimension: round((x - mean of the dimension) / scale), one scale for all dimensions
  *        (the 99.95 % quantile of the deviations is 127), clipped to +-127
- *   SQ4  half a byte a dimension, after a rotation that makes dimensions alike, with a step of its
+ * SQ4  half a byte a dimension, after a rotation that makes dimensions alike, with a step of its
  *        own for every row
  *
  * Metrics: a cosine is a Euclidean distance once vectors are normalised, so rows are. For dot an
@@ -11,13 +11,13 @@
  * one and the graph is built on it, while a query has 0 there, and is ranked by the inner product
  * alone. Manhattan and hamming have no codes: quantize_supports() says so, search exactly.
  *
- * Distances of a query are in units of the code, so vectors of any magnitude have codes, and nothing
- * overflows: half the squared distance divided by the squared scale; for dot a negated inner product.
- * Lower is better. Between rows (SQ8 only) distances are sums of squared differences of integers:
- * exact, and the same on every processor, so that the same graph is built everywhere.
+ * Distances of a query are in units of the code, so vectors of any magnitude have codes, and
+ * nothing overflows: half the squared distance divided by the squared scale; for dot a negated
+ * inner product. Lower is better. Between rows (SQ8 only) distances are sums of squared differences
+ * of integers: exact, and the same on every processor, so that the same graph is built everywhere.
  *
- * Vectors are finite float32: who stores them has refused NaN and infinities. Nothing here fails but
- * for want of memory. */
+ * Vectors are finite float32: who stores them has refused NaN and infinities. Nothing here fails
+ * but for want of memory. */
 #ifndef INDEX_QUANTIZE_H
 #define INDEX_QUANTIZE_H
 
@@ -51,6 +51,8 @@ struct codes {
 };
 
 bool quantize_supports(enum pdb_metric metric);
+/* Columns and stride, which follow from kind, metric and dimension. */
+void quantize_shape(struct quantizer *quantizer);
 
 struct quantize_spec {
     enum quantize_kind kind;
@@ -74,8 +76,8 @@ uint32_t quantize_sample_row(uint64_t seed, uint32_t row_count, uint32_t i);
 size_t quantize_codes_bytes(const struct quantizer *quantizer, uint32_t row_count);
 size_t quantize_sums_bytes(const struct quantizer *quantizer, uint32_t row_count);
 
-/* Writes the code of `vector` as row `row`. scratch: quantize_scratch_bytes, aligned to 64. Rows may
- * be written by several workers at once, each with its own scratch. */
+/* Writes the code of `vector` as row `row`. scratch: quantize_scratch_bytes, aligned to 64. Rows
+ * may be written by several workers at once, each with its own scratch. */
 size_t quantize_scratch_bytes(const struct quantizer *quantizer);
 void quantize_encode(const struct quantizer *quantizer, const float *vector, void *scratch,
                      const struct codes *codes, uint32_t row);
@@ -83,7 +85,8 @@ void quantize_encode(const struct quantizer *quantizer, const float *vector, voi
 /* ---- distances of a query ---- */
 
 struct coded_query {
-    /* distance = base + half x norm of the row - unit x (inner product - bias) x factor of the row */
+    /* distance = base + half x norm of the row - unit x (inner product - bias) x factor of the
+     * row */
     float base, half, unit, bias;
     /* distance of the metric, as an exact scan has it = offset + worth x distance */
     float offset, worth;

@@ -1,14 +1,16 @@
 /* search.c: what a search consists of, and the scan of all codes.
  *
- * Which plan: with few allowed rows a scan of them is cheaper than any walk; where few is, depends on
- * data (3,000 rows of 100,000 clustered ones, 34,000 of 340,000 word vectors), so the walk begins
- * unless they are very few, with the price of the scan as its budget. At worst both are paid. */
+ * Which plan: with few allowed rows a scan of them is cheaper than any walk; where few is, depends
+ * on data (3,000 rows of 100,000 clustered ones, 34,000 of 340,000 word vectors), so the walk
+ * begins unless they are very few, with the price of the scan as its budget. At worst both are
+ * paid. */
 #include "index/search.h"
 
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "index/search_internal.h"
 
+#include <float.h>
 #include <proximadb/error.h>
 #include <vecmath/vecmath.h>
 
@@ -155,8 +157,9 @@ static uint32_t keep_best(struct index_search *search, uint32_t first, uint32_t 
     struct index_scratch *scratch = search->scratch;
     uint32_t kept = 0;
     for (uint32_t i = 0; i < count; i++) {
-        if (search->best_count == search->want &&
-            !(scratch->distances[i] < scratch->best[search->want - 1].distance))
+        bool full = search->best_count == search->want;
+        float bound = full ? scratch->best[search->want - 1].distance : FLT_MAX;
+        if (!(scratch->distances[i] <= bound)) /* nor NaN, which damaged sums could make */
             continue;
         pool_insert(scratch->best, &search->best_count, search->want, scratch->distances[i],
                     search->selective ? scratch->rows[i] : first + i);

@@ -6,18 +6,20 @@
  *     count = index_search_end(&search, candidates);     the best by their codes, sorted
  *     count = index_rerank(..., candidates, count, k);   and by the vectors themselves
  *
- * Between end and re-ranking the caller fetches the candidates' vectors from wherever they are: memory,
- * a mapping, or a disk, which takes a turn of its own. Nothing here allocates or can fail: all memory
- * is the scratch, of which a core has a few, one for each search that is under way at a time.
+ * Between end and re-ranking the caller fetches the candidates' vectors from wherever they are:
+ * memory, a mapping, or a disk, which takes a turn of its own. Nothing here allocates or can fail:
+ * all memory is the scratch, of which a core has a few, one for each search that is under way at a
+ * time.
  *
- * What a search does
- *  - With a graph: greedily down to level 0, then a walk with one sorted pool that expands the nearest
+ * What a search does - With a graph: greedily down to level 0, then a walk with one sorted pool
+ * that expands the nearest
  *    row not yet expanded, and stops when that lies farther than (1 + gamma) times the k-th best
  *    (Al-Jazzazi et al., NeurIPS 2025, arXiv 2505.15636). Farther rows do not enter the pool. `ef`
  *    caps the pool. For dot there are no true distances and gamma means nothing: `ef` alone.
- *  - Rows that may not be returned (dead, or not allowed) are walked through like others and never
+ * - Rows that may not be returned (dead, or not allowed) are walked through like others and never
  *    count as the k-th best.
- *  - Without a graph, or when few rows are allowed, or when a walk has cost as much as that would have,
+ * - Without a graph, or when few rows are allowed, or when a walk has cost as much as that would
+ * have,
  *    or found too few: all codes are scanned. So k rows come back whenever as many may be returned.
  */
 #ifndef INDEX_SEARCH_H
@@ -106,8 +108,8 @@ bool index_search_step(struct index_search *search, uint32_t budget);
 uint32_t index_search_end(struct index_search *search, struct index_candidate *candidates_out);
 
 /* Replaces the candidates' distances by exact ones, sorts by them (ties: the smaller row), and
- * returns how many are left of the first k. vectors[i]: the vector of candidates[i], at any address.
- * Distances as an exact scan has them: negated similarity, squared L2. count: at most
+ * returns how many are left of the first k. vectors[i]: the vector of candidates[i], at any
+ * address. Distances as an exact scan has them: negated similarity, squared L2. count: at most
  * INDEX_WANT_MAX. */
 uint32_t index_rerank(const struct quantizer *quantizer, const float *query,
                       const void *const *vectors, struct index_candidate *candidates,

@@ -3,11 +3,11 @@
  * Sixteen steps are too few for dimensions of unlike variance, so rows are rotated first: four
  * rounds of random signs and a Hadamard transform over the largest power of two of the columns, at
  * the front and at the back in turn, so that every column meets every other. That is orthogonal and
- * costs n log n. After it the values of a row are about normal, and one step a row serves all of its
- * columns: of eight candidates the one whose code points most nearly the way the row does.
+ * costs n log n. After it the values of a row are about normal, and one step a row serves all of
+ * its columns: of eight candidates the one whose code points most nearly the way the row does.
  *
- * The inner product is estimated as <x, q> = |x|^2 / <x, code> x <code, q>, exact for the row itself
- * and unbiased about it (as RaBitQ's, Gao and Long, SIGMOD 2024). */
+ * The inner product is estimated as <x, q> = |x|^2 / <x, code> x <code, q>, exact for the row
+ * itself and unbiased about it (as RaBitQ's, Gao and Long, SIGMOD 2024). */
 #include "base/hash.h"
 #include "index/quantize_internal.h"
 

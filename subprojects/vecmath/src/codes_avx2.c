@@ -138,4 +138,4 @@ INLINE AVX2 void sq4_rows(const size_t rows, const struct vecmath_sq4_query *que
 
 #define TABLE_TARGET AVX2
 #define TABLE_NAME   avx2
-#include "codes_table.h"
+#include "codes_table.inc"

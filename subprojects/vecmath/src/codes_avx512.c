@@ -220,11 +220,11 @@ INLINE VNNI void sq4_rows_vnni(const size_t rows, const struct vecmath_sq4_query
 #define TABLE_SQ8    sq8_rows_wide
 #define TABLE_S8     s8_rows_wide
 #define TABLE_SQ4    sq4_rows_wide
-#include "codes_table.h"
+#include "codes_table.inc"
 
 #define TABLE_TARGET VNNI
 #define TABLE_NAME   avx512_vnni
 #define TABLE_SQ8    sq8_rows_vnni
 #define TABLE_S8     s8_rows_vnni
 #define TABLE_SQ4    sq4_rows_vnni
-#include "codes_table.h"
+#include "codes_table.inc"

@@ -1,8 +1,8 @@
 /* codes_neon.c: NEON on AArch64, without and with the dot product instructions (SDOT).
  *
  * SDOT multiplies signed bytes, four products to a lane, so rows need no correction; a query of 13
- * bits is 64 x high + low, as in codes_avx512.c. Without SDOT bytes are multiplied to 16 bits (SMULL)
- * or widened first. Partial vectors go through zero-filled copies.
+ * bits is 64 x high + low, as in codes_avx512.c. Without SDOT bytes are multiplied to 16 bits
+ * (SMULL) or widened first. Partial vectors go through zero-filled copies.
  */
 #include <arm_neon.h>
 
@@ -213,11 +213,11 @@ INLINE DOTPROD void sq4_rows_sdot(const size_t rows, const struct vecmath_sq4_qu
 #define TABLE_SQ8    sq8_rows_wide
 #define TABLE_S8     s8_rows_wide
 #define TABLE_SQ4    sq4_rows_wide
-#include "codes_table.h"
+#include "codes_table.inc"
 
 #define TABLE_TARGET DOTPROD
 #define TABLE_NAME   neon_dotprod
 #define TABLE_SQ8    sq8_rows_sdot
 #define TABLE_S8     s8_rows_sdot
 #define TABLE_SQ4    sq4_rows_sdot
-#include "codes_table.h"
+#include "codes_table.inc"

@@ -3,10 +3,9 @@
  * The choice is made once, at start, into the library's only variables; later calls read them
  * without synchronisation. The candidates are ordered from best to worst. AVX-512 comes three times
  * under one name, because later processors have instructions of their own for products of bytes
- * (VNNI) and, later still, for counting bits (VPOPCNTDQ); NEON comes twice, because products of bytes
- * (SDOT) came later.
- * The compiler's own detection is used: it also asks whether the operating system saves the wide
- * registers.
+ * (VNNI) and, later still, for counting bits (VPOPCNTDQ); NEON comes twice, because products of
+ * bytes (SDOT) came later. The compiler's own detection is used: it also asks whether the operating
+ * system saves the wide registers.
  */
 #include <stdio.h>
 

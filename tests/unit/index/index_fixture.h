@@ -124,8 +124,8 @@ struct built {
 static inline void encode_all(struct built *built, const struct data *data)
 {
     void *scratch = NULL;
-    assert_int_equal(
-        posix_memalign(&scratch, 64, quantize_scratch_bytes(&built->index.quantizer)), 0);
+    assert_int_equal(posix_memalign(&scratch, 64, quantize_scratch_bytes(&built->index.quantizer)),
+                     0);
     for (uint32_t row = 0; row < data->count; row++)
         quantize_encode(&built->index.quantizer, vector_of(data, row), scratch, &built->index.codes,
                         row);
@@ -174,8 +174,7 @@ static inline void build_graph(struct built *built, const struct hnsw_params *pa
     hnsw_build_end(build, graph_out);
 }
 
-static inline void build_index(struct built *built, const struct data *data,
-                               enum pdb_metric metric)
+static inline void build_index(struct built *built, const struct data *data, enum pdb_metric metric)
 {
     struct hnsw_params params = {.seed = 7};
     struct hnsw graph;
@@ -217,8 +216,8 @@ static inline void find(const struct index *index, const struct data *data,
         assert_in_range(hits_out->hit[i].row, 0, data->count - 1);
         vectors[i] = vector_of(data, hits_out->hit[i].row);
     }
-    hits_out->count = index_rerank(&index->quantizer, query->vector, vectors, hits_out->hit, count,
-                                   query->k);
+    hits_out->count =
+        index_rerank(&index->quantizer, query->vector, vectors, hits_out->hit, count, query->k);
     hits_out->stats = search.stats;
 }
 
@@ -241,8 +240,8 @@ static inline double recall_of(const struct built *built, const struct data *dat
         assert_true(!isfinite(kth) || hits.count == query.k);
         all += query.k;
         for (uint32_t j = 0; j < hits.count; j++) {
-            double distance = exact_distance(metric, query.vector,
-                                             vector_of(data, hits.hit[j].row), data->dimension);
+            double distance = exact_distance(metric, query.vector, vector_of(data, hits.hit[j].row),
+                                             data->dimension);
             good += distance <= kth + 1e-6 * fabs(kth);
         }
     }

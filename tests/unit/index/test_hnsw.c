@@ -140,8 +140,7 @@ static void tiny_graphs_are_sound_and_complete(void **state)
         struct index_scratch *scratch = NULL;
         build_index(&built, &data, PDB_METRIC_EUCLIDEAN);
         assert_sound(&built.index.graph);
-        assert_int_equal(
-            index_scratch_open(&built.heap, counts[i], DIMENSION, &scratch), PDB_OK);
+        assert_int_equal(index_scratch_open(&built.heap, counts[i], DIMENSION, &scratch), PDB_OK);
         struct index_query query = ten;
         query.vector = vector_of(&queries, 0);
         find(&built.index, &data, scratch, &query, 4, &hits);
@@ -216,9 +215,8 @@ static void the_checker_sees_what_is_wrong(void **state)
         graph->levels[1].below[0]--;
     }
     /* nobody links to row 7 any more, and row 9 leads nowhere */
-    uint32_t entry = graph->level_count > 0
-                         ? graph->levels[graph->level_count].rows[graph->entry]
-                         : graph->entry;
+    uint32_t entry = graph->level_count > 0 ? graph->levels[graph->level_count].rows[graph->entry]
+                                            : graph->entry;
     uint32_t lost = entry == 7 ? 8 : 7, stuck = entry == 9 ? 10 : 9;
     for (uint32_t row = 0; row < 500; row++)
         for (uint32_t i = 0; i < width; i++)
@@ -285,7 +283,8 @@ static void every_allocation_may_fail(void **state)
         assert_int_equal(heap.bytes_used, 0);
     } while (rc != PDB_OK);
     assert_true(n > 3);
-    assert_true(heap.bytes_peak <= hnsw_build_bytes(&(struct hnsw_params){.seed = 1}, 300, 1) + 4096);
+    assert_true(heap.bytes_peak <=
+                hnsw_build_bytes(&(struct hnsw_params){.seed = 1}, 300, 1) + 4096);
     built_free(&built);
     data_free(&data);
 }

@@ -1,14 +1,14 @@
 /* codes.h: inner products of queries with short codes of vectors, the currency of an index.
  *
  * A code is what remains of a vector after quantization: one signed byte (SQ8) or half a byte (SQ4)
- * per dimension. What the numbers mean (mean, scale, rotation, norms) is the caller's business; here
- * they are integers, so every result is exact and the same on every processor and implementation.
- * vecmath_select() chooses the implementation, as for vecmath.h. Every function is pure.
+ * per dimension. What the numbers mean (mean, scale, rotation, norms) is the caller's business;
+ * here they are integers, so every result is exact and the same on every processor and
+ * implementation. vecmath_select() chooses the implementation, as for vecmath.h. Every function is
+ * pure.
  *
- * Three products
- *   SQ8  signed bytes x a query of 13 bits    searching: the query is coded finer than the rows
- *   S8   signed bytes x signed bytes          building: a row is the query
- *   SQ4  nibbles 0..15 x a query of 8 bits
+ * Three products SQ8  signed bytes x a query of 13 bits    searching: the query is coded finer than
+ * the rows S8   signed bytes x signed bytes          building: a row is the query SQ4  nibbles
+ * 0..15 x a query of 8 bits
  *
  * and three shapes: one row; rows named by number (gather), prefetched ahead; rows side by side
  * (scan). Row i lies at codes + i * stride_bytes, at any address. Nothing outside the codes of the
@@ -46,8 +46,8 @@ struct vecmath_sq8_query {
 /* Bytes of memory, aligned to VECMATH_CODE_ALIGNMENT, that a query of this dimension needs. */
 size_t vecmath_sq8_query_bytes(size_t dimension);
 
-/* Writes round(value * factor), clipped to +-VECMATH_SQ8_QUERY_MAX, and what follows from it. Values
- * are finite; rounding is to nearest, ties to even. */
+/* Writes round(value * factor), clipped to +-VECMATH_SQ8_QUERY_MAX, and what follows from it.
+ * Values are finite; rounding is to nearest, ties to even. */
 void vecmath_sq8_query_set(const float *values, float factor, size_t dimension, void *memory,
                            struct vecmath_sq8_query *query_out);
 

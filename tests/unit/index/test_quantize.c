@@ -1,0 +1,289 @@
+/* Codes and their distances against the vectors' own: src/index/quantize.c, sq8.c, sq4.c. */
+#include "index_fixture.h"
+
+#include <float.h>
+
+enum { ROWS = 400, QUERIES = 20, CLUSTERS = 10 };
+
+static const enum pdb_metric metrics[] = {PDB_METRIC_EUCLIDEAN, PDB_METRIC_COSINE, PDB_METRIC_DOT};
+
+static void *aligned(size_t bytes)
+{
+    void *memory = NULL;
+    assert_int_equal(posix_memalign(&memory, 64, bytes), 0);
+    return memory;
+}
+
+/* The largest difference between what codes say and what is, as part of the mean distance (dot: of
+ * the mean absolute product). */
+static double worst_error(const struct built *built, const struct data *data,
+                          const struct data *queries)
+{
+    const struct quantizer *quantizer = &built->index.quantizer;
+    void *memory = aligned(quantize_query_bytes(quantizer));
+    uint32_t rows[ROWS];
+    float scored[ROWS], scanned[ROWS];
+    double worst = 0, sum = 0;
+    for (uint32_t row = 0; row < data->count; row++)
+        rows[row] = data->count - 1 - row;
+    for (uint32_t i = 0; i < queries->count; i++) {
+        struct coded_query query;
+        quantize_query(quantizer, vector_of(queries, i), memory, &query);
+        quantize_score(quantizer, &built->index.codes, &query, rows, data->count, scored);
+        quantize_scan(quantizer, &built->index.codes, &query, 0, data->count, scanned);
+        for (uint32_t row = 0; row < data->count; row++) {
+            float distance = scanned[row];
+            assert_true(distance == scored[data->count - 1 - row]);
+            double exact = exact_distance(quantizer->metric, vector_of(queries, i),
+                                          vector_of(data, row), data->dimension);
+            double error = fabs((double)quantize_distance(&query, distance) - exact);
+            worst = error > worst ? error : worst;
+            sum += fabs(quantizer->metric == PDB_METRIC_COSINE ? 1 + exact : exact);
+        }
+    }
+    free(memory);
+    return worst * data->count * queries->count / sum;
+}
+
+static void assert_error(double error, double most)
+{
+    if (!(error <= most))
+        fail_msg("error %.4f, not at most %.4f", error, most);
+}
+
+static void distances_by_codes_are_near_the_exact_ones(void **state)
+{
+    (void)state;
+    const uint32_t dimensions[] = {1, 3, 63, 64, 65, 100, 200, 768};
+    for (size_t d = 0; d < sizeof dimensions / sizeof dimensions[0]; d++) {
+        struct data data = data_clustered(ROWS, dimensions[d], CLUSTERS, 1, 0, false);
+        struct data queries = data_clustered(QUERIES, dimensions[d], CLUSTERS, 1, 1, false);
+        for (size_t m = 0; m < 3; m++) {
+            struct built wide = {0}, narrow = {0};
+            build_codes(&wide, &data, QUANTIZE_SQ8, metrics[m]);
+            build_codes(&narrow, &data, QUANTIZE_SQ4, metrics[m]);
+            /* In few dimensions clipping is not averaged away; inner products are small beside
+             * the lengths that their errors grow with. */
+            double more = (dimensions[d] < 100 ? 5 : 2) * (metrics[m] == PDB_METRIC_DOT ? 5 : 1);
+            assert_error(worst_error(&wide, &data, &queries), 0.05 * more);
+            assert_error(worst_error(&narrow, &data, &queries), 0.6 * more);
+            built_free(&wide);
+            built_free(&narrow);
+        }
+        data_free(&data);
+        data_free(&queries);
+    }
+}
+
+/* 65,535 dimensions: sums beyond 32 bits. */
+static void the_widest_vectors_have_codes(void **state)
+{
+    (void)state;
+    struct data data = data_clustered(12, PDB_DIMENSION_MAX, 3, 2, 0, false);
+    struct data queries = data_clustered(2, PDB_DIMENSION_MAX, 3, 2, 1, false);
+    for (size_t m = 0; m < 3; m++) {
+        struct built built = {0};
+        build_codes(&built, &data, QUANTIZE_SQ8, metrics[m]);
+        assert_error(worst_error(&built, &data, &queries), 0.02);
+        built_free(&built);
+    }
+    data_free(&data);
+    data_free(&queries);
+}
+
+/* From denormal to nearly overflowing: the order of rows stays what it is. */
+static void magnitude_does_not_matter(void **state)
+{
+    (void)state;
+    const float magnitudes[] = {1e-30f, 1e-12f, 1.0f, 1e12f, 1e30f};
+    for (size_t i = 0; i < sizeof magnitudes / sizeof magnitudes[0]; i++)
+        for (size_t m = 0; m < 3; m++) {
+            struct data data = data_clustered(ROWS, 32, CLUSTERS, 3, 0, false);
+            struct data queries = data_clustered(QUERIES, 32, CLUSTERS, 3, 1, false);
+            for (uint32_t j = 0; j < ROWS * 32; j++)
+                data.vectors[j] *= magnitudes[i];
+            for (uint32_t j = 0; j < QUERIES * 32; j++)
+                queries.vectors[j] *= magnitudes[i];
+            struct built built = {0};
+            build_codes(&built, &data, QUANTIZE_SQ8, metrics[m]);
+            /* exact_distance() is in double; the codes only choose who is re-ranked */
+            struct index_query query = {.k = 10, .gamma = -1, .want = 14};
+            if (fabsf(magnitudes[i]) < 1e15f && fabsf(magnitudes[i]) > 1e-15f)
+                assert_recall(recall_of(&built, &data, &queries, &query, NULL), 0.98);
+            else /* squares leave float32: what is found is finite and complete */
+                (void)recall_of(&built, &data, &queries, &query, NULL);
+            built_free(&built);
+            data_free(&data);
+            data_free(&queries);
+        }
+}
+
+static void extremes_give_numbers_not_nan(void **state)
+{
+    (void)state;
+    struct data data = data_new(6, 16);
+    const float values[] = {FLT_MAX, -FLT_MAX, FLT_MIN, 0, 1e-40f, 1};
+    for (uint32_t row = 0; row < 6; row++)
+        for (uint32_t j = 0; j < 16; j++)
+            vector_of(&data, row)[j] = values[(row + j * (row > 2)) % 6];
+    for (uint32_t kind = QUANTIZE_SQ8; kind <= QUANTIZE_SQ4; kind++)
+        for (size_t m = 0; m < 3; m++) {
+            struct built built = {0};
+            float scanned[6];
+            build_codes(&built, &data, (enum quantize_kind)kind, metrics[m]);
+            void *memory = aligned(quantize_query_bytes(&built.index.quantizer));
+            for (uint32_t i = 0; i < 6; i++) {
+                struct coded_query query;
+                quantize_query(&built.index.quantizer, vector_of(&data, i), memory, &query);
+                quantize_scan(&built.index.quantizer, &built.index.codes, &query, 0, 6, scanned);
+                for (uint32_t row = 0; row < 6; row++)
+                    assert_true(isfinite(scanned[row]));
+            }
+            free(memory);
+            built_free(&built);
+        }
+    data_free(&data);
+}
+
+static void constant_dimensions_do_not_widen_the_steps(void **state)
+{
+    (void)state;
+    struct data plain = data_clustered(ROWS, 32, CLUSTERS, 4, 0, false);
+    struct data wide = data_new(ROWS, 40);
+    for (uint32_t row = 0; row < ROWS; row++) {
+        memcpy(vector_of(&wide, row), vector_of(&plain, row), 32 * sizeof(float));
+        for (uint32_t j = 32; j < 40; j++)
+            vector_of(&wide, row)[j] = 1000.0f;
+    }
+    struct built a = {0}, b = {0};
+    build_codes(&a, &plain, QUANTIZE_SQ8, PDB_METRIC_EUCLIDEAN);
+    build_codes(&b, &wide, QUANTIZE_SQ8, PDB_METRIC_EUCLIDEAN);
+    assert_true(fabsf(a.index.quantizer.scale - b.index.quantizer.scale) <
+                0.01f * a.index.quantizer.scale);
+    built_free(&a);
+    built_free(&b);
+    data_free(&plain);
+    data_free(&wide);
+}
+
+/* Between rows: the sum of squared differences of the codes, exactly, and 0 only for equal ones. */
+static void distances_between_rows_are_exact(void **state)
+{
+    (void)state;
+    struct data data = data_clustered(ROWS, 100, CLUSTERS, 5, 0, false);
+    memcpy(vector_of(&data, 7), vector_of(&data, 3), 100 * sizeof(float));
+    struct built built = {0};
+    uint32_t rows[ROWS];
+    float distances[ROWS];
+    build_codes(&built, &data, QUANTIZE_SQ8, PDB_METRIC_COSINE);
+    const struct quantizer *quantizer = &built.index.quantizer;
+    for (uint32_t row = 0; row < ROWS; row++)
+        rows[row] = row;
+    for (uint32_t from = 0; from < 10; from++) {
+        const int8_t *a =
+            (const int8_t *)built.index.codes.bytes + (size_t)from * quantizer->stride;
+        quantize_score_row(quantizer, &built.index.codes, from, rows, ROWS, distances);
+        for (uint32_t row = 0; row < ROWS; row++) {
+            const int8_t *b =
+                (const int8_t *)built.index.codes.bytes + (size_t)row * quantizer->stride;
+            int64_t sum = 0;
+            for (uint32_t j = 0; j < quantizer->columns; j++)
+                sum += (int64_t)(a[j] - b[j]) * (a[j] - b[j]);
+            assert_true(distances[row] == (float)sum);
+            assert_true(quantize_between(quantizer, &built.index.codes, from, row) == (float)sum);
+        }
+    }
+    assert_true(quantize_between(quantizer, &built.index.codes, 3, 7) == 0.0f);
+    built_free(&built);
+    data_free(&data);
+}
+
+/* A rotation keeps lengths and angles. */
+static void codes_of_four_bits_estimate_a_row_itself_exactly(void **state)
+{
+    (void)state;
+    struct data data = data_clustered(50, 77, CLUSTERS, 6, 0, false);
+    struct built built = {0};
+    float distances[50];
+    build_codes(&built, &data, QUANTIZE_SQ4, PDB_METRIC_EUCLIDEAN);
+    const struct quantizer *quantizer = &built.index.quantizer;
+    void *memory = aligned(quantize_query_bytes(quantizer));
+    for (uint32_t i = 0; i < 50; i++) {
+        struct coded_query query;
+        quantize_query(quantizer, vector_of(&data, i), memory, &query);
+        quantize_scan(quantizer, &built.index.codes, &query, 0, 50, distances);
+        /* only the query's 8 bits are between it and 0 */
+        assert_true(fabsf(distances[i]) < 0.03f * query.base);
+    }
+    free(memory);
+    built_free(&built);
+    data_free(&data);
+}
+
+static void samples_are_in_range_and_differ(void **state)
+{
+    (void)state;
+    const uint32_t counts[] = {1, 2, 100, 16384, 16385, 1000000};
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        uint32_t last = 0, samples = quantize_sample_count(counts[i]);
+        assert_in_range(samples, 1, QUANTIZE_SAMPLE_MAX);
+        for (uint32_t j = 0; j < samples; j++) {
+            uint32_t row = quantize_sample_row(9, counts[i], j);
+            assert_true(row < counts[i]);
+            assert_true(j == 0 || row > last);
+            last = row;
+        }
+    }
+}
+
+static void only_metrics_with_codes_are_supported(void **state)
+{
+    (void)state;
+    assert_true(quantize_supports(PDB_METRIC_EUCLIDEAN));
+    assert_true(quantize_supports(PDB_METRIC_COSINE));
+    assert_true(quantize_supports(PDB_METRIC_DOT));
+    assert_false(quantize_supports(PDB_METRIC_MANHATTAN));
+    assert_false(quantize_supports(PDB_METRIC_HAMMING));
+}
+
+static void every_allocation_may_fail(void **state)
+{
+    (void)state;
+    struct data data = data_clustered(50, 10, CLUSTERS, 7, 0, false);
+    struct quantize_spec spec = {QUANTIZE_SQ8, PDB_METRIC_DOT, 10, 1};
+    uint64_t n = 0;
+    int rc;
+    do {
+        struct heap heap = {.fail_at = ++n};
+        struct quantizer quantizer;
+        struct index index = {.mapped = false};
+        rc = quantize_train(&spec, data.vectors, 10 * sizeof(float), 50, &heap, &quantizer);
+        if (rc == PDB_OK) {
+            rc = index_init(&index, &quantizer, 50, &heap);
+            if (rc < 0)
+                quantize_dispose(&quantizer, &heap);
+            index_dispose(&index, &heap);
+        }
+        assert_true(rc == PDB_OK || rc == PDB_RESOURCE_EXHAUSTED);
+        assert_int_equal(heap.bytes_used, 0);
+    } while (rc != PDB_OK);
+    assert_true(n >= 6);
+    data_free(&data);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(distances_by_codes_are_near_the_exact_ones),
+        cmocka_unit_test(the_widest_vectors_have_codes),
+        cmocka_unit_test(magnitude_does_not_matter),
+        cmocka_unit_test(extremes_give_numbers_not_nan),
+        cmocka_unit_test(constant_dimensions_do_not_widen_the_steps),
+        cmocka_unit_test(distances_between_rows_are_exact),
+        cmocka_unit_test(codes_of_four_bits_estimate_a_row_itself_exactly),
+        cmocka_unit_test(samples_are_in_range_and_differ),
+        cmocka_unit_test(only_metrics_with_codes_are_supported),
+        cmocka_unit_test(every_allocation_may_fail),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
