@@ -83,6 +83,7 @@ bool catalog_copy_config(struct arena *arena, const struct pdb_collection_config
 
 struct catalog_image {
     uint64_t version;
+    int64_t written_at_us;
     struct catalog_entry **entries; /* in `arena`, the entries on their own */
     uint32_t count;
     struct uuid *dropped;

@@ -7,9 +7,9 @@
  * them; a change that this reader must not skip raises the format version.
  *
  * Version 2 added how files are stored (compression, vectors): a reader of version 1 would write
- * files of another kind than asked for. Version 3 added the version that a collection was born with:
- * an archive without it could not tell a collection whose rows are in no log from an empty one.
- * What older versions say is read for ever. */
+ * files of another kind than asked for. Version 3 added the version that a collection was born
+ * with: an archive without it could not tell a collection whose rows are in no log from an empty
+ * one. What older versions say is read for ever. */
 #include "base/bytes.h"
 #include "base/crc32c.h"
 #include "base/utf8.h"
@@ -286,7 +286,8 @@ int catalog_decode(const void *bytes, size_t len, struct arena *arena,
     if (bytes_get_u32(header + AT_BODY_CRC) != crc32c(0, body, body_len))
         return trail_add(trail, PDB_DATA_LOSS, "offset %d: the body's checksum is wrong",
                          CATALOG_HEADER_BYTES);
-    struct catalog_image image = {.version = bytes_get_u64(header + AT_CATALOG_VERSION)};
+    struct catalog_image image = {.version = bytes_get_u64(header + AT_CATALOG_VERSION),
+                                  .written_at_us = (int64_t)bytes_get_u64(header + AT_WRITTEN_AT)};
     struct bytes_reader r = bytes_reader_of(body, body_len);
     int rc = decode_body(&r, format, arena, &image, trail);
     if (rc < 0) {

@@ -1,6 +1,7 @@
 /* main.c: the program `proximadb`. */
 #include "server/export.h"
 #include "server/import.h"
+#include "server/restore.h"
 #include "server/serve.h"
 
 #include <proximadb/proximadb.h>
@@ -11,7 +12,7 @@ static const char usage[] = "usage: proximadb serve [--config FILE] [--data-dir 
                             "ADDR:PORT]... [--cores N] [--print-config]\n"
                             "       proximadb check --data-dir DIR [--wal-dir DIR]... [--repair]\n"
                             "       proximadb version\n"
-                            "       proximadb import | export --help\n";
+                            "       proximadb import | export | restore --help\n";
 
 static void print_finding(void *arg, const char *line)
 {
@@ -68,6 +69,8 @@ int main(int argc, char **argv)
         return import_command(argc - 2, rest);
     if (strcmp(command, "export") == 0)
         return export_command(argc - 2, rest);
+    if (strcmp(command, "restore") == 0)
+        return restore_command(argc - 2, rest);
     if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0) {
         printf("proximadb %s\n", pdb_version());
         return 0;

@@ -253,12 +253,35 @@ void transfer_progress_tell(struct transfer_progress *p, uint64_t rows, uint64_t
     (void)fflush(p->to);
 }
 
+void transfer_progress_phase(struct transfer_progress *p, const char *phase, uint64_t done,
+                             uint64_t total)
+{
+    uint64_t now = clock_monotonic_ns();
+    if (p->quiet || now - p->told_ns < (p->terminal ? bar_ns : line_ns))
+        return;
+    p->told_ns = now;
+    double part = total > 0 && done <= total ? (double)done / (double)total : 0;
+    if (p->terminal)
+        write_bar(p->to, part);
+    if (total > 0)
+        (void)fprintf(p->to, "%s %3.0f%%", phase, part * 100);
+    else
+        (void)fprintf(p->to, "%s %.1f MB", phase, (double)done / 1e6);
+    (void)fputs(p->terminal ? "\x1b[K" : "\n", p->to);
+    (void)fflush(p->to);
+}
+
+void transfer_progress_clear(const struct transfer_progress *p)
+{
+    if (p->terminal && !p->quiet)
+        (void)fputs("\r\x1b[K", p->to);
+}
+
 void transfer_progress_end(struct transfer_progress *p, const char *verb, uint64_t rows,
                            uint64_t bytes, const char *more)
 {
     double seconds = (double)(clock_monotonic_ns() - p->start_ns) / 1e9;
-    if (p->terminal && !p->quiet)
-        (void)fputs("\r\x1b[K", p->to);
+    transfer_progress_clear(p);
     (void)fprintf(p->to, "%s %llu rows, %.1f MB in %.1f s (%.0f rows/s)%s\n", verb,
                   (unsigned long long)rows, (double)bytes / 1e6, seconds,
                   seconds > 0 ? (double)rows / seconds : 0, more);

@@ -107,6 +107,11 @@ void transfer_progress_begin(struct transfer_progress *p, bool quiet);
  * how far it is (total 0: unknown). */
 void transfer_progress_tell(struct transfer_progress *p, uint64_t rows, uint64_t bytes,
                             uint64_t done, uint64_t total);
+/* The same for work that is not counted in rows. `phase` is a word. */
+void transfer_progress_phase(struct transfer_progress *p, const char *phase, uint64_t done,
+                             uint64_t total);
+/* Takes the bar away. */
+void transfer_progress_clear(const struct transfer_progress *p);
 /* Ends the bar and writes the summary: "verb 12 rows, 3.4 MB in 1.2 s (10 rows/s)more". */
 void transfer_progress_end(struct transfer_progress *p, const char *verb, uint64_t rows,
                            uint64_t bytes, const char *more);
