@@ -9,7 +9,7 @@
  *     INDEX_OPENING      open the index's temporary name          the first rows
  *     ROWS               write what the job before made           more rows; the index's rest
  *     LAST               write what the last job made
- *     COMMITTING         sync, rename the Parquet file
+ *     COMMITTING         sync, rename the Parquet file            free the outputs
  *     INDEX_COMMITTING   rename the index, sync of the folder
  *     MAPPING                                                     map both, open the segment
  *     UNDOING            remove both files
@@ -48,7 +48,7 @@ enum stage {
     UNDOING,
 };
 
-enum job_kind { JOB_COUNT, JOB_ROWS, JOB_INDEX, JOB_MAP };
+enum job_kind { JOB_COUNT, JOB_ROWS, JOB_INDEX, JOB_RELEASE, JOB_MAP };
 
 /* What one job has made. */
 struct output {
@@ -242,6 +242,14 @@ static int compute_map(struct segment_build *b)
     return rc;
 }
 
+static void dispose_outputs(struct segment_build *b)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        buffer_dispose(&b->outputs[i].parquet);
+        buffer_dispose(&b->outputs[i].index);
+    }
+}
+
 static void compute(struct job *job)
 {
     struct segment_build *b = container_of(job, struct segment_build, job);
@@ -255,6 +263,9 @@ static void compute(struct job *job)
         break;
     case JOB_INDEX:
         b->job_rc = compute_index(b);
+        break;
+    case JOB_RELEASE: /* giving megabytes back takes milliseconds */
+        dispose_outputs(b);
         break;
     case JOB_MAP:
         b->job_rc = compute_map(b);
@@ -300,7 +311,7 @@ static void start_job(struct segment_build *b, enum job_kind kind)
     b->job_kind = kind;
     b->job_rc = 0;
     trail_reset(&b->job_trail);
-    b->held = kind != JOB_MAP && b->options.hold != NULL && b->options.hold(b->options.arg);
+    b->held = kind < JOB_RELEASE && b->options.hold != NULL && b->options.hold(b->options.arg);
     if (!b->held)
         give_job(b);
 }
@@ -465,14 +476,6 @@ static void counted(struct segment_build *b)
     }
 }
 
-static void dispose_outputs(struct segment_build *b)
-{
-    for (unsigned i = 0; i < 2; i++) {
-        buffer_dispose(&b->outputs[i].parquet);
-        buffer_dispose(&b->outputs[i].index);
-    }
-}
-
 static void free_build(struct segment_build *b)
 {
     struct heap *heap = &b->options.r->heap;
@@ -524,7 +527,7 @@ static void enter_next(struct segment_build *b)
         break;
     case LAST:
         b->stage = COMMITTING;
-        dispose_outputs(b);
+        start_job(b, JOB_RELEASE);
         commit_file(b, &b->parquet_write, FILE_WRITE_SYNC);
         break;
     case COMMITTING:
