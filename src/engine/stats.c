@@ -70,6 +70,8 @@ static void copy_metrics(const struct engine_core *core, struct metrics *m)
     memcpy(m, core->metrics, sizeof(*m));
     metrics_set(m, METRICS_REACTOR_BUSY_AT, r->stats.busy_ns);
     metrics_set(m, METRICS_REACTOR_STALLS_AT, r->stats.stalls);
+    metrics_set(m, METRICS_REACTOR_STEP_AT, r->stats.longest_step_ns);
+    metrics_set(m, METRICS_REACTOR_TURN_AT, r->stats.longest_turn_ns);
     metrics_set(m, METRICS_MAILBOX_MESSAGES_AT, r->stats.mail_taken);
     set_io(m, r->io);
     set_wal(m, core->wal);

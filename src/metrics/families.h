@@ -121,6 +121,10 @@
       "Time in which the reactor had work")                                                        \
     F(REACTOR_STALLS, "reactor_stalls_total", COUNTER, ONE, CORE, NONE, NONE,                      \
       "Steps that took over 500 microseconds")                                                     \
+    F(REACTOR_STEP, "reactor_longest_step_seconds", GAUGE, NS, CORE, NONE, NONE,                   \
+      "The longest step of a task since the start")                                                \
+    F(REACTOR_TURN, "reactor_longest_turn_seconds", GAUGE, NS, CORE, NONE, NONE,                   \
+      "The longest turn of the loop since the start, sockets left out")                            \
     F(MAILBOX_MESSAGES, "mailbox_messages_total", COUNTER, ONE, CORE, NONE, NONE,                  \
       "Messages taken from other cores")                                                           \
     F(MAILBOX_DEPTH, "mailbox_depth", GAUGE, ONE, CORE, NONE, NONE, "Messages waiting")            \

@@ -121,8 +121,12 @@ bool reactor_turn(struct reactor *r)
     p->in_turn = false;
     p->activity += any;
     ++r->stats.turns;
-    if (any)
-        r->stats.busy_ns += r->io->ops->now_ns(r->io) - r->now_ns;
+    if (any) {
+        uint64_t took_ns = r->io->ops->now_ns(r->io) - r->now_ns;
+        r->stats.busy_ns += took_ns;
+        if (took_ns > r->stats.longest_turn_ns)
+            r->stats.longest_turn_ns = took_ns;
+    }
     (void)reactor_set_here(before);
     return any;
 }

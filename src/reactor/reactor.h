@@ -123,6 +123,7 @@ struct reactor {
     int64_t now_realtime_us;
     struct {
         uint64_t turns, blocked, busy_ns, stalls, mail_taken, wakes_sent, tasks_run;
+        uint64_t longest_step_ns, longest_turn_ns; /* of a task; of all phases of a turn */
     } stats;
     struct reactor_private *priv;
 };

@@ -57,6 +57,8 @@ bool reactor_slice_over(const struct reactor *r)
 static void note_step(struct reactor *r, const char *name, uint64_t took_ns)
 {
     ++r->stats.tasks_run;
+    if (took_ns > r->stats.longest_step_ns)
+        r->stats.longest_step_ns = took_ns;
     if (took_ns <= REACTOR_SLICE_US * UINT64_C(1000))
         return;
     ++r->stats.stalls;
