@@ -1,13 +1,11 @@
 #!/usr/bin/env python3
-"""What sealed segments cost and bring: bytes written, bytes kept, starts, and searches meanwhile.
+"""What sealed segments cost and bring: bytes written, bytes kept, starts.
 
-    segments.py [--build DIR] [--rounds N] [--rows N] [--json FILE] amplify | restart | steady
+    segments.py [--build DIR] [--rounds N] [--rows N] [--json FILE] amplify | restart
 
 amplify  loads rows, waits until the collection is at rest (one segment), and divides what the
          process has sent to the disk, and what lies in collections/ then, by the rows' own bytes
 restart  loads rows, kills the server (or stops it), and times the first right answer afterwards
-steady   searches at a constant rate against a loaded collection, alone and while another
-         collection takes rows as fast as it can and is flushed and merged: the ratio of the p99s
 
 Rows are 128 floats, ids of up to 7 digits and a small label. Ratios within a round are what
 counts; the machine may be shared.
@@ -185,45 +183,10 @@ def restart(settings: Settings, data: Path) -> dict[str, float]:
     return result
 
 
-def p99_us(path: Path) -> float:
-    return float(json.loads(path.read_text())["groups"][0]["latency_us"]["p99"])
-
-
-def steady(settings: Settings, data: Path) -> dict[str, float]:
-    server = Server(settings, data)
-    server.start()
-    quiet(server.load("bench", settings.rows // 10))
-    server.rest("bench")
-    search = server.bench(
-        "search", "--collection", "bench", "--rate", "100", "--duration", "20", "--warmup", "2",
-        "--connections", "2",
-    )  # fmt: skip
-    alone, beside = data / "alone.json", data / "beside.json"
-    quiet([*search, "--json", str(alone)])
-    writer = subprocess.Popen(
-        server.load("other", settings.rows * 10),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.STDOUT,
-    )
-    quiet([*search, "--json", str(beside)])
-    writer.terminate()
-    writer.wait()
-    result = {
-        "alone_p99_us": p99_us(alone),
-        "beside_p99_us": p99_us(beside),
-        "ratio": p99_us(beside) / p99_us(alone),
-        "flushes": server.counter("proximadb_flushes_total"),
-        "merges": server.counter("proximadb_compactions_total"),
-    }
-    server.end(signal.SIGKILL)
-    return result
-
-
 def main() -> None:
     measures: dict[str, Callable[[Settings, Path], dict[str, float]]] = {
         "amplify": amplify,
         "restart": restart,
-        "steady": steady,
     }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("measure", choices=sorted(measures))
