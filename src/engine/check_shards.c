@@ -1,5 +1,6 @@
 /* check_shards.c: what lies in collections/: the manifest of each shard against its files, every
- * page of every segment, and each index against its segment.
+ * page of every segment, each index against its segment, the segments of a shard against each
+ * other, and folders that belong to nobody.
  *
  * Damage of a Parquet file or a manifest is only told: nothing here could bring the rows back. An
  * index is made again by a repair, and files that no manifest names are removed; without a repair
@@ -19,13 +20,19 @@ struct shard_check {
     const struct catalog_entry *entry;
     const struct manifest_segment *segment;
     const char *folder;
-    bool index_bad;
+    struct opened *opened; /* all that could be opened and agree with the manifest */
+    uint32_t opened_count;
 };
 
-static const char *severity_of(const struct check *check)
-{
-    return check->repair ? "removed" : "a repair would remove it";
-}
+struct opened {
+    struct check_rows rows;
+    struct segment *segment;
+    struct file_map parquet, index;
+};
+
+static const char by_hand[] = CHECK_BY_HAND(
+    "its collection takes no writes and answers with DATA_LOSS; put the file back, or "
+    "restore the collection from a snapshot");
 
 /* ---- one segment ---- */
 
@@ -35,7 +42,18 @@ static void tell_line(void *arg, const char *line)
     char text[1024];
     (void)snprintf(text, sizeof(text), "%.600s: segment %" PRIu64 ": %.300s", c->folder,
                    c->segment->number, line);
-    check_tell(c->check, CHECK_DAMAGE, "segment", text);
+    check_tell(c->check, CHECK_DAMAGE, "segment", by_hand, text);
+}
+
+static void tell_rows(void *arg, const char *line)
+{
+    struct shard_check *c = arg;
+    char text[1024];
+    (void)snprintf(text, sizeof(text), "%.600s: %.400s", c->folder, line);
+    check_tell(c->check, CHECK_DAMAGE, "rows",
+               CHECK_BY_HAND("searches may find a row twice, or one that was replaced; restore the "
+                             "collection from a snapshot"),
+               text);
 }
 
 static int write_index(struct shard_check *c, const struct buffer *index)
@@ -62,7 +80,7 @@ static void rebuild(struct shard_check *c, const struct segment_open_options *op
         (void)snprintf(text, sizeof(text),
                        "%.600s: the index of segment %" PRIu64 " was made again", c->folder,
                        c->segment->number);
-        check_tell(c->check, CHECK_MENDED, "index", text);
+        check_tell(c->check, CHECK_MENDED, "index", "made again from the Parquet file", text);
     }
     buffer_dispose(&index);
 }
@@ -76,60 +94,87 @@ static void check_index(struct shard_check *c, const struct segment_open_options
         return;
     }
     (void)snprintf(text, sizeof(text),
-                   "%.500s: the index of segment %" PRIu64 " is missing or bad (%.300s); a repair, "
-                   "or the next start, makes it again",
-                   c->folder, c->segment->number, why);
-    check_tell(c->check, CHECK_DERIVED, "index", text);
+                   "%.500s: the index of segment %" PRIu64 " is missing or bad (%.300s)", c->folder,
+                   c->segment->number, why);
+    check_tell(c->check, CHECK_DERIVED, "index",
+               "a repair makes it again from the Parquet file, and so does the next start", text);
 }
 
-static void check_open(struct shard_check *c, const struct segment_open_options *options)
+/* What the manifest says of a segment. */
+static bool check_numbers(struct shard_check *c, const struct segment *segment)
 {
-    struct segment *segment = NULL;
+    const struct manifest_segment *m = c->segment;
+    struct segment_stats stats;
+    segment_stats(segment, &stats);
+    if (stats.rows != m->rows)
+        tell_line(c, "its rows are not as many as the manifest says");
+    else if (stats.version_min != m->version_min || stats.version_max != m->version_max)
+        tell_line(c, "its versions are not those that the manifest says");
+    else if (stats.expires_min_us != m->expires_min_us)
+        tell_line(c, "its rows expire at another time than the manifest says");
+    else
+        return true;
+    return false;
+}
+
+/* True: it agrees with all there is to compare it with, and is kept open in `o`. */
+static bool check_open(struct shard_check *c, const struct segment_open_options *options,
+                       struct opened *o)
+{
     struct trail trail = {0};
     bool index_bad = false;
-    int rc = segment_open(options, &segment, &index_bad, &trail);
+    int rc = segment_open(options, &o->segment, &index_bad, &trail);
     if (rc < 0 && index_bad)
         check_index(c, options, trail.text);
     else if (rc < 0)
         tell_line(c, trail.text);
     if (rc < 0)
-        return;
-    struct segment_stats stats;
-    segment_stats(segment, &stats);
-    if (stats.rows != c->segment->rows)
-        tell_line(c, "its rows are not as many as the manifest says");
-    (void)segment_check(segment, tell_line, c, &trail);
-    segment_free(segment);
+        return false;
+    bool good = check_numbers(c, o->segment);
+    rc = segment_check(o->segment, tell_line, c, &trail);
+    if (rc < 0 && rc != PDB_DATA_LOSS)
+        tell_line(c, trail.text);
+    o->rows = (struct check_rows){.segment = o->segment, .entry = c->segment};
+    return good && rc == 0;
+}
+
+static void close_segment(struct opened *o)
+{
+    segment_free(o->segment);
+    file_map_close(&o->parquet);
+    file_map_close(&o->index);
+    *o = (struct opened){0};
 }
 
 static void check_segment(struct shard_check *c)
 {
     char parquet_path[SHARD_PATH_MAX], index_path[SHARD_PATH_MAX];
-    struct file_map parquet = {0}, index = {0};
+    struct opened *o = &c->opened[c->opened_count];
     shard_files_path(parquet_path, c->folder, SHARD_FILE_PARQUET, c->segment->number);
     shard_files_path(index_path, c->folder, SHARD_FILE_INDEX, c->segment->number);
-    int rc = file_map_open(c->check->io, parquet_path, FILE_MAP_NORMAL, &parquet);
+    int rc = file_map_open(c->check->io, parquet_path, FILE_MAP_NORMAL, &o->parquet);
     if (rc < 0) {
         tell_line(c, strerror(-rc));
         return;
     }
-    (void)file_map_open(c->check->io, index_path, FILE_MAP_NORMAL, &index);
+    (void)file_map_open(c->check->io, index_path, FILE_MAP_NORMAL, &o->index);
     struct segment_file_options file;
     part_file_options(
         &file, manifest_segment_is_foreign(c->segment) ? &c->segment->origin : &c->entry->uuid,
         &c->entry->config, c->segment->number);
     struct segment_open_options options = {
         .schema = file.schema,
-        .parquet = {parquet.ptr, parquet.len},
-        .index = {index.ptr, index.len},
+        .parquet = {o->parquet.ptr, o->parquet.len},
+        .index = {o->index.ptr, o->index.len},
     };
-    if (parquet.len != c->segment->parquet_bytes)
+    if (o->parquet.len != c->segment->parquet_bytes)
         tell_line(c, "the Parquet file has another length than the manifest says");
-    else if (crc32c(0, parquet.ptr, parquet.len) != c->segment->parquet_crc32c)
+    else if (crc32c(0, o->parquet.ptr, o->parquet.len) != c->segment->parquet_crc32c)
         tell_line(c, "the Parquet file does not fit the checksum in the manifest");
-    check_open(c, &options);
-    file_map_close(&parquet);
-    file_map_close(&index);
+    if (check_open(c, &options, o))
+        c->opened_count++;
+    else
+        close_segment(o);
 }
 
 /* ---- one shard ---- */
@@ -158,9 +203,38 @@ static void see_file(void *arg, const char *name)
         ((kind == SHARD_FILE_PARQUET || kind == SHARD_FILE_INDEX) && is_named(l->m, number));
     if (needed)
         return;
-    (void)snprintf(text, sizeof(text), "%.600s/%.100s: no manifest names it; %s", l->c->folder,
-                   name, severity_of(l->c->check));
-    check_tell(l->c->check, l->c->check->repair ? CHECK_MENDED : CHECK_DERIVED, "leftover", text);
+    (void)snprintf(text, sizeof(text), "%.600s/%.100s: no manifest names it", l->c->folder, name);
+    check_tell_leftover(l->c->check, text);
+}
+
+static int compare_rows(struct shard_check *c, uint64_t version)
+{
+    struct check_rows *rows = heap_calloc(NULL, (size_t)c->opened_count + 1, sizeof(*rows));
+    if (rows == NULL)
+        return PDB_RESOURCE_EXHAUSTED;
+    for (uint32_t i = 0; i < c->opened_count; i++)
+        rows[i] = c->opened[i].rows;
+    int rc = check_rows(rows, c->opened_count, version, tell_rows, c);
+    heap_free(NULL, rows);
+    return rc;
+}
+
+static void check_segments(struct shard_check *c, const struct manifest *m)
+{
+    c->opened = heap_calloc(NULL, (size_t)m->segment_count + 1, sizeof(*c->opened));
+    if (c->opened == NULL) {
+        tell_rows(c, "no memory for its segments");
+        return;
+    }
+    for (uint32_t i = 0; i < m->segment_count; i++) {
+        c->segment = &m->segments[i];
+        check_segment(c);
+    }
+    if (c->opened_count == m->segment_count && compare_rows(c, m->version) < 0)
+        tell_rows(c, "no memory to compare its segments");
+    for (uint32_t i = 0; i < c->opened_count; i++)
+        close_segment(&c->opened[i]);
+    heap_free(NULL, c->opened);
 }
 
 static void check_files(struct shard_check *c, const struct manifest *m)
@@ -171,13 +245,11 @@ static void check_files(struct shard_check *c, const struct manifest *m)
     (void)c->check->io->ops->list_dir(c->check->io, c->folder, see_file, &leftovers);
     if (c->check->repair)
         (void)shard_files_clean(c->check->io, c->folder, m, &cleaned, &trail);
-    for (uint32_t i = 0; i < m->segment_count; i++) {
-        c->segment = &m->segments[i];
-        check_segment(c);
-    }
+    check_segments(c, m);
 }
 
-static void check_shard(struct check *check, const struct catalog_entry *entry)
+/* The version that its manifest says, UINT64_MAX: none can be read. */
+static uint64_t check_shard(struct check *check, const struct catalog_entry *entry)
 {
     struct trail trail = {0};
     struct manifest_file file = {0};
@@ -186,17 +258,97 @@ static void check_shard(struct check *check, const struct catalog_entry *entry)
     shard_files_folder(folder, check->data_dir, &entry->uuid);
     struct shard_check c = {.check = check, .entry = entry, .folder = folder};
     int rc = manifest_load(check->io, folder, &entry->uuid, 0, &file, &trail);
-    if (rc == PDB_NOT_FOUND) /* removes nothing but what a cut-off beginning has left */
-        rc = check->repair ? shard_files_clean(check->io, folder, NULL, &cleaned, &trail) : 0;
-    else if (rc == 0)
+    uint64_t version = rc == 0 ? file.manifest.version : 0;
+    if (rc == PDB_NOT_FOUND) { /* removes nothing but what a cut-off beginning has left */
+        rc = check_has_records(check, &entry->uuid)
+                 ? 0
+                 : shard_witness_check(check->io, check->data_dir, &entry->uuid, &trail);
+        if (rc == 0 && check->repair)
+            rc = shard_files_clean(check->io, folder, NULL, &cleaned, &trail);
+    } else if (rc == 0) {
         check_files(&c, &file.manifest);
+    }
     if (rc < 0)
-        check_tell(check, CHECK_DAMAGE, "manifest", trail.text);
+        check_tell(check, CHECK_DAMAGE, "manifest",
+                   CHECK_BY_HAND("the start is refused; put the folder back, or restore the "
+                                 "collection from a snapshot in another data directory"),
+                   trail.text);
     manifest_file_dispose(&file);
+    return rc < 0 ? UINT64_MAX : version;
+}
+
+/* ---- folders of nobody ---- */
+
+static enum shard_files_known known(void *arg, const struct uuid *uuid)
+{
+    const struct check *check = arg;
+    for (uint32_t i = 0; i < check->image.dropped_count; i++)
+        if (uuid_equal(&check->image.dropped[i], uuid))
+            return SHARD_FILES_DROPPED;
+    return check_knows(check, uuid) ? SHARD_FILES_LIVE : SHARD_FILES_UNKNOWN;
+}
+
+/* A restore that was cut off has left it. */
+static bool is_being_restored(const struct check *check, const char *name)
+{
+    char path[SHARD_PATH_MAX];
+    (void)snprintf(path, sizeof(path), "%.4000s/snapshots/.restore-%.40s", check->data_dir, name);
+    int64_t file = io_wait_open(check->io, path, IO_OPEN_READ | IO_OPEN_DIRECTORY);
+    if (file >= 0)
+        (void)io_wait_close(check->io, (int)file);
+    return file >= 0;
+}
+
+static void check_folder(struct check *check, const char *name, const struct uuid *uuid)
+{
+    char text[1024];
+    enum shard_files_known answer = known(check, uuid);
+    if (answer == SHARD_FILES_LIVE || is_being_restored(check, name))
+        return;
+    (void)snprintf(text, sizeof(text), "%.800s/collections/%.40s: %s", check->data_dir, name,
+                   answer == SHARD_FILES_DROPPED ? "its collection was dropped"
+                                                 : "the catalog does not know this collection");
+    if (answer == SHARD_FILES_DROPPED)
+        check_tell_leftover(check, text);
+    else
+        check_tell(check, CHECK_DAMAGE, "unknown_folder",
+                   CHECK_BY_HAND("no start touches it; put the catalog back that knows it, or "
+                                 "remove it"),
+                   text);
+}
+
+static void keep_folder(void *arg, const char *name)
+{
+    struct buffer *names = arg;
+    struct uuid uuid;
+    if (uuid_parse(name, strlen(name), &uuid) == 0)
+        buffer_add(names, name, strlen(name) + 1);
+}
+
+static void check_folders(struct check *check)
+{
+    char root[SHARD_FOLDER_MAX];
+    struct buffer names;
+    struct uuid uuid;
+    struct shard_files_cleaned cleaned = {0};
+    struct trail trail = {0};
+    shard_files_root(root, check->data_dir);
+    buffer_init_heap(&names, NULL, 0);
+    (void)check->io->ops->list_dir(check->io, root, keep_folder, &names);
+    for (size_t at = 0; !names.failed && at < names.len; at += strlen(names.ptr + at) + 1)
+        if (uuid_parse(names.ptr + at, strlen(names.ptr + at), &uuid) == 0)
+            check_folder(check, names.ptr + at, &uuid);
+    buffer_dispose(&names);
+    if (check->repair)
+        (void)shard_files_sweep(check->io, check->data_dir, known, check, &cleaned, &trail);
 }
 
 void check_shards(struct check *check)
 {
-    for (uint32_t i = 0; i < check->image.count; i++)
-        check_shard(check, check->image.entries[i]);
+    for (uint32_t i = 0; i < check->image.count; i++) {
+        uint64_t version = check_shard(check, check->image.entries[i]);
+        if (check->versions != NULL)
+            check->versions[i] = version;
+    }
+    check_folders(check);
 }

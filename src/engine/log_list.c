@@ -2,8 +2,8 @@
  *
  * A log that is not there leaves no gap: the versions in it are the only trace of its writes. A
  * disk that was not mounted, or a wal directory that fell out of the configuration, would so look
- * like a database with fewer rows. Therefore catalog/LOGS names every directory that a log was
- * ever begun in, and a start that does not find one of them, or would not read it, is refused.
+ * like a database with fewer rows. Therefore catalog/LOGS names every directory that a log was ever
+ * begun in, and a start that does not find one of them, or would not read it, is refused.
  *
  *     PROXIMADB-LOGS 1
  *     wal/0                  below the data directory, which may be moved
@@ -12,7 +12,8 @@
  *
  * The list is durable before the first write is taken. A log that has no segment yet, because the
  * disk was full, is listed by the next start. A data directory without the file and without its
- * witness (shard_files.h) is a new one, or older than the list; with the witness, the list is lost. */
+ * witness (shard_files.h) is a new one, or older than the list; with the witness, the list is
+ * lost. */
 #include "base/crc32c.h"
 #include "base/heap.h"
 #include "engine/check_internal.h"

@@ -6,11 +6,11 @@
  * folder with segments and no manifest has lost it, and the start is refused instead of cleaning
  * away acknowledged rows; one without either was cut off while it was begun.
  *
- * A witness, the empty file catalog/witness/<uuid>, says that the folder has had a manifest. It lies
- * elsewhere, so that a folder that is gone as a whole is missed instead of being taken for that of a
- * collection that never had rows. It is made once the manifest is durable, and never synced: a start
- * makes what is missing, so that data directories from before there were witnesses get theirs, too.
- * catalog/witness/LOGS says the same of the list of logs. */
+ * A witness, the empty file catalog/witness/<uuid>, says that the folder has had a manifest. It
+ * lies elsewhere, so that a folder that is gone as a whole is missed instead of being taken for
+ * that of a collection that never had rows. It is made once the manifest is durable, and never
+ * synced: a start makes what is missing, so that data directories from before there were witnesses
+ * get theirs, too. catalog/witness/LOGS says the same of the list of logs. */
 #ifndef ENGINE_SHARD_FILES_H
 #define ENGINE_SHARD_FILES_H
 
@@ -67,10 +67,10 @@ int shard_files_clean(struct io *io, const char *folder, const struct manifest *
 
 enum shard_files_known { SHARD_FILES_LIVE, SHARD_FILES_DROPPED, SHARD_FILES_UNKNOWN };
 
-/* Removes the folders and witnesses of collections that `known` calls dropped, and warns of those it does not
- * know: a catalog that does not know a folder may be an older one put back, so what the folder
- * holds may be all there is. Other names in collections/ are left alone. A whole folder goes only
- * if every file in it is ours. */
+/* Removes the folders and witnesses of collections that `known` calls dropped, and warns of those
+ * it does not know: a catalog that does not know a folder may be an older one put back, so what the
+ * folder holds may be all there is. Other names in collections/ are left alone. A whole folder goes
+ * only if every file in it is ours. */
 int shard_files_sweep(struct io *io, const char *data_dir,
                       enum shard_files_known (*known)(void *arg, const struct uuid *collection),
                       void *arg, struct shard_files_cleaned *cleaned, struct trail *trail);

@@ -86,6 +86,18 @@ void snapshot_part_folder(char path_out[SNAPSHOT_PATH_MAX], const char *folder,
 /* A name made of a time: 20260131T235959.123456Z. In the arena; .ptr NULL without memory. */
 struct pdb_text snapshot_time_name(struct arena *arena, int64_t time_us);
 
+/* ---- names in snapshots/ (snapshot_load.c) ---- */
+
+enum snapshot_name {
+    SNAPSHOT_NAME_GOOD,
+    SNAPSHOT_NAME_CUT_OFF, /* of what was being made, or deleted */
+    SNAPSHOT_NAME_MARK,    /* .restore-<uuid> */
+    SNAPSHOT_NAME_OTHER,
+};
+enum snapshot_name snapshot_name_kind(const char *name);
+/* A folder and what is in it, `depth` folders deep at most: ours are two. Waits for its I/O. */
+void snapshot_remove_tree(struct io *io, const char *folder, unsigned depth);
+
 /* ---- steps of I/O (snapshot_io.c): the caller's memory until `then`, from the loop ---- */
 
 struct snapshot_step {

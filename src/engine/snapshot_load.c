@@ -39,8 +39,7 @@ static bool ends_with(const char *text, const char *end)
     return len >= end_len && strcmp(text + len - end_len, end) == 0;
 }
 
-/* A folder and what is in it, `depth` folders deep at most: ours are two. */
-static void remove_tree(struct io *io, const char *folder, unsigned depth)
+void snapshot_remove_tree(struct io *io, const char *folder, unsigned depth)
 {
     struct buffer names;
     if (depth != 0 && list_names(io, folder, &names) == 0) {
@@ -48,13 +47,24 @@ static void remove_tree(struct io *io, const char *folder, unsigned depth)
             char path[SNAPSHOT_PATH_MAX];
             int len = snprintf(path, sizeof(path), "%s/%s", folder, names.ptr + at);
             if (len > 0 && (size_t)len < sizeof(path) && io_wait_unlink(io, path) < 0)
-                remove_tree(io, path, depth - 1);
+                snapshot_remove_tree(io, path, depth - 1);
         }
         buffer_dispose(&names);
     }
     int64_t result = io_wait_unlink(io, folder);
     if (result < 0 && result != -ENOENT)
         LOG_WARN("engine", "%s: cannot be removed: %s", folder, strerror((int)-result));
+}
+
+enum snapshot_name snapshot_name_kind(const char *name)
+{
+    struct trail ignored = {0};
+    if (strncmp(name, restore_mark, sizeof(restore_mark) - 1) == 0)
+        return SNAPSHOT_NAME_MARK;
+    if (name[0] == '.' && (ends_with(name, ".tmp") || ends_with(name, ".gone")))
+        return SNAPSHOT_NAME_CUT_OFF;
+    return validate_collection_name(text_of(name), &ignored) == 0 ? SNAPSHOT_NAME_GOOD
+                                                                  : SNAPSHOT_NAME_OTHER;
 }
 
 static bool catalog_knows(const struct engine_core *core, const struct uuid *uuid)
@@ -77,10 +87,10 @@ static void undo_restore(struct engine_core *core, const char *mark, const char 
     if (!catalog_knows(core, &uuid)) {
         shard_files_root(root, core->db->options.data_dir);
         shard_files_folder(folder, core->db->options.data_dir, &uuid);
-        remove_tree(io, folder, 1);
+        snapshot_remove_tree(io, folder, 1);
         (void)io_wait_sync_dir(io, root); /* its witness is looked at next */
     }
-    remove_tree(io, mark, 0);
+    snapshot_remove_tree(io, mark, 0);
 }
 
 /* ---- the lists ---- */
@@ -134,16 +144,20 @@ static int load_one(struct engine_core *core, struct pdb_text name, struct trail
 
 static int see_name(struct engine_core *core, const char *name, struct trail *trail)
 {
-    struct trail ignored = {0};
-    struct pdb_text text = {name, strlen(name)};
     char path[SNAPSHOT_FOLDER_MAX];
-    snapshot_folder(path, core->db, text);
-    if (strncmp(name, restore_mark, sizeof(restore_mark) - 1) == 0)
+    snapshot_folder(path, core->db, text_of(name));
+    switch (snapshot_name_kind(name)) {
+    case SNAPSHOT_NAME_MARK:
         undo_restore(core, path, name + sizeof(restore_mark) - 1);
-    else if (name[0] == '.' && (ends_with(name, ".tmp") || ends_with(name, ".gone")))
-        remove_tree(core->r->io, path, 2);
-    else if (validate_collection_name(text, &ignored) == 0)
-        return load_one(core, text, trail);
+        break;
+    case SNAPSHOT_NAME_CUT_OFF:
+        snapshot_remove_tree(core->r->io, path, 2);
+        break;
+    case SNAPSHOT_NAME_GOOD:
+        return load_one(core, text_of(name), trail);
+    case SNAPSHOT_NAME_OTHER:
+        break;
+    }
     return 0;
 }
 

@@ -86,6 +86,7 @@ def few_manifests(folder: Path) -> bool:
 def kinds_of(data: Path) -> dict[str, list[Path]]:
     """The files that hold data, by their kind."""
     paths = [path for path in data.rglob("*") if path.is_file() and path.name != "LOCK"]
+    paths = [path for path in paths if path.parent.name != "witness"]  # these are empty
     kinds: dict[str, list[Path]] = {}
     for path in sorted(paths):
         kind = path.suffix or path.name.split("-")[0]
