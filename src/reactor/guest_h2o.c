@@ -21,7 +21,8 @@
  * become readable; the reactor when one of the transport's socket callbacks has queued work. A wait
  * that ends without any of them (sockets were served and had nothing for us) needs no turn, and no
  * second epoll_wait either: reactor_turn_idle hands operations that a callback may have started to
- * the disk.
+ * the disk. The same is done behind a turn, whose writes have their callbacks after it: an archive
+ * that is sent reads its next piece there, and waited for the next timer with each.
  *
  * h2o waits in milliseconds. Deadlines that are near are given to the timerfd instead, because a
  * log's batch window is a millisecond; it is set only when the deadline differs from the one it
@@ -138,6 +139,9 @@ static void wait(struct reactor *r, void *host, int64_t timeout_ns)
         link_turn(g);
         run_loop(g, 0);
     }
+    /* What the turn wrote has its callbacks behind it, and what they start has no turn yet. */
+    mailbox_end_turn(r);
+    (void)r->io->ops->submit(r->io);
 }
 
 /* ---- life ---- */

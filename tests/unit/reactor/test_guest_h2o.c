@@ -16,10 +16,21 @@
 
 #include <cmocka.h>
 
-enum way { WAY_INLINE, WAY_TASK, WAY_HOOK, WAY_TIMER, WAY_IO, WAY_MAIL, WAY_JOB, WAY_COUNT };
+/* WAY_BEHIND: twice, the second time by an operation that the first one's callback starts. */
+enum way {
+    WAY_INLINE,
+    WAY_TASK,
+    WAY_HOOK,
+    WAY_TIMER,
+    WAY_IO,
+    WAY_MAIL,
+    WAY_JOB,
+    WAY_BEHIND,
+    WAY_COUNT
+};
 
 static const char *const way_names[WAY_COUNT] = {"inline", "task", "hook", "timer",
-                                                 "io",     "mail", "job"};
+                                                 "io",     "mail", "job",  "behind"};
 
 struct echo {
     int fds[2]; /* ours, the reactor's */
@@ -28,7 +39,7 @@ struct echo {
     struct reactor *r;
     h2o_socket_t *sock;
     char byte;
-    struct task task, endless;
+    struct task task, first, endless;
     struct turn_hook hook;
     struct timer timer;
     struct io_op op;
@@ -96,6 +107,20 @@ static void job_back(struct reactor *r, struct mail *mail)
     answer(container_of(mail, struct echo, job.back));
 }
 
+static void written_first(h2o_socket_t *sock, const char *err)
+{
+    struct echo *e = sock->data;
+    written(sock, err);
+    e->r->io->ops->unlink(e->r->io, &e->op, "/nonexistent/file");
+}
+
+static void first_by_task(struct task *task)
+{
+    struct echo *e = container_of(task, struct echo, first);
+    h2o_iovec_t out = h2o_iovec_init(&e->byte, 1);
+    h2o_socket_write(e->sock, &out, 1, written_first);
+}
+
 static void readable(h2o_socket_t *sock, const char *err)
 {
     struct echo *e = sock->data;
@@ -128,6 +153,9 @@ static void readable(h2o_socket_t *sock, const char *err)
     case WAY_JOB:
         job_start(e->r, 0, &e->job);
         break;
+    case WAY_BEHIND:
+        task_queue(e->r, &e->first);
+        break;
     case WAY_COUNT:
         fail();
     }
@@ -156,6 +184,7 @@ static int start_echo(struct reactor *r, void *arg)
     e->sock = h2o_evloop_socket_create(guest_h2o_loop(r), e->fds[1], 0);
     e->sock->data = e;
     e->task = (struct task){.run = by_task, .name = "answer"};
+    e->first = (struct task){.run = first_by_task, .name = "first"};
     e->endless = (struct task){.run = run_endless, .name = "endless"};
     e->hook = (struct turn_hook){.run = by_hook};
     e->timer = (struct timer){.fire = by_timer};
@@ -191,8 +220,9 @@ static void echo_every_way(enum io_engine_choice engine, bool busy, unsigned rou
     for (unsigned i = 0; i != rounds; ++i) {
         char sent = (char)(i % WAY_COUNT), got = -1;
         assert_int_equal(write(e.fds[0], &sent, 1), 1);
-        if (read(e.fds[0], &got, 1) != 1 || got != sent)
-            fail_msg("no answer by %s", way_names[i % WAY_COUNT]);
+        for (unsigned left = sent == WAY_BEHIND ? 2 : 1; left != 0; left--)
+            if (read(e.fds[0], &got, 1) != 1 || got != sent)
+                fail_msg("no answer by %s", way_names[i % WAY_COUNT]);
     }
     reactor_group_stop(g);
     assert_int_equal(e.reads, rounds);
@@ -203,15 +233,15 @@ static void echo_every_way(enum io_engine_choice engine, bool busy, unsigned rou
 static void answers_are_written_whatever_way_they_take(void **state)
 {
     (void)state;
-    echo_every_way(IO_ENGINE_AUTO, false, 700);
-    echo_every_way(IO_ENGINE_THREADS, false, 700);
+    echo_every_way(IO_ENGINE_AUTO, false, 800);
+    echo_every_way(IO_ENGINE_THREADS, false, 800);
 }
 
 static void sockets_do_not_starve_beside_a_task_without_end(void **state)
 {
     (void)state;
-    echo_every_way(IO_ENGINE_AUTO, true, 140);
-    echo_every_way(IO_ENGINE_THREADS, true, 140);
+    echo_every_way(IO_ENGINE_AUTO, true, 160);
+    echo_every_way(IO_ENGINE_THREADS, true, 160);
 }
 
 int main(void)
