@@ -41,11 +41,23 @@ static inline void fixture_dir(char dir[256])
     assert_non_null(mkdtemp(dir));
 }
 
+/* TSan does not see the descriptors that io_uring opens, takes the next one with such a number for
+ * the same file, and aborts. */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define FIXTURE_IO_ENGINE PDB_IO_THREADS
+#endif
+#endif
+#ifndef FIXTURE_IO_ENGINE
+#define FIXTURE_IO_ENGINE PDB_IO_AUTO
+#endif
+
 static inline struct pdb_options fixture_options(const char *dir, unsigned cores)
 {
     return (struct pdb_options){
         .data_dir = dir,
         .cores = cores,
+        .io_engine = FIXTURE_IO_ENGINE,
         .no_pin = true,
         .wal_segment_bytes = 1 << 20,
         .disk_min_free_bytes = UINT64_MAX,
