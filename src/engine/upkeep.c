@@ -170,6 +170,7 @@ static void seal(struct shard *shard)
         return;
     }
     FAILPOINT("seal");
+    memtable_expect(part->memtable, shard->memtable);
     memtable_seal(shard->memtable);
     shard->active->sealed_version = shard->version_visible;
     list_push_back(&shard->parts, &part->link);

@@ -72,6 +72,9 @@ bool memtable_free_step(struct memtable *m);
  * back). Nothing visible changes. Reads, snapshots and memtable_collect between the commits leave
  * the reservation whole. 0 or PDB_RESOURCE_EXHAUSTED: then the earlier reservation still stands. */
 int memtable_prepare(struct memtable *m, size_t row_count, size_t text_bytes);
+/* It may get as many ids as the memtable before had: once it has a sixteenth of them, its id map
+ * takes room for all, instead of growing through all sizes again. */
+void memtable_expect(struct memtable *m, const struct memtable *before);
 /* Appends one row (copied; row->version must not be below any earlier one), or ends the newest of
  * its id (row->deleted; an id that is not there is no error). A row needs a prepare that covered
  * it, a delete needs none. Of two rows with one id and version the later counts. */

@@ -111,6 +111,7 @@ struct memtable {
     uint32_t spare_count;
     struct list texts;
     struct memtable_text *writing, *spare_text; /* NULL: none yet */
+    size_t expected_ids;                        /* memtable_expect; 0: none, or done */
     size_t reserved_rows, reserved_text;        /* promised by prepare and not yet committed */
     uint64_t rows_live, rows_total;
     uint64_t version_oldest, version_newest; /* of commits; newest: of ends too */

@@ -7,6 +7,8 @@
 
 #include "base/no_libc_heap.h"
 
+enum { EXPECTED_FRACTION = 16 };
+
 bool memtable_row_equal(const void *owner, uint64_t value, const void *key, size_t key_len)
 {
     (void)owner;
@@ -22,9 +24,25 @@ struct memtable_row *memtable_find(const struct memtable *m, struct pdb_text id)
     return memtable_row_of(value);
 }
 
+void memtable_expect(struct memtable *m, const struct memtable *before)
+{
+    m->expected_ids = before->ids.count;
+}
+
+/* Only speed: without memory the map grows as it must. */
+static void reserve_expected(struct memtable *m)
+{
+    if (m->expected_ids == 0 || m->ids.count < m->expected_ids / EXPECTED_FRACTION)
+        return;
+    if (m->expected_ids > m->ids.count)
+        (void)map_reserve(&m->ids, m->expected_ids - m->ids.count);
+    m->expected_ids = 0;
+}
+
 int memtable_prepare(struct memtable *m, size_t row_count, size_t text_bytes)
 {
     ASSERT(!m->sealed || row_count == 0);
+    reserve_expected(m);
     int rc = map_reserve(&m->ids, row_count);
     if (rc == 0)
         rc = memtable_reserve(m, row_count, text_bytes);

@@ -97,12 +97,56 @@ static void a_memtable_that_goes_in_steps_leaves_its_chunks_to_the_next(void **s
     assert_int_equal(heap.bytes_used, 0);
 }
 
+static void put_ids(struct memtable *m, uint32_t from, uint32_t to)
+{
+    assert_int_equal(memtable_prepare(m, to - from, (size_t)(to - from) * 32), 0);
+    for (uint32_t i = from; i < to; i++) {
+        struct made_row made;
+        make_row(&made, i, i + 1, i);
+        memtable_commit(m, &made.row);
+    }
+}
+
+/* Slots of the id map, as the fixture's memtables have them. */
+static size_t slots_of(const struct memtable *m)
+{
+    return m->ids.now.slot_count;
+}
+
+static void a_memtable_takes_room_for_the_ids_of_the_one_before_once_it_has_some(void **state)
+{
+    (void)state;
+    enum { IDS = 32768 };
+    struct heap heap = {0};
+    struct memtable *before = memtable_of(&heap, 0), *m = memtable_of(&heap, 0);
+    put_ids(before, 0, IDS);
+    memtable_expect(m, before);
+    memtable_free(before);
+    put_ids(m, 0, IDS / 16 - 1);
+    assert_true(slots_of(m) < IDS / 2);
+    put_ids(m, IDS / 16 - 1, IDS / 16);
+    put_ids(m, IDS / 16, IDS / 16 + 1);
+    assert_true(slots_of(m) > IDS);
+    size_t slots = slots_of(m);
+    put_ids(m, IDS / 16 + 1, IDS);
+    assert_int_equal(slots_of(m), slots);
+    memtable_free(m);
+    m = memtable_of(&heap, 0);
+    before = memtable_of(&heap, 0);
+    memtable_expect(m, before); /* which had none */
+    put_ids(m, 0, 10);
+    memtable_free(before);
+    memtable_free(m);
+    assert_int_equal(heap.bytes_used, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_pool_keeps_what_fits_and_gives_it_back_first),
         cmocka_unit_test(a_pool_forgets_what_nobody_needs),
         cmocka_unit_test(a_memtable_that_goes_in_steps_leaves_its_chunks_to_the_next),
+        cmocka_unit_test(a_memtable_takes_room_for_the_ids_of_the_one_before_once_it_has_some),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
