@@ -23,8 +23,7 @@ from tests.lib.server import Server, ServerFactory, ServerFailed, ServerOptions
 OPTIONS = ServerOptions(cores=2, config=CONFIG.format(encoding="binary"))
 VISIT_COUNT = max(2, CYCLES // 50)  # of each point: 20 in a long run
 WORK_MAX = 60  # more than the visits before the one that kills
-DEATH_LIMIT_S = 720.0  # a dozen merges on a slow machine
-GONE = (OSError, http.client.HTTPException)
+DEATH_LIMIT_S = 720.0  # a dozen merges, or a snapshot under load, on a slow machine
 SEED_TOLD = f"CRASH_SEED={SEED}"
 
 
@@ -84,12 +83,20 @@ class World:
         """Load until the failpoint kills it."""
         running = self.run(spec)
         if running:
-            with contextlib.suppress(*GONE), RestClient(self.server) as rest:
-                for _ in range(WORK_MAX):
-                    self.guest.work(rest)
+            self.let_guest_work()
         assert self.server.wait(DEATH_LIMIT_S) == -signal.SIGKILL, spec
         if running:
             self.writers.wait()
+
+    def let_guest_work(self) -> None:
+        try:
+            with RestClient(self.server, DEATH_LIMIT_S) as rest:
+                for _ in range(WORK_MAX):
+                    self.guest.work(rest)
+        except TimeoutError:
+            raise
+        except (OSError, http.client.HTTPException):
+            pass  # it is gone
 
     def die_in_start(self, spec: str) -> bool:
         """False when it does not come by there, and is killed so."""

@@ -29,7 +29,7 @@ options=
 for file in "tests/fuzz/$name.options"; do
     [ ! -f "$file" ] || options=$(grep -v "^#" "$file" | tr "\n" " ")
 done
-if "$target" -max_total_time="$seconds" -timeout=25 -rss_limit_mb=2048 -print_final_stats=1 $options \
+if "$target" -max_total_time="$seconds" -timeout=120 -rss_limit_mb=2048 -print_final_stats=1 $options \
     -artifact_prefix="$build/findings/$name-" "$build/corpus/$name" $seeds >"$log" 2>&1; then
     runs=$(sed -n "s/^stat::number_of_executed_units: *//p" "$log")
     echo "ok      fuzz_$name: ${runs:-?} runs in $seconds s"
