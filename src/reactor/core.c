@@ -45,6 +45,7 @@ struct core {
 struct reactor_group {
     struct reactor_options options;
     unsigned count;
+    unsigned worker_count; /* one for each core, then the outside ones */
     struct core *cores;
     struct worker *workers;
     pthread_barrier_t opened, started, ended, may_close;
@@ -69,8 +70,13 @@ struct reactor *reactor_group_at(struct reactor_group *g, unsigned id)
 
 struct worker *reactor_worker(struct reactor_group *g, unsigned id)
 {
-    ASSERT(id < g->count);
+    ASSERT(id < g->worker_count);
     return &g->workers[id];
+}
+
+unsigned reactor_outside_count(const struct reactor_group *g)
+{
+    return g->worker_count - g->count;
 }
 
 bool reactor_group_simulated(const struct reactor_group *g)
@@ -266,8 +272,11 @@ static void link_outboxes(struct reactor_group *g)
         for (unsigned j = 0; j != g->count; ++j) {
             struct reactor_private *p = g->cores[i].r.priv;
             outbox_init(&p->to_peers[j], &g->cores[j].r.priv->inbox[i]);
+        }
+        for (unsigned j = 0; j != g->worker_count; ++j) {
+            struct reactor_private *p = g->cores[i].r.priv;
             outbox_init(&p->to_workers[j], &g->workers[j].jobs[i]);
-            outbox_init(&g->workers[i].results[j], &g->cores[j].r.priv->results[i]);
+            outbox_init(&g->workers[j].results[i], &p->results[j]);
         }
     }
 }
@@ -296,7 +305,7 @@ static void free_group(struct reactor_group *g)
         timers_dispose(&g->cores[i].r);
         mailbox_dispose(&g->cores[i].r);
     }
-    for (unsigned i = 0; g->workers != NULL && i != g->count; ++i) {
+    for (unsigned i = 0; g->workers != NULL && i != g->worker_count; ++i) {
         if (g->workers[i].group != NULL)
             worker_dispose(&g->workers[i]);
     }
@@ -324,6 +333,7 @@ static int make_group(const struct reactor_options *options, struct reactor_grou
         return PDB_RESOURCE_EXHAUSTED;
     g->options = *options;
     g->count = options->count;
+    g->worker_count = options->count + options->outside_workers;
     /* These fail only for arguments that are wrong. */
     (void)pthread_mutex_init(&g->lock, NULL);
     (void)pthread_cond_init(&g->gate_moved, NULL);
@@ -332,13 +342,12 @@ static int make_group(const struct reactor_options *options, struct reactor_grou
     (void)pthread_barrier_init(&g->ended, NULL, g->count + 1);
     (void)pthread_barrier_init(&g->may_close, NULL, g->count + 1);
     g->cores = alloc_zeroed(alignof(struct core), g->count * sizeof(*g->cores));
-    g->workers = alloc_zeroed(alignof(struct worker), g->count * sizeof(*g->workers));
+    g->workers = alloc_zeroed(alignof(struct worker), g->worker_count * sizeof(*g->workers));
     int rc = g->cores != NULL && g->workers != NULL ? 0 : PDB_RESOURCE_EXHAUSTED;
-    for (unsigned i = 0; rc == 0 && i != g->count; ++i) {
+    for (unsigned i = 0; rc == 0 && i != g->count; ++i)
         rc = init_core(g, i);
-        if (rc == 0)
-            rc = worker_init(&g->workers[i], g, i);
-    }
+    for (unsigned i = 0; rc == 0 && i != g->worker_count; ++i)
+        rc = worker_init(&g->workers[i], g, i);
     if (rc < 0) {
         free_group(g);
         return rc;
@@ -365,14 +374,14 @@ static unsigned create_cores(struct reactor_group *g)
 
 static unsigned create_workers(struct reactor_group *g)
 {
-    for (unsigned i = 0; i != g->count; ++i) {
+    for (unsigned i = 0; i != g->worker_count; ++i) {
         int rc = worker_run(&g->workers[i]);
         if (rc < 0) {
             note_failure(g, rc);
             return i;
         }
     }
-    return g->count;
+    return g->worker_count;
 }
 
 static void join_cores(struct reactor_group *g, unsigned count)
@@ -388,7 +397,7 @@ static int start_threads(struct reactor_group *g)
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
     unsigned workers = create_workers(g);
-    unsigned cores = workers == g->count ? create_cores(g) : 0;
+    unsigned cores = workers == g->worker_count ? create_cores(g) : 0;
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (cores != g->count) {
         move_gate(g, GATE_ABANDONED);
@@ -405,7 +414,7 @@ static int start_threads(struct reactor_group *g)
 static void end_threads(struct reactor_group *g)
 {
     pthread_barrier_wait(&g->ended);
-    for (unsigned i = 0; i != g->count; ++i)
+    for (unsigned i = 0; i != g->worker_count; ++i)
         worker_stop(&g->workers[i]);
     pthread_barrier_wait(&g->may_close);
     join_cores(g, g->count);
@@ -458,7 +467,8 @@ int reactor_group_start(const struct reactor_options *options, struct reactor_gr
     struct reactor_group *g;
 
     *reason_out = NULL;
-    if (options->count == 0 || options->count > REACTOR_MAX)
+    if (options->count == 0 || options->count > REACTOR_MAX ||
+        options->outside_workers > REACTOR_OUTSIDE_MAX)
         return PDB_INVALID_ARGUMENT;
     int rc = make_group(options, &g);
     if (rc < 0)

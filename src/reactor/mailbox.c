@@ -140,12 +140,15 @@ size_t mail_backlog(const struct reactor *r, unsigned to)
 void job_start(struct reactor *r, unsigned worker, struct job *job)
 {
     struct reactor_private *p = r->priv;
-    ASSERT(worker < r->count && job->compute != NULL && job->back.deliver != NULL);
+    bool outside = worker >= r->count;
+    ASSERT(worker < r->count + reactor_outside_count(r->group));
+    ASSERT(job->compute != NULL && job->back.deliver != NULL);
     job->owner = r->id;
     outbox_post(&p->to_workers[worker], &job->back);
-    p->jobs_posted |= bit_of(worker);
+    uint64_t bit = bit_of(outside ? worker - r->count : worker);
+    *(outside ? &p->outside_posted : &p->jobs_posted) |= bit;
     if (p->to_workers[worker].backlog != 0)
-        p->jobs_overflowing |= bit_of(worker);
+        *(outside ? &p->outside_overflowing : &p->jobs_overflowing) |= bit;
     reactor_note_work(r);
 }
 
@@ -230,6 +233,11 @@ bool mailbox_take(struct reactor *r)
         p->results_taken |= jobs != 0 ? bit_of(i) : 0;
         total += mails + jobs;
     }
+    for (unsigned i = 0; i != reactor_outside_count(r->group); ++i) {
+        unsigned jobs = deliver_from(r, &p->results[r->count + i]);
+        p->outside_taken |= jobs != 0 ? bit_of(i) : 0;
+        total += jobs;
+    }
     total += deliver_external(r);
     r->stats.mail_taken += total;
     return total != 0;
@@ -254,8 +262,13 @@ bool mailbox_has_work(struct reactor *r)
         if (!channel_empty(&p->inbox[i]) || !channel_empty(&p->results[i]))
             return true;
     }
+    for (unsigned i = 0; i != reactor_outside_count(r->group); ++i) {
+        if (!channel_empty(&p->results[r->count + i]))
+            return true;
+    }
     return any_can_flush(p->to_peers, p->overflowing) ||
-           any_can_flush(p->to_workers, p->jobs_overflowing);
+           any_can_flush(p->to_workers, p->jobs_overflowing) ||
+           any_can_flush(p->to_workers + r->count, p->outside_overflowing);
 }
 
 /* ---- the end of a turn ---- */
@@ -300,19 +313,26 @@ void mailbox_end_turn(struct reactor *r)
     struct reactor_private *p = r->priv;
     p->posted |= p->overflowing;
     p->jobs_posted |= p->jobs_overflowing;
-    if ((p->posted | p->taken | p->jobs_posted | p->results_taken) == 0)
+    p->outside_posted |= p->outside_overflowing;
+    if ((p->posted | p->taken | p->jobs_posted | p->results_taken | p->outside_posted |
+         p->outside_taken) == 0)
         return;
     p->overflowing = flush(p->to_peers, p->overflowing);
     p->jobs_overflowing = flush(p->to_workers, p->jobs_overflowing);
+    p->outside_overflowing = flush(p->to_workers + r->count, p->outside_overflowing);
 
     atomic_thread_fence(memory_order_seq_cst); /* pairs with the sleeper's */
     uint64_t peers = p->posted | relieved(p->inbox, p->taken);
     uint64_t workers = p->jobs_posted | relieved(p->results, p->results_taken);
+    uint64_t outside = p->outside_posted | relieved(p->results + r->count, p->outside_taken);
     p->posted = p->taken = p->jobs_posted = p->results_taken = 0;
+    p->outside_posted = p->outside_taken = 0;
     for (; peers != 0; peers &= peers - 1)
         wake_peer(r, (unsigned)__builtin_ctzll(peers));
     for (; workers != 0; workers &= workers - 1)
         worker_wake(reactor_worker(r->group, (unsigned)__builtin_ctzll(workers)));
+    for (; outside != 0; outside &= outside - 1)
+        worker_wake(reactor_worker(r->group, r->count + (unsigned)__builtin_ctzll(outside)));
 }
 
 /* ---- life ---- */
@@ -324,10 +344,11 @@ int mailbox_init(struct reactor *r)
     list_init(&p->external);
     if (pthread_mutex_init(&p->external_lock, NULL) != 0)
         return PDB_RESOURCE_EXHAUSTED;
+    unsigned workers = r->count + reactor_outside_count(r->group);
     p->inbox = channels_new(r->count);
-    p->results = channels_new(r->count);
+    p->results = channels_new(workers);
     p->to_peers = heap_calloc(NULL, r->count, sizeof(*p->to_peers));
-    p->to_workers = heap_calloc(NULL, r->count, sizeof(*p->to_workers));
+    p->to_workers = heap_calloc(NULL, workers, sizeof(*p->to_workers));
     bool all =
         p->inbox != NULL && p->results != NULL && p->to_peers != NULL && p->to_workers != NULL;
     return all ? 0 : PDB_RESOURCE_EXHAUSTED;

@@ -93,6 +93,15 @@ static void awake(struct reactor *r)
     atomic_store_explicit(&r->priv->sleeping, false, memory_order_relaxed);
 }
 
+/* Its own, and on the first core the outside ones. */
+static bool simulated_workers(struct reactor *r)
+{
+    bool any = worker_step(reactor_worker(r->group, r->id));
+    for (unsigned i = 0; r->id == 0 && i != reactor_outside_count(r->group); ++i)
+        any |= worker_step(reactor_worker(r->group, r->count + i));
+    return any;
+}
+
 bool reactor_turn(struct reactor *r)
 {
     struct reactor_private *p = r->priv;
@@ -114,7 +123,7 @@ bool reactor_turn(struct reactor *r)
     any |= run_hooks(r);
     p->hurry = false;
     if (reactor_group_simulated(r->group))
-        any |= worker_step(reactor_worker(r->group, r->id));
+        any |= simulated_workers(r);
     mailbox_end_turn(r);
     (void)r->io->ops->submit(r->io);
 

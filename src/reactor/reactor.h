@@ -23,7 +23,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { REACTOR_MAX = 64, REACTOR_SLICE_US = 500 };
+enum { REACTOR_MAX = 64, REACTOR_OUTSIDE_MAX = 4, REACTOR_SLICE_US = 500 };
 
 struct reactor;
 struct reactor_group;
@@ -108,7 +108,9 @@ struct job {
 
 /* Hands a job to the worker of core `worker` (its own or another's). Unbounded FIFO per pair;
  * completion by mail whose `from` is the worker's number. A job that has not begun when its group
- * stops is dropped. */
+ * stops is dropped. Numbers from the count of reactors on are the outside workers of
+ * reactor_options: only these may wait for something outside this machine. Ending such a job is its
+ * owner's business: the group's stop waits for the one that runs. */
 void job_start(struct reactor *r, unsigned worker, struct job *job);
 
 /* ---- the reactor ---- */
@@ -161,6 +163,7 @@ struct reactor_options {
     enum io_engine_choice io_engine;
     const struct reactor_host *host; /* NULL: plain */
     size_t heap_bytes_max;           /* per core; 0: none */
+    unsigned outside_workers;        /* 0..REACTOR_OUTSIDE_MAX, for calls that may hang */
     /* Run on each reactor's thread, all cores in parallel, when every reactor can be posted to; a
      * failure stops the group and is told by reactor_group_start. `stop` is the mirror image, at
      * the end, on those that started. */

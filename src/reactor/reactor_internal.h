@@ -80,12 +80,13 @@ struct reactor_private {
     uint64_t slice_end_ns;
 
     struct channel *inbox;   /* [count], by sending reactor */
-    struct channel *results; /* [count], by worker */
+    struct channel *results; /* [count + outside], by worker */
     struct outbox *to_peers, *to_workers;
     struct list self_mail;
     /* Whom this turn concerns, one bit each. */
     uint64_t posted, taken, overflowing;
     uint64_t jobs_posted, results_taken, jobs_overflowing;
+    uint64_t outside_posted, outside_taken, outside_overflowing; /* of the outside workers */
 
     const struct reactor_host *host;
     void *host_state;
@@ -120,7 +121,9 @@ void mailbox_dispose(struct reactor *r);
 /* From any thread, after publishing and a seq_cst fence. */
 void reactor_wake_any(struct reactor *r);
 
+/* Of the cores and, behind them, the outside ones. */
 struct worker *reactor_worker(struct reactor_group *g, unsigned id);
+unsigned reactor_outside_count(const struct reactor_group *g);
 bool reactor_group_simulated(const struct reactor_group *g);
 unsigned reactor_group_spin_us(const struct reactor_group *g);
 

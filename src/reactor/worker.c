@@ -1,5 +1,5 @@
 /* Workers: one companion thread per reactor for long computation, at a priority that takes only
- * what nobody wants.
+ * what nobody wants, and a few outside workers of no reactor, for calls that wait for a network.
  *
  * A worker with SCHED_IDLE may stand still for long, so it must never hold anything that a reactor
  * waits for: jobs and results travel through rings, and the worker sleeps on a semaphore, whose
@@ -95,11 +95,21 @@ static void lower_priority(void)
         (void)setpriority(PRIO_PROCESS, (id_t)gettid(), 19);
 }
 
+/* One that waits for others most of the time: it may compute when it does, or an archive would fall
+ * behind on a busy machine. */
+static bool is_outside(const struct worker *w)
+{
+    return w->id >= reactor_group_count(w->group);
+}
+
 static void *run_thread(void *arg)
 {
     struct worker *w = arg;
-    (void)pthread_setname_np(pthread_self(), "pdb-worker");
-    lower_priority();
+    (void)pthread_setname_np(pthread_self(), is_outside(w) ? "pdb-outside" : "pdb-worker");
+    if (is_outside(w))
+        (void)setpriority(PRIO_PROCESS, (id_t)gettid(), 5);
+    else
+        lower_priority();
     while (!atomic_load_explicit(&w->stop, memory_order_relaxed)) {
         if (!worker_step(w))
             sleep_until_woken(w);

@@ -1,6 +1,7 @@
 /* Jobs run on the worker that they were given to, in order, and come back to their owner. */
 #include "groups.h"
 
+#include <proximadb/error.h>
 #include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,8 +21,8 @@ struct work {
 };
 
 struct owner {
-    struct work work[2][MANY]; /* by worker */
-    unsigned next[2], left;
+    struct work work[2][MANY];     /* by worker */
+    unsigned next[2], left, first; /* of the two workers */
 };
 
 static struct owner *owners;
@@ -39,7 +40,7 @@ static void came_back(struct reactor *r, struct mail *mail)
     struct owner *owner = &owners[r->id];
     assert_ptr_equal(reactor_here(), r);
     assert_int_equal(w->job.owner, r->id);
-    assert_int_equal(mail->from, w->worker);
+    assert_int_equal(mail->from, owner->first + w->worker);
     assert_int_equal(w->number, owner->next[w->worker]);
     assert_int_equal(w->square, w->number * w->number);
     ++owner->next[w->worker];
@@ -49,29 +50,31 @@ static void came_back(struct reactor *r, struct mail *mail)
 
 static int hand_out(struct reactor *r, void *arg)
 {
-    (void)arg;
+    const bool *outside = arg;
     struct owner *owner = &owners[r->id];
     owner->left = 2 * MANY;
+    owner->first = *outside ? r->count : 0;
     for (unsigned i = 0; i != MANY; ++i) {
         for (unsigned w = 0; w != 2; ++w) {
             owner->work[w][i] =
                 (struct work){.job = {.compute = square, .back = {.deliver = came_back}},
                               .number = i,
                               .worker = w};
-            job_start(r, w, &owner->work[w][i].job);
+            job_start(r, owner->first + w, &owner->work[w][i].job);
         }
     }
     return 0;
 }
 
-static void jobs_come_back_in_order_from_any_worker(void **state)
+static void come_back_in_order(bool outside)
 {
-    (void)state;
     for (unsigned k = 0; k != GROUP_KIND_COUNT; ++k) {
         struct reactor_group *g = NULL;
         const char *reason;
         struct reactor_options options = group_options(&group_kinds[k]);
         options.start = hand_out;
+        options.arg = &outside;
+        options.outside_workers = outside ? 2 : 0;
         owners = test_calloc(options.count, sizeof(*owners));
         print_message("    %s\n", group_kinds[k].name);
         assert_int_equal(reactor_group_start(&options, &g, &reason), 0);
@@ -80,6 +83,96 @@ static void jobs_come_back_in_order_from_any_worker(void **state)
         reactor_group_stop(g);
         test_free(owners);
     }
+}
+
+static void jobs_come_back_in_order_from_any_worker(void **state)
+{
+    (void)state;
+    come_back_in_order(false);
+}
+
+static void jobs_come_back_in_order_from_outside_workers(void **state)
+{
+    (void)state;
+    come_back_in_order(true);
+}
+
+/* ---- a call that hangs ---- */
+
+static sem_t hanging, release;
+
+static void hang(struct job *job)
+{
+    (void)job;
+    (void)sem_post(&hanging);
+    while (sem_wait(&release) != 0)
+        continue;
+}
+
+static void hung_came_back(struct reactor *r, struct mail *mail)
+{
+    (void)r;
+    (void)mail;
+    (void)sem_post(&finished);
+}
+
+static void nothing(struct job *job)
+{
+    (void)job;
+}
+
+/* In a worker's job, so that it is after the hanging one has begun. */
+static void wait_hanging(struct job *job)
+{
+    (void)job;
+    while (sem_wait(&hanging) != 0)
+        continue;
+}
+
+static int hang_then_work(struct reactor *r, void *arg)
+{
+    struct job *jobs = arg;
+    if (r->id != 0)
+        return 0;
+    job_start(r, r->count, &jobs[0]);
+    job_start(r, 0, &jobs[1]);
+    job_start(r, r->count + 1, &jobs[2]);
+    return 0;
+}
+
+static void a_call_that_hangs_holds_up_only_its_own_worker(void **state)
+{
+    (void)state;
+    for (unsigned k = 0; k != GROUP_KIND_COUNT; ++k) {
+        struct reactor_group *g = NULL;
+        const char *reason;
+        struct job jobs[3] = {
+            {.compute = hang, .back = {.deliver = hung_came_back}},
+            {.compute = wait_hanging, .back = {.deliver = hung_came_back}},
+            {.compute = nothing, .back = {.deliver = hung_came_back}},
+        };
+        struct reactor_options options = group_options(&group_kinds[k]);
+        options.start = hang_then_work;
+        options.arg = jobs;
+        options.outside_workers = 2;
+        assert_int_equal(reactor_group_start(&options, &g, &reason), 0);
+        for (unsigned left = 2; left != 0;)
+            left -= sem_wait(&finished) == 0;
+        (void)sem_post(&release);
+        while (sem_wait(&finished) != 0)
+            continue;
+        reactor_group_stop(g);
+    }
+}
+
+static void more_outside_workers_than_there_may_be_are_refused(void **state)
+{
+    (void)state;
+    struct reactor_group *g = NULL;
+    const char *reason;
+    struct reactor_options options = group_options(&group_kinds[0]);
+    options.outside_workers = REACTOR_OUTSIDE_MAX + 1;
+    assert_int_equal(reactor_group_start(&options, &g, &reason), PDB_INVALID_ARGUMENT);
 }
 
 /* One after the other, so that worker and owner sleep each time. */
@@ -125,8 +218,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(jobs_come_back_in_order_from_any_worker),
+        cmocka_unit_test(jobs_come_back_in_order_from_outside_workers),
         cmocka_unit_test(sleeping_workers_and_owners_are_woken),
+        cmocka_unit_test(a_call_that_hangs_holds_up_only_its_own_worker),
+        cmocka_unit_test(more_outside_workers_than_there_may_be_are_refused),
     };
     (void)sem_init(&finished, 0, 0);
+    (void)sem_init(&hanging, 0, 0);
+    (void)sem_init(&release, 0, 0);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
