@@ -225,11 +225,24 @@ void wal_roll_now(struct wal *w);
 /* The live segments up to the one being written, oldest first. `complete`: as `closed` tells. */
 struct wal_segment_info {
     uint64_t seq, file_bytes;
-    const char *path; /* lives during the visit */
+    uint64_t used_bytes; /* header and groups, when complete: what lies behind is not of the log */
+    const char *path;    /* lives during the visit */
     bool complete;
 };
 void wal_segments(const struct wal *w,
                   void (*visit)(void *arg, const struct wal_segment_info *info), void *arg);
+
+/* ---- for archives ---- */
+
+/* The same as long as the log lives, whatever its directory is called. */
+struct uuid wal_log_uuid(const struct wal *w);
+/* The first segment with a record that is not released: none before it is needed for a recovery.
+ * At most the one being written. */
+uint64_t wal_needed_from(const struct wal *w);
+/* Goes on in the next segment (wal_roll_now) if there are records in the current one. Returns the
+ * first number behind every record of a group that was closed so far: when all segments before it
+ * are complete and stored, so are these. */
+uint64_t wal_roll_records(struct wal *w);
 
 /* ---- logs without a writer ---- */
 
@@ -266,6 +279,11 @@ void wal_retired_collections(const struct wal_retired *log,
                                            uint64_t version),
                              void *arg);
 uint64_t wal_retired_bytes(const struct wal_retired *log);
+/* As those of a log; all segments are complete. UINT64_MAX: no record is needed. */
+void wal_retired_segments(const struct wal_retired *log,
+                          void (*visit)(void *arg, const struct wal_segment_info *info), void *arg);
+struct uuid wal_retired_uuid(const struct wal_retired *log);
+uint64_t wal_retired_needed_from(const struct wal_retired *log);
 const char *wal_retired_dir(const struct wal_retired *log);
 /* Only after `emptied`. Errors are tried again every 5 s. */
 void wal_retired_remove(struct wal_retired *log);

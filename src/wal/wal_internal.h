@@ -120,6 +120,7 @@ int wal_scan_log(struct wal_scan *scan, uint32_t log, const struct wal_scan_opti
 struct wal_live {
     struct list_link link; /* of the ledger's; not linked while it is only made ahead */
     uint64_t seq, file_bytes, records;
+    uint64_t used_bytes;    /* header and groups; set when it is closed */
     struct wal_begin first; /* where the chain is at its first group; group_seq 0: it has none */
     struct list pins;       /* of wal_pin.in_segment */
     bool closed;            /* nothing is written to it any more, and its file is closed */
@@ -163,6 +164,9 @@ void wal_ledger_note(struct wal_ledger *l, struct wal_live *live, const struct u
                      uint64_t version);
 /* True if a segment is needed by one less. */
 bool wal_ledger_release(struct wal_ledger *l, const struct uuid *collection, uint64_t version);
+/* `dir`: the log's. */
+void wal_ledger_segments(const struct wal_ledger *l, const char *dir,
+                         void (*visit)(void *arg, const struct wal_segment_info *info), void *arg);
 uint64_t wal_ledger_held_from(const struct wal_ledger *l); /* UINT64_MAX: nobody needs any */
 bool wal_ledger_holder(const struct wal_ledger *l, struct uuid *collection_out,
                        uint64_t *version_out);

@@ -212,6 +212,19 @@ void wal_ledger_collections(const struct wal_ledger *l,
     }
 }
 
+void wal_ledger_segments(const struct wal_ledger *l, const char *dir,
+                         void (*visit)(void *arg, const struct wal_segment_info *info), void *arg)
+{
+    list_each (link, &l->segments) {
+        const struct wal_live *live = container_of(link, struct wal_live, link);
+        char path[WAL_PATH_MAX];
+        struct wal_segment_info info = {live->seq, live->file_bytes, live->used_bytes, path,
+                                        live->closed};
+        if (wal_segment_path(dir, live->seq, path) == 0)
+            visit(arg, &info);
+    }
+}
+
 /* ---- from a scan ---- */
 
 static struct wal_live *add_segment(struct wal_ledger *l, const struct wal_scan_segment *s)
@@ -259,6 +272,7 @@ int wal_ledger_finish(struct wal_ledger *l, const struct wal_scan_log *log, uint
         const struct wal_scan_segment *s = &log->segments[live->seq - log->begin.seq + log->first];
         wal_ledger_resize(l, live, s->file_bytes);
         live->first = s->first;
+        live->used_bytes = s->valid_end;
         live->whole = s->size == segment_bytes && s->file_bytes == s->size;
     }
     return 0;

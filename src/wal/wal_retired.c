@@ -46,6 +46,7 @@ struct wal_retired {
     struct io *io;
     struct wal_retired_options options;
     char dir[WAL_PATH_MAX], above[WAL_PATH_MAX], gone[WAL_PATH_MAX], path[WAL_PATH_MAX];
+    struct uuid uuid;
     struct wal_ledger ledger;
     struct retired_name *names; /* of everything in the directory */
     size_t name_count, name_capacity;
@@ -236,6 +237,22 @@ uint64_t wal_retired_bytes(const struct wal_retired *log)
     return log->ledger.bytes;
 }
 
+void wal_retired_segments(const struct wal_retired *log,
+                          void (*visit)(void *arg, const struct wal_segment_info *info), void *arg)
+{
+    wal_ledger_segments(&log->ledger, log->dir, visit, arg);
+}
+
+struct uuid wal_retired_uuid(const struct wal_retired *log)
+{
+    return log->uuid;
+}
+
+uint64_t wal_retired_needed_from(const struct wal_retired *log)
+{
+    return wal_ledger_held_from(&log->ledger);
+}
+
 const char *wal_retired_dir(const struct wal_retired *log)
 {
     return log->dir;
@@ -277,7 +294,8 @@ static int read_log(struct wal_retired *log, struct trail *trail)
     if (rc == PDB_RESOURCE_EXHAUSTED)
         (void)trail_add(trail, rc, "memory for the log of %s", log->dir);
     char text[UUID_TEXT_LEN + 1];
-    uuid_format(&scan->logs[0].uuid, text);
+    log->uuid = scan->logs[0].uuid;
+    uuid_format(&log->uuid, text);
     int len = snprintf(log->gone, sizeof(log->gone), "%s/gone-%s", log->above, text);
     ASSERT(len > 0 && len < WAL_PATH_MAX);
     wal_scan_close(scan);

@@ -110,6 +110,7 @@ void wal_segment_retire(struct wal *w, struct wal_segment *segment, bool cut)
 {
     list_push_back(&w->closing, &segment->link);
     segment->live->whole = segment->live->whole && !cut;
+    segment->live->used_bytes = segment->offset;
     segment->op.done = cut ? on_cut : on_closed;
     if (cut)
         w->io->ops->truncate(w->io, &segment->op, segment->file, WAL_SEGMENT_HEADER_BYTES);

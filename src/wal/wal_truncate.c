@@ -344,11 +344,36 @@ void wal_hold_from(struct wal *w, uint64_t seq)
 void wal_segments(const struct wal *w,
                   void (*visit)(void *arg, const struct wal_segment_info *info), void *arg)
 {
-    list_each (link, &w->ledger.segments) {
-        const struct wal_live *live = container_of(link, struct wal_live, link);
-        char path[WAL_PATH_MAX];
-        struct wal_segment_info info = {live->seq, live->file_bytes, path, live->closed};
-        if (wal_segment_path(w->dir, live->seq, path) == 0)
-            visit(arg, &info);
-    }
+    wal_ledger_segments(&w->ledger, w->dir, visit, arg);
+}
+
+struct uuid wal_log_uuid(const struct wal *w)
+{
+    return w->log_uuid;
+}
+
+/* Where the next record goes, at the earliest. */
+static uint64_t open_seq(const struct wal *w)
+{
+    const struct wal_live *newest = wal_ledger_newest(&w->ledger);
+    if (w->current != NULL)
+        return w->current->seq;
+    return newest != NULL ? newest->seq + 1 : w->begin.seq;
+}
+
+uint64_t wal_needed_from(const struct wal *w)
+{
+    uint64_t held = wal_ledger_held_from(&w->ledger), open = open_seq(w);
+    return held < open ? held : open;
+}
+
+uint64_t wal_roll_records(struct wal *w)
+{
+    uint64_t open = open_seq(w);
+    bool any = w->current != NULL &&
+               (w->current->live->records != 0 || (w->filling->open && w->filling->records != 0));
+    if (!any)
+        return open;
+    wal_roll_now(w);
+    return open + 1;
 }
