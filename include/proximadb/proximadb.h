@@ -51,6 +51,13 @@ struct pdb_options {
      * many are kept (0: 7); the oldest scheduled ones beyond are removed. */
     uint64_t snapshot_interval_s;
     uint32_t snapshot_keep;
+    /* Where everything goes that is needed to bring a moment back: the URL of an object store, NULL:
+     * nowhere. How old it may get before it is there, in seconds (0: 60); seconds between two bases
+     * (0: 86,400), and how many of these are kept (0: 7). docs/operating/backup.md. */
+    const char *archive_url;
+    uint32_t archive_interval_s;
+    uint64_t archive_base_interval_s;
+    uint32_t archive_keep;
     uint64_t disk_min_free_bytes; /* refuse writes below; 0: 2 GiB, UINT64_MAX: no check */
     bool allow_unsafe_fs;
     uint32_t collections_max; /* 0: 65,536 */
@@ -86,6 +93,8 @@ PDB_API int pdb_open(const struct pdb_options *options, struct pdb **db_out,
                      struct pdb_error *error);
 /* Waits for calls under way, syncs the logs, marks the stop as clean, ends the threads. */
 PDB_API void pdb_close(struct pdb *db);
+/* The same: storing what the archive lacks may take so long at most; else 10 s. */
+PDB_API void pdb_close_within(struct pdb *db, uint32_t ms);
 
 PDB_API const char *pdb_version(void);
 

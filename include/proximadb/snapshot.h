@@ -29,6 +29,7 @@ struct pdb_snapshot_create {
     struct pdb_text name;       /* len 0: one is made of the time */
     struct pdb_text collection; /* len 0: all */
     bool scheduled;
+    struct snapshot_handover *handover; /* the engine's own; NULL */
     struct pdb_snapshot_info info_out;
 };
 PDB_API void pdb_snapshot_create_start(struct pdb_snapshot_create *s);

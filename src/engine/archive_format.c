@@ -23,6 +23,7 @@ enum {
     NEED_BYTES = 24,
     ROW_BYTES_MAX = 4096,
     LOG_ENDED = 1,
+    STATE_CLOSED = 1,
 };
 
 struct kind {
@@ -113,6 +114,7 @@ void archive_state_encode(struct buffer *out, const struct archive_state *state)
         add_u64(out, log->next_seq);
         add_u32(out, log->ended ? LOG_ENDED : 0);
     }
+    add_u32(out, state->closed ? STATE_CLOSED : 0);
     end(out, &state_kind, &state->identity, state->written_at_us);
 }
 
@@ -268,6 +270,9 @@ int archive_state_decode(const void *bytes, size_t len, struct arena *arena,
     if ((rc = take_ranges(&r, arena, &state, trail)) < 0 ||
         (rc = take_logs(&r, arena, &state, trail)) < 0)
         return rc;
+    state.closed = (bytes_take_u32(&r) & STATE_CLOSED) != 0;
+    if (r.failed)
+        return trail_add(trail, PDB_DATA_LOSS, "STATE is cut off");
     *state_out = state; /* what follows is a later version's */
     return 0;
 }

@@ -96,6 +96,7 @@ struct archive_state {
     uint32_t range_count;
     struct archive_log *logs; /* in no order */
     uint32_t log_count;
+    bool closed; /* the last range does not grow any more: something after it was lost */
 };
 void archive_state_encode(struct buffer *out, const struct archive_state *state);
 /* The arrays in the arena. Of this and the next one: 0; PDB_DATA_LOSS; PDB_FAILED_PRECONDITION: a

@@ -127,13 +127,16 @@ struct catalog_save {
     const void *bytes;
     size_t len;
     void (*done)(struct catalog_save *save, int rc, const struct trail *trail);
-    bool uncertain; /* told with an error: which version a restart would find is not known */
+    uint64_t keep_from; /* versions from this one on stay in archive/: somebody needs them */
+    uint64_t *oldest;   /* in archive/, at least: moved on by removing */
+    bool uncertain;     /* told with an error: which version a restart would find is not known */
     /* its own */
     struct io_op op;
     unsigned step;
     int file; /* -1: none is open */
     int64_t error;
     size_t written;
+    unsigned unlinked;
     char current_text[64];
     char path[4200], path_to[4200];
 };
@@ -165,5 +168,8 @@ void catalog_change_queue(struct engine_core *core, struct catalog_change *chang
 void catalog_adopt(struct engine_core *core, struct catalog_snapshot *snapshot);
 bool catalog_is_dropped(const struct catalog_master *master, const struct uuid *uuid);
 struct catalog_snapshot *catalog_newest(const struct catalog_master *master);
+/* Core 0: a change that is not durable yet has a time at or behind this one; INT64_MAX: there is
+ * none. */
+int64_t catalog_changing_since(const struct catalog_master *master);
 
 #endif

@@ -12,11 +12,14 @@
  * yet. */
 #include "base/assert.h"
 #include "base/text.h"
+#include "engine/archive.h"
 #include "engine/call.h"
 #include "engine/catalog.h"
 #include "engine/shard.h"
 #include "engine/validate.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/no_libc_heap.h"
@@ -40,6 +43,8 @@ struct catalog_master {
     struct task task;
     struct catalog_save save;
     unsigned acknowledged;
+    int64_t began_us; /* the round under way */
+    uint64_t oldest;  /* version in catalog/archive/, at least */
 };
 
 static void round_begin(struct catalog_master *m);
@@ -50,6 +55,11 @@ bool catalog_is_dropped(const struct catalog_master *master, const struct uuid *
         if (uuid_equal(&master->dropped[i], uuid))
             return true;
     return false;
+}
+
+int64_t catalog_changing_since(const struct catalog_master *master)
+{
+    return master->busy ? master->began_us : INT64_MAX;
 }
 
 struct catalog_snapshot *catalog_newest(const struct catalog_master *master)
@@ -289,6 +299,7 @@ static void saved(struct catalog_save *save, int rc, const struct trail *trail)
     }
     m->newest = m->next;
     m->next = NULL;
+    archive_catalog_saved(m->core);
     m->count = 0;
     heap_free(NULL, m->dropped);
     m->dropped = m->dropped_next;
@@ -328,6 +339,8 @@ static void encode_step(struct task *task)
     m->save.bytes = m->bytes.ptr;
     m->save.len = m->bytes.len;
     m->save.done = saved;
+    m->save.keep_from = archive_catalog_from(m->core);
+    m->save.oldest = &m->oldest;
     catalog_save_start(&m->save);
 }
 
@@ -375,6 +388,7 @@ static void round_begin(struct catalog_master *m)
     if (m->busy || list_empty(&m->queue))
         return;
     m->busy = true;
+    m->began_us = m->core->r->io->ops->realtime_us(m->core->r->io);
     size_t queued = 0;
     list_each (link, &m->queue)
         queued++;
@@ -406,6 +420,15 @@ void catalog_change_queue(struct engine_core *core, struct catalog_change *chang
 
 /* ---- start and stop ---- */
 
+static void see_archived(void *arg, const char *name)
+{
+    uint64_t *oldest = arg;
+    char *end = NULL;
+    unsigned long long version = strtoull(name, &end, 10);
+    if (end != name && strcmp(end, ".catalog") == 0 && version < *oldest)
+        *oldest = version;
+}
+
 int catalog_master_start(struct engine_core *core, struct catalog_image *image)
 {
     struct catalog_master *m = heap_calloc(NULL, 1, sizeof(*m));
@@ -422,6 +445,10 @@ int catalog_master_start(struct engine_core *core, struct catalog_image *image)
     }
     if (image->dropped_count != 0)
         memcpy(dropped, image->dropped, image->dropped_count * sizeof(struct uuid));
+    char archive[4200];
+    (void)snprintf(archive, sizeof(archive), "%.4000s/catalog/archive", core->db->options.data_dir);
+    m->oldest = image->version;
+    (void)core->r->io->ops->list_dir(core->r->io, archive, see_archived, &m->oldest);
     m->core = core;
     m->newest = snapshot;
     m->dropped = dropped;

@@ -5,8 +5,8 @@
  *       here: the old version)
  *   CURRENT.tmp: open, write, sync, close, rename to CURRENT (a crash from here on: either)
  *   sync the directory (durable: `done`)
- *   rename the version before into archive/, unlink the one that is 16 older (never fails the
- *       change)
+ *   rename the version before into archive/, unlink those there that are 16 older, but for those
+ *       that somebody needs (never fails the change)
  *
  * An error before CURRENT is renamed changes nothing. From the rename on it is not known which
  * version a restart would find: the save says so, and the catalog takes no further change. */
@@ -20,7 +20,7 @@
 
 #include "base/no_libc_heap.h"
 
-enum { ARCHIVE_KEEP = 16 };
+enum { ARCHIVE_KEEP = 16, UNLINK_MAX = 32 };
 
 enum save_step {
     NEW_OPEN,
@@ -41,6 +41,13 @@ enum save_step {
 };
 
 static void take_step(struct catalog_save *save);
+
+/* One that is older than what is kept, and that nobody needs. */
+static bool may_unlink(const struct catalog_save *save)
+{
+    return *save->oldest + ARCHIVE_KEEP + 1 <= save->version && *save->oldest < save->keep_from &&
+           save->unlinked < UNLINK_MAX;
+}
 
 static void set_path(char *path, const struct catalog_save *save, const char *name)
 {
@@ -123,9 +130,13 @@ static void step_done(struct io_op *op, int64_t result)
             return;
         }
     }
-    if (++save->step == OLD_ARCHIVE && save->version == 1)
+    if (save->step == OLDEST_UNLINK) {
+        ++*save->oldest;
+        save->unlinked++;
+    } else if (++save->step == OLD_ARCHIVE && save->version == 1) {
         save->step = SAVE_OVER;
-    if (save->step == OLDEST_UNLINK && save->version <= ARCHIVE_KEEP + 1)
+    }
+    if (save->step == OLDEST_UNLINK && !may_unlink(save))
         save->step = SAVE_OVER;
     if (save->step == SAVE_OVER)
         save->done(save, 0, NULL);
@@ -190,7 +201,7 @@ static void take_step(struct catalog_save *save)
         ops->rename(io, &save->op, save->path, save->path_to);
         break;
     case OLDEST_UNLINK:
-        set_version_path(save->path, save, "archive/", save->version - 1 - ARCHIVE_KEEP);
+        set_version_path(save->path, save, "archive/", *save->oldest);
         ops->unlink(io, &save->op, save->path);
         break;
     case SAVE_OVER:
@@ -205,6 +216,7 @@ void catalog_save_start(struct catalog_save *save)
     save->uncertain = false;
     save->file = -1;
     save->written = 0;
+    save->unlinked = 0;
     (void)catalog_current_format(save->version, save->current_text);
     take_step(save);
 }

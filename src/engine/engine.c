@@ -9,14 +9,16 @@
  *     open    catalog (core 0) -> adopt -> scan logs -> segments -> load -> open logs
  *             -> list them (core 0) -> serve (the host's core_start)
  *     replay  as open, then flush everything (recover_replay.c); archives are restored that way
- *     close   stop (core_stop) -> drain calls -> end flushes and merges -> flush mail to core 0
- *             -> close logs -> free
+ *     close   stop (core_stop) -> drain calls -> end flushes and merges -> store what the archive
+ *             lacks, as long as that may take -> flush mail to core 0 -> close logs -> free
  *
  * An error in a phase stops the opening: the phases of closing run for what is there. */
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/uuid.h"
+#include "engine/archive.h"
+#include "engine/archive_internal.h"
 #include "engine/call.h"
 #include "engine/catalog.h"
 #include "engine/old_logs.h"
@@ -32,6 +34,8 @@
 #include <vecmath/vecmath.h>
 
 #include "base/no_libc_heap.h"
+
+enum { CLOSE_MS = 10000 };
 
 int engine_errno_code(int64_t result)
 {
@@ -155,6 +159,8 @@ static void phase_catalog(struct engine_core *core)
         if (rc < 0)
             (void)trail_add(&trail, rc, "catalog: out of memory");
     }
+    if (rc == 0)
+        rc = archive_open(core, &trail);
     if (rc == 0) /* before a directory is made in the place of a missing disk */
         rc = log_list_check(core->db, core->r->io, &trail);
     if (rc == 0)
@@ -203,8 +209,10 @@ static void phase_serve(struct engine_core *core)
     upkeep_release_all(core);
     upkeep_warm_start(core);
     expire_start(core);
-    if (core->id == 0)
+    if (core->id == 0) {
         snapshots_start(core);
+        archive_start(core);
+    }
     memory_note_change(core);
     int rc = 0;
     if (db->options.core_start != NULL) {
@@ -251,6 +259,7 @@ static void flush_arrives(struct reactor *here, struct mail *mail)
     mail_post(here, from, mail);
 }
 
+/* Behind this all mail that had to do with the archive has been read. */
 static void phase_flush(struct engine_core *core)
 {
     core->flush_mail.deliver = flush_arrives;
@@ -260,6 +269,7 @@ static void phase_flush(struct engine_core *core)
 static void phase_close(struct engine_core *core)
 {
     recover_dispose(core);
+    archive_free(core);
     timer_cancel(core->r, &core->sweep_timer);
     task_cancel(&core->sweep_task);
     timer_cancel(core->r, &core->stall_timer);
@@ -331,6 +341,12 @@ static void set_defaults(struct pdb_options *o)
         o->segments_max = 8;
     if (o->snapshot_keep == 0)
         o->snapshot_keep = 7;
+    if (o->archive_interval_s == 0)
+        o->archive_interval_s = 60;
+    if (o->archive_base_interval_s == 0)
+        o->archive_base_interval_s = 86400;
+    if (o->archive_keep == 0)
+        o->archive_keep = 7;
     if (o->disk_min_free_bytes == 0)
         o->disk_min_free_bytes = (uint64_t)2 << 30;
     if (o->collections_max == 0)
@@ -427,6 +443,8 @@ static int db_new(const struct pdb_options *options, struct sim_disk *sim, struc
     db->cores = heap_calloc(NULL, db->core_count, sizeof(struct engine_core));
     struct uuid random;
     if (db->cores == NULL || db->options.data_dir == NULL || !keep_paths(db, options) ||
+        (options->archive_url != NULL &&
+         (db->options.archive_url = keep_text(db, options->archive_url)) == NULL) ||
         uuid_random(&random) < 0) {
         db_free(db);
         return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "out of memory");
@@ -484,6 +502,8 @@ static int start_reactors(struct pdb *db, struct trail *trail)
         .spin_us = db->options.spin_us,
         .io_engine = choices[db->options.io_engine],
         .host = db->options.host,
+        .outside_workers =
+            db->archive != NULL || db->options.archive_url != NULL ? ARCHIVE_WORKERS : 0,
         .start = start_core,
         .stop = stop_core,
         .arg = db,
@@ -521,11 +541,14 @@ static void tear_down(struct pdb *db)
         (void)run_phase(db, db->core_count, phase_stop);
         (void)run_phase(db, db->core_count, phase_drain);
         (void)run_phase(db, db->core_count, upkeep_quiet);
+        (void)run_phase(db, db->core_count, archive_quiet);
+        (void)run_phase(db, 1, archive_end);
         (void)run_phase(db, db->core_count, phase_flush);
         (void)run_phase(db, db->core_count, phase_close);
         (void)run_phase(db, 1, phase_free_catalog);
         reactor_group_stop(db->group);
     }
+    archive_close(db);
     db_free(db);
 }
 
@@ -563,7 +586,7 @@ static int open_db(struct pdb *db, struct pdb_error *error)
     return rc;
 }
 
-static int open_with(const struct pdb_options *options, struct sim_disk *sim,
+static int open_with(const struct pdb_options *options, struct sim_disk *sim, struct store *archive,
                      const struct replay_stop *stop, struct pdb **db_out, struct pdb_error *error)
 {
     struct trail trail = {0};
@@ -578,6 +601,8 @@ static int open_with(const struct pdb_options *options, struct sim_disk *sim,
         return rc;
     }
     db->stop = stop;
+    db->archive = archive;
+    db->archive_lent = archive != NULL;
     rc = open_db(db, error);
     db->stop = NULL; /* the caller's; all that looks at it has run */
     if (rc < 0) {
@@ -590,19 +615,25 @@ static int open_with(const struct pdb_options *options, struct sim_disk *sim,
 
 int pdb_open(const struct pdb_options *options, struct pdb **db_out, struct pdb_error *error)
 {
-    return open_with(options, NULL, NULL, db_out, error);
+    return open_with(options, NULL, NULL, NULL, db_out, error);
 }
 
 int engine_open_replay(const struct pdb_options *options, const struct replay_stop *stop,
                        struct pdb **db_out, struct pdb_error *error)
 {
-    return open_with(options, NULL, stop, db_out, error);
+    return open_with(options, NULL, NULL, stop, db_out, error);
 }
 
 int engine_open_sim(const struct pdb_options *options, struct sim_disk *disk, struct pdb **db_out,
                     struct pdb_error *error)
 {
-    return open_with(options, disk, NULL, db_out, error);
+    return open_with(options, disk, NULL, NULL, db_out, error);
+}
+
+int engine_open_sim_archived(const struct pdb_options *options, struct sim_disk *disk,
+                             struct store *archive, struct pdb **db_out, struct pdb_error *error)
+{
+    return open_with(options, disk, archive, NULL, db_out, error);
 }
 
 void engine_abandon_sim(struct pdb *db, void (*drop_log)(struct wal *w))
@@ -611,6 +642,7 @@ void engine_abandon_sim(struct pdb *db, void (*drop_log)(struct wal *w))
     for (unsigned i = 0; i < db->core_count; i++) {
         struct engine_core *core = &db->cores[i];
         recover_dispose(core);
+        archive_free(core);
         drop_log(core->wal);
         upkeep_abandon(core);
         list_each_safe(link, following, &core->shard_list)
@@ -622,13 +654,21 @@ void engine_abandon_sim(struct pdb *db, void (*drop_log)(struct wal *w))
     }
     catalog_master_stop(&db->cores[0]);
     reactor_group_stop(db->group);
+    archive_close(db);
     db_free(db);
 }
 
 void pdb_close(struct pdb *db)
 {
-    if (db != NULL)
-        tear_down(db);
+    pdb_close_within(db, CLOSE_MS);
+}
+
+void pdb_close_within(struct pdb *db, uint32_t ms)
+{
+    if (db == NULL)
+        return;
+    db->stop_ms = ms;
+    tear_down(db);
 }
 
 const char *pdb_version(void)

@@ -18,6 +18,7 @@
 #include <proximadb/proximadb.h>
 #include <pthread.h>
 
+struct archive_core;
 struct catalog_master;
 struct catalog_snapshot;
 struct snapshots;
@@ -25,6 +26,7 @@ struct engine_core;
 struct recovery;
 struct warming;
 struct sim_disk;
+struct store;
 
 struct flush_note { /* to the owner of a shard that holds the oldest segment of a log, and back */
     struct mail mail;
@@ -41,6 +43,7 @@ struct engine_core {
     struct catalog_snapshot *catalog; /* the newest one this core was told of */
     struct catalog_master *master;    /* core 0 only */
     struct snapshots *snapshots;      /* core 0 only */
+    struct archive_core *archive;     /* NULL: there is none */
     struct list staged;               /* shards being restored: in no table yet */
     struct map shards;                /* uuid -> struct shard * */
     struct list shard_list;
@@ -121,6 +124,11 @@ struct pdb {
     bool log_list_broken; /* not all lines are kept: no new list can be made of them */
     struct sim_disk *sim; /* tests: the caller's thread turns the reactors */
     uint64_t opened_at_ns;
+    struct store *archive; /* NULL: there is none; with its identity */
+    struct uuid archive_identity;
+    int64_t archive_created_us;
+    bool archive_lent; /* the store is a test's */
+    uint32_t stop_ms;  /* how long closing may wait for the archive */
     /* Start-up and shutdown only: the opener's thread waits here for the cores. */
     pthread_mutex_t phase_lock;
     pthread_cond_t phase_changed;
@@ -144,6 +152,9 @@ int engine_open_replay(const struct pdb_options *options, const struct replay_st
  * turns the reactors. */
 int engine_open_sim(const struct pdb_options *options, struct sim_disk *disk, struct pdb **db_out,
                     struct pdb_error *error);
+/* The same with a store as archive, which stays the caller's. */
+int engine_open_sim_archived(const struct pdb_options *options, struct sim_disk *disk,
+                             struct store *archive, struct pdb **db_out, struct pdb_error *error);
 
 /* After a crash of the simulated disk: frees everything without a single I/O. Calls under way are
  * never done. `drop_log` frees a log in that way (tests have wal_abandon). */

@@ -2,13 +2,15 @@
  * directories were other ones. They are read like all others; here they are given up as soon as
  * segments hold what they hold. Core 0 looks after them.
  *
- *     all released (wal_retired) -> catalog/LOGS without it, durably -> its files go
+ *     all released (wal_retired), and in the archive, if there is one
+ *         -> catalog/LOGS without it, durably -> its files go
  *
  * Each sweep asks the owner of the shard that holds the oldest such record to flush. */
 #include "engine/old_logs.h"
 
 #include "base/log.h"
 #include "base/text.h"
+#include "engine/archive.h"
 #include "engine/catalog.h"
 #include "engine/file_write.h"
 #include "engine/upkeep.h"
@@ -41,6 +43,7 @@ static struct old_log *log_at(struct list_link *link)
 static void drop(struct old_log *old)
 {
     struct engine_core *core = old->core;
+    archive_drop_old_log(core, old->log);
     timer_cancel(core->r, &old->retry);
     list_remove(&old->link);
     buffer_dispose(&old->bytes);
@@ -147,7 +150,7 @@ static void forget_next(struct engine_core *core)
         return;
     list_each (link, &core->old_logs) {
         struct old_log *old = log_at(link);
-        if (old->emptied && !old->writing) {
+        if (old->emptied && !old->writing && archive_log_stored(core, old->log)) {
             forget(old);
             return;
         }
@@ -212,6 +215,8 @@ static int open_logs(struct engine_core *core, struct trail *trail)
         int rc = wal_retired_open(core->r, &options, &old->log, trail);
         if (rc < 0)
             return rc;
+        if (archive_add_old_log(core, old->log) < 0)
+            return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "out of memory for old logs");
     }
     return 0;
 }
@@ -255,6 +260,11 @@ bool old_logs_holder(const struct engine_core *core, struct uuid *uuid_out)
             return true;
     }
     return false;
+}
+
+void old_logs_stored(struct engine_core *core)
+{
+    forget_next(core);
 }
 
 void old_logs_close(struct engine_core *core)

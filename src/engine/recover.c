@@ -18,6 +18,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "engine/archive.h"
 #include "engine/catalog.h"
 #include "engine/engine_internal.h"
 #include "engine/old_logs.h"
@@ -458,9 +459,13 @@ static int open_log(struct engine_core *core, struct trail *trail)
         .min_free_bytes = o->disk_min_free_bytes == UINT64_MAX ? 0 : o->disk_min_free_bytes,
         .allow_unsafe_fs = o->allow_unsafe_fs,
         .poisoned = log_is_poisoned,
+        .closed = archive_log_closed,
         .arg = core,
     };
-    return wal_open(core->r, &options, &core->wal, trail);
+    int rc = wal_open(core->r, &options, &core->wal, trail);
+    if (rc == 0 && (rc = archive_hold(core)) < 0)
+        (void)trail_add(trail, rc, "out of memory for the archive");
+    return rc;
 }
 
 void recover_open_log(struct engine_core *core)

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/no_libc_heap.h"
 
@@ -86,12 +87,26 @@ static void finished(struct snapshot_finish *finish, int rc)
         call_run(create->base.call, tell);
 }
 
+static void hand_over(struct snapshot_create *create)
+{
+    struct snapshot_handover *to = request_of(create)->handover;
+    struct engine_core *core = create->base.all->core;
+    to->image = create->image;
+    create->image = NULL;
+    memcpy(to->folder, create->folder, sizeof(to->folder));
+    to->ended_us = core->r->io->ops->realtime_us(core->r->io);
+    to->catalog_version = catalog_newest(core->master)->version;
+    snapshot_op_over(&create->base);
+}
+
 /* ---- one collection after the other ---- */
 
 static void take_next(struct snapshot_create *create)
 {
     if (create->base.call->error.code != 0) {
         undo(create);
+    } else if (create->next == create->count && request_of(create)->handover != NULL) {
+        hand_over(create);
     } else if (create->next == create->count) {
         create->finish.image = create->image;
         create->finish.folder = create->folder;
@@ -168,8 +183,10 @@ static void create_at_core0(struct pdb_call *call)
     create->base = (struct snapshot_op){.call = call, .run = run, .dispose = dispose};
     unsigned kind =
         request_of(create)->scheduled ? METRICS_SNAPSHOT_SCHEDULED : METRICS_SNAPSHOT_ASKED;
-    create->base.results = METRICS_SNAPSHOTS_TAKEN_AT + METRICS_PLACE(RESULT, kind, 0);
-    create->base.duration = METRICS_SNAPSHOT_IN + 1;
+    if (request_of(create)->handover == NULL) {
+        create->base.results = METRICS_SNAPSHOTS_TAKEN_AT + METRICS_PLACE(RESULT, kind, 0);
+        create->base.duration = METRICS_SNAPSHOT_IN + 1;
+    }
     create->single = s->entry != NULL;
     create->count = create->single ? 1 : s->catalog->count;
     if (create->single) {

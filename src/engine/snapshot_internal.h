@@ -222,6 +222,15 @@ struct snapshot_taking { /* of one collection, on its owner's core */
     char folder[SNAPSHOT_PATH_MAX];
 };
 
+/* A snapshot that gets no name and is in no list: whoever asked for it gets the image, in its hidden
+ * folder. */
+struct snapshot_handover {
+    struct snapshot_image *image; /* the receiver's, with the files; NULL when it was not taken */
+    char folder[SNAPSHOT_FOLDER_MAX];
+    int64_t ended_us; /* all that it holds was durable by then */
+    uint64_t catalog_version;
+};
+
 struct snapshot_create {
     struct snapshot_op base;
     struct snapshot_image *image; /* as far as it is made */

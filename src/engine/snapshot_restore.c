@@ -13,6 +13,7 @@
  * catalog knows the uuid. Where it is not known whether that version is durable, files and mark
  * stay, and the next start decides. */
 #include "base/crc32c.h"
+#include "engine/archive.h"
 #include "engine/failpoint.h"
 #include "engine/manifest_format.h"
 #include "engine/part.h"
@@ -137,6 +138,7 @@ static void changed(struct pdb_call *call)
         return;
     }
     FAILPOINT("restore.catalog");
+    archive_base_wanted(core_of(restore)); /* no log has its rows */
     (void)call_send(call, catalog_owner(&restore->uuid, call->db->core_count), fill_info);
 }
 

@@ -5,6 +5,7 @@
  * scrape so costs each core one copy and one step over its shards, and no core ever reads another's
  * memory. */
 #include "base/log.h"
+#include "engine/archive.h"
 #include "engine/call.h"
 #include "engine/catalog.h"
 #include "engine/failpoint.h"
@@ -64,6 +65,24 @@ static void set_wal(struct metrics *m, const struct wal *w)
     metrics_set(m, METRICS_WAL_POISONED_AT, wal_poisoned(w));
 }
 
+static void set_archive(struct metrics *m, const struct engine_core *core)
+{
+    struct archive_stats s;
+    if (core->archive == NULL)
+        return;
+    archive_stats(core, &s);
+    metrics_set(m, METRICS_WAL_ARCHIVE_LAG_AT, s.lag_bytes);
+    if (core->id != 0)
+        return;
+    const struct reactor *r = core->r;
+    uint64_t lag_us = s.covered_us != 0 ? (uint64_t)(r->now_realtime_us - s.covered_us)
+                                        : (r->now_ns - core->db->opened_at_ns) / 1000;
+    metrics_set(m, METRICS_ARCHIVE_COVERED_AT, (uint64_t)s.covered_us * 1000);
+    metrics_set(m, METRICS_ARCHIVE_LAG_AT, lag_us < INT64_MAX / 1000 ? lag_us * 1000 : 0);
+    metrics_set(m, METRICS_ARCHIVE_BASES_AT, s.bases);
+    metrics_set(m, METRICS_ARCHIVE_BASE_TIME_AT, (uint64_t)s.base_us * 1000);
+}
+
 static void copy_metrics(const struct engine_core *core, struct metrics *m)
 {
     const struct reactor *r = core->r;
@@ -75,6 +94,7 @@ static void copy_metrics(const struct engine_core *core, struct metrics *m)
     metrics_set(m, METRICS_MAILBOX_MESSAGES_AT, r->stats.mail_taken);
     set_io(m, r->io);
     set_wal(m, core->wal);
+    set_archive(m, core);
 }
 
 static void count_segments(struct metrics *m, const struct shard *shard,

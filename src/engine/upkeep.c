@@ -750,7 +750,7 @@ static bool find_holder(const struct engine_core *core, struct uuid *uuid_out)
     struct wal_stats stats;
     uint64_t version;
     wal_stats(core->wal, &stats);
-    if (stats.live_bytes > core->db->options.wal_max_bytes &&
+    if (stats.needed_bytes > core->db->options.wal_max_bytes &&
         wal_holder(core->wal, uuid_out, &version))
         return true;
     return old_logs_holder(core, uuid_out);

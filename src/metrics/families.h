@@ -162,6 +162,23 @@
       "1 if the log takes no more writes, else 0")                                                 \
     F(WAL_LIVE_BYTES, "wal_live_bytes", GAUGE, ONE, CORE, NONE, NONE,                              \
       "Bytes of log files that are still needed")                                                  \
+    F(WAL_ARCHIVE_LAG, "wal_archive_lag_bytes", GAUGE, ONE, CORE, NONE, NONE,                      \
+      "Bytes of complete log segments that are not archived yet")                                  \
+    F(ARCHIVE_COVERED, "archive_covered_time_seconds", GAUGE, NS, ALL, NONE, NONE,                 \
+      "Up to when everything can be brought back from the archive; 0: nothing can")                \
+    F(ARCHIVE_LAG, "archive_lag_seconds", GAUGE, NS, ALL, NONE, NONE,                              \
+      "How long ago that was")                                                                     \
+    F(ARCHIVE_OBJECTS, "archive_objects_total", COUNTER, ONE, ALL, NONE, NONE,                     \
+      "Objects put into the archive")                                                              \
+    F(ARCHIVE_BYTES, "archive_bytes_total", COUNTER, ONE, ALL, NONE, NONE,                         \
+      "Bytes put into the archive")                                                                \
+    F(ARCHIVE_FAILURES, "archive_failures_total", COUNTER, ONE, ALL, NONE, NONE,                   \
+      "Attempts to archive something that failed")                                                 \
+    F(ARCHIVE_BASES_PUT, "archive_bases_taken_total", COUNTER, ONE, ALL, NONE, NONE,               \
+      "Bases put into the archive")                                                                \
+    F(ARCHIVE_BASES, "archive_bases", GAUGE, ONE, ALL, NONE, NONE, "Bases in the archive")         \
+    F(ARCHIVE_BASE_TIME, "archive_base_time_seconds", GAUGE, NS, ALL, NONE, NONE,                  \
+      "When the newest base in the archive ended; 0: there is none")                               \
     F(RECOVERY_DURATION, "recovery_duration_seconds", GAUGE, NS, ALL, NONE, NONE,                  \
       "Time the last start took to replay the log")                                                \
     F(RECOVERY_RECORDS, "recovery_records", GAUGE, ONE, ALL, NONE, NONE,                           \

@@ -18,7 +18,7 @@
 #include <proximadb/proximadb.h>
 
 enum {
-    CONFIG_KEY_MAX = 64, /* rows of the table, at most */
+    CONFIG_KEY_MAX = 72, /* rows of the table, at most */
     CONFIG_FILE_BYTES_MAX =
         256 << 10 /* a larger file is refused: parsing may take 45 times as much */
 };
@@ -62,6 +62,12 @@ struct config {
         uint64_t interval_s; /* 0: none are taken by the clock */
         uint32_t keep;
     } snapshots;
+    struct {
+        const char *url; /* NULL: there is none */
+        uint32_t interval_s;
+        uint64_t base_interval_s;
+        uint32_t keep;
+    } archive;
     struct {
         uint64_t min_free_bytes; /* 0: no check (pdb_options wants UINT64_MAX for that) */
     } disk;

@@ -97,6 +97,21 @@ const struct config_row config_rows[] = {
     {MEMBER(snapshots, keep), .kind = CONFIG_INTEGER, .fallback = "7", .min = 1, .max = 100000,
      .help = "How many of these are kept; the oldest beyond are removed. Others are never."},
 
+    {MEMBER(archive, url), .kind = CONFIG_TEXT, .fallback = "",
+     .help = "URL of the object store that everything goes to that is needed to bring a moment "
+             "back: a folder that exists, `s3://`, `gs://`, `az://`. Empty: there is no "
+             "archive."},
+    {MEMBER(archive, interval_s), .kind = CONFIG_INTEGER, .fallback = "60", .min = 1, .max = 86400,
+     .help = "Seconds after which what was written is in the archive, if the store is fast "
+             "enough."},
+    {MEMBER(archive, base_interval_s), .kind = CONFIG_INTEGER, .fallback = "86400", .min = 1,
+     .max = 31536000,
+     .help = "Seconds between two bases, from which a recovery begins: less is more to store "
+             "and less to replay."},
+    {MEMBER(archive, keep), .kind = CONFIG_INTEGER, .fallback = "7", .min = 1, .max = 100000,
+     .help = "How many bases are kept; the oldest beyond are removed, with all that only they "
+             "need."},
+
     {MEMBER(disk, min_free_bytes), .kind = CONFIG_SIZE, .fallback = "2GiB", .max = INT64_MAX,
      .help = "Writes are refused while a disk has less free space. 0: no check."},
 

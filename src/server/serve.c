@@ -3,8 +3,8 @@
  * Order of the start: configuration, log, ports bound (so that a port in use stops the start before
  * recovery), engine with recovery (one thread answers probes meanwhile), doors opened on every
  * reactor once all are recovered. The stop
- * is the mirror image: doors drain within server.shutdown_timeout_s, then the engine syncs its logs
- * and marks the stop as clean.
+ * is the mirror image: doors drain within server.shutdown_timeout_s, then, in what is left of it, the
+ * archive gets what it lacks, and the engine syncs its logs and marks the stop as clean.
  *
  * Signals are blocked in all threads and taken here by sigwait: no handler runs anywhere. A second
  * SIGTERM or SIGINT during the drain ends it at once. Recovery asks between its steps whether one
@@ -80,6 +80,10 @@ static struct pdb_options engine_options(const struct config *c, struct transpor
         .compaction_rate_bytes_per_s = c->storage.compaction_rate_bytes_per_s,
         .snapshot_interval_s = c->snapshots.interval_s,
         .snapshot_keep = c->snapshots.keep,
+        .archive_url = c->archive.url,
+        .archive_interval_s = c->archive.interval_s,
+        .archive_base_interval_s = c->archive.base_interval_s,
+        .archive_keep = c->archive.keep,
         .disk_min_free_bytes = c->disk.min_free_bytes != 0 ? c->disk.min_free_bytes : UINT64_MAX,
         .allow_unsafe_fs = c->wal.allow_unsafe_fs,
         .collections_max = c->limits.collections,
@@ -138,8 +142,9 @@ static void greet(const struct config *c, const struct transport *t, const struc
     (void)fflush(stdout);
 }
 
-static void stop_doors(struct transport *t, unsigned timeout_s, const sigset_t *signals,
-                       bool *forced)
+/* Returns how long it took. */
+static unsigned stop_doors(struct transport *t, unsigned timeout_s, const sigset_t *signals,
+                           bool *forced)
 {
     transport_drain(t);
     struct timespec now = {0};
@@ -149,9 +154,10 @@ static void stop_doors(struct transport *t, unsigned timeout_s, const sigset_t *
         if (waited_ms >= timeout_s * 1000 || sigtimedwait(signals, NULL, &now) > 0) {
             *forced = true;
             LOG_WARN("server", "requests were still under way when the stop was forced");
-            return;
+            break;
         }
     }
+    return waited_ms;
 }
 
 static int run(const struct config *c, const sigset_t *signals)
@@ -186,8 +192,9 @@ static int run(const struct config *c, const sigset_t *signals)
         continue;
     LOG_INFO("server", "stopping on signal %d", signal_number);
     bool forced = false;
-    stop_doors(t, c->server.shutdown_timeout_s, signals, &forced);
-    pdb_close(db);
+    unsigned limit_ms = c->server.shutdown_timeout_s * 1000;
+    unsigned took_ms = stop_doors(t, c->server.shutdown_timeout_s, signals, &forced);
+    pdb_close_within(db, !forced && took_ms < limit_ms ? limit_ms - took_ms : 0);
     transport_free(t);
     LOG_INFO("server", "stopped");
     return forced ? EXIT_FORCED : 0;

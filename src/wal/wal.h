@@ -193,6 +193,7 @@ struct wal_stats {
     uint64_t groups, records, bytes, pad_bytes, errors, queue_waits, segment_waits, segments_live,
         segments_ready, queue_bytes, durable_lsn;
     uint64_t live_bytes;    /* of the files from the oldest to the one being written */
+    uint64_t needed_bytes;  /* the same without those that are only held (wal_hold_from) */
     uint64_t truncated_lsn; /* all records up to it have been given up, durably */
     uint64_t segments_recycled, segments_removed; /* since the start */
 };
@@ -236,6 +237,8 @@ void wal_segments(const struct wal *w,
 
 /* The same as long as the log lives, whatever its directory is called. */
 struct uuid wal_log_uuid(const struct wal *w);
+/* The segment being written, or the next to be. */
+uint64_t wal_written_seq(const struct wal *w);
 /* The first segment with a record that is not released: none before it is needed for a recovery.
  * At most the one being written. */
 uint64_t wal_needed_from(const struct wal *w);

@@ -262,6 +262,18 @@ bool wal_poisoned(const struct wal *w)
     return w->poison != 0;
 }
 
+static uint64_t needed_bytes(const struct wal *w)
+{
+    uint64_t from = wal_needed_from(w), bytes = w->ledger.bytes;
+    list_each (link, &w->ledger.segments) {
+        const struct wal_live *live = container_of(link, struct wal_live, link);
+        if (live->seq >= from)
+            break;
+        bytes -= live->file_bytes;
+    }
+    return bytes;
+}
+
 void wal_stats(const struct wal *w, struct wal_stats *stats_out)
 {
     *stats_out = w->stats;
@@ -269,5 +281,6 @@ void wal_stats(const struct wal *w, struct wal_stats *stats_out)
     stats_out->queue_bytes = w->queue_bytes;
     stats_out->durable_lsn = w->durable_lsn;
     stats_out->live_bytes = w->ledger.bytes;
+    stats_out->needed_bytes = needed_bytes(w);
     stats_out->truncated_lsn = w->begin_durable.lsn - 1;
 }

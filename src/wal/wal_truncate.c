@@ -352,8 +352,7 @@ struct uuid wal_log_uuid(const struct wal *w)
     return w->log_uuid;
 }
 
-/* Where the next record goes, at the earliest. */
-static uint64_t open_seq(const struct wal *w)
+uint64_t wal_written_seq(const struct wal *w)
 {
     const struct wal_live *newest = wal_ledger_newest(&w->ledger);
     if (w->current != NULL)
@@ -363,13 +362,13 @@ static uint64_t open_seq(const struct wal *w)
 
 uint64_t wal_needed_from(const struct wal *w)
 {
-    uint64_t held = wal_ledger_held_from(&w->ledger), open = open_seq(w);
+    uint64_t held = wal_ledger_held_from(&w->ledger), open = wal_written_seq(w);
     return held < open ? held : open;
 }
 
 uint64_t wal_roll_records(struct wal *w)
 {
-    uint64_t open = open_seq(w);
+    uint64_t open = wal_written_seq(w);
     bool any = w->current != NULL &&
                (w->current->live->records != 0 || (w->filling->open && w->filling->records != 0));
     if (!any)

@@ -52,7 +52,8 @@ static void encode_state(struct file *f)
                                         .ranges = ranges,
                                         .range_count = 2,
                                         .logs = logs,
-                                        .log_count = 2};
+                                        .log_count = 2,
+                                        .closed = true};
     archive_state_encode(&f->bytes, &state);
     assert_false(f->bytes.failed);
 }
@@ -161,6 +162,7 @@ static void a_state_comes_back(void **state)
     assert_int_equal(s.logs[0].next_seq, 9);
     assert_false(s.logs[1].ended);
     assert_int_equal(s.logs[1].first_seq, 4);
+    assert_true(s.closed);
     end(&f);
 }
 

@@ -137,6 +137,10 @@ static void defaults_are_those_of_the_design(void **state)
     assert_int_equal(c->storage.compaction_rate_bytes_per_s, 0);
     assert_int_equal(c->snapshots.interval_s, 0);
     assert_int_equal(c->snapshots.keep, 7);
+    assert_null(c->archive.url);
+    assert_int_equal(c->archive.interval_s, 60);
+    assert_int_equal(c->archive.base_interval_s, 86400);
+    assert_int_equal(c->archive.keep, 7);
     assert_int_equal(c->disk.min_free_bytes, UINT64_C(2) << 30);
     assert_int_equal(c->wal.encoding, PDB_WAL_BINARY);
     assert_int_equal(c->wal.io_mode, PDB_WAL_DIRECT);
@@ -244,6 +248,8 @@ static void every_kind_of_value_comes_from_the_environment(void **state)
                    "PROXIMADB_STORAGE__SEGMENTS_MAX=3", "PROXIMADB_WAL__MAX_BYTES=128MiB",
                    "PROXIMADB_STORAGE__COMPACTION_RATE_BYTES_PER_S=5MiB",
                    "PROXIMADB_SNAPSHOTS__INTERVAL_S=3600", "PROXIMADB_SNAPSHOTS__KEEP=24",
+                   "PROXIMADB_ARCHIVE__URL=s3://bucket/archive", "PROXIMADB_ARCHIVE__INTERVAL_S=5",
+                   "PROXIMADB_ARCHIVE__BASE_INTERVAL_S=3600", "PROXIMADB_ARCHIVE__KEEP=3",
                    "PROXIMADB_TLS__CERT=", "PROXIMADB_WAL__DIRS=", "PROXIMADB_LIMITS__K=7"));
     const struct config *c = &fx->config;
     assert_int_equal(c->server.listen.count, 2);
@@ -260,6 +266,10 @@ static void every_kind_of_value_comes_from_the_environment(void **state)
     assert_int_equal(c->storage.compaction_rate_bytes_per_s, 5 << 20);
     assert_int_equal(c->snapshots.interval_s, 3600);
     assert_int_equal(c->snapshots.keep, 24);
+    assert_string_equal(c->archive.url, "s3://bucket/archive");
+    assert_int_equal(c->archive.interval_s, 5);
+    assert_int_equal(c->archive.base_interval_s, 3600);
+    assert_int_equal(c->archive.keep, 3);
     assert_int_equal(c->wal.max_bytes, 128 << 20);
     assert_null(c->tls.cert);
     assert_int_equal(c->wal.dirs.count, 0);
