@@ -106,7 +106,7 @@ enum { PAGE_BYTES = 4096 };
 
 static void *system_pages(struct heap *heap, size_t size)
 {
-    if (size > PTRDIFF_MAX || !admit(heap, size))
+    if (!admit(heap, size))
         return NULL;
     void *ptr = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (ptr == MAP_FAILED)
@@ -117,6 +117,8 @@ static void *system_pages(struct heap *heap, size_t size)
 
 void *heap_zeroes(struct heap *heap, size_t size)
 {
+    if (size > PTRDIFF_MAX)
+        return NULL;
     if (size < HEAP_PAGES_MIN)
         return heap_calloc(heap, 1, size);
     if (PAGES_OF_SYSTEM)
