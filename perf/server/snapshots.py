@@ -83,8 +83,10 @@ class Server:
         return dict(json.loads(text)) if text else {}
 
     def bench(self, *arguments: str) -> list[str]:
+        core = str(max(os.sched_getaffinity(0)))  # the reactors begin with the lowest
         return [
-            str(self.settings.build / "pdb-bench"), *arguments, "--url", f"127.0.0.1:{self.port}",
+            "taskset", "-c", core, str(self.settings.build / "pdb-bench"), *arguments,
+            "--url", f"127.0.0.1:{self.port}",
             "--dimension", str(DIMENSION), "--threads", "1", "--label-count", "100",
             "--metric", "euclidean", "--sync", "always",
         ]  # fmt: skip
