@@ -176,6 +176,13 @@ def measure_round(server: Server, measure: str, number: int) -> dict[str, float]
     return figures
 
 
+def by_name(steps: list[tuple[str, int]]) -> dict[str, list[int]]:
+    result: dict[str, list[int]] = {}
+    for name, took in steps:
+        result.setdefault(name, []).append(took)
+    return result
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("measure", choices=("take", "restore"))
@@ -204,8 +211,8 @@ def main() -> None:
         for number in range(settings.rounds):
             rounds.append(measure_round(server, a.measure, number))
             print("  ".join(f"{k} {v:.1f}" for k, v in rounds[-1].items()), flush=True)
-        for name, took in server.steps()[told:]:
-            print(f"step {name} {took / 1000:.1f} ms")
+        for name, all_took in by_name(server.steps()[told:]).items():
+            print(f"steps {name}: {len(all_took)}, the worst {max(all_took) / 1000:.1f} ms")
         server.end()
     medians = {key: statistics.median(r[key] for r in rounds) for key in rounds[0]}
     print("median: " + "  ".join(f"{key} {value:.1f}" for key, value in medians.items()))
