@@ -288,6 +288,12 @@ static bool take_over(struct archive_master *m)
 
 /* ---- the beginning ---- */
 
+/* Ours are in the order in which they were loaded. */
+static uint64_t behind_of(const struct archive_master *m, const struct archive_log *log)
+{
+    return log != NULL ? m->load.behind[log - m->logs] : 0;
+}
+
 /* A log that has not ended is not here any more: what it had behind its last stored segment is
  * lost. */
 static bool lost_logs(const struct archive_master *m)
@@ -337,13 +343,14 @@ static void begun(struct archive_master *m)
 {
     const struct archive_state *known = m->load.found ? &m->load.state : NULL;
     char text[UUID_TEXT_LEN + 1];
-    enum archive_begun catalogs = archive_catalogs_begin(m, known);
+    enum archive_begun catalogs = archive_catalogs_begin(m, known, m->load.catalog_behind);
     m->conflict = m->conflict || catalogs == ARCHIVE_CONFLICT;
     m->gap = m->gap || catalogs == ARCHIVE_GAP || (known != NULL && lost_logs(m)) ||
              (known == NULL && m->base_count != 0);
     list_each (link, &m->old_logs) {
         struct archive_feed *feed = container_of(link, struct archive_feed, link);
-        enum archive_begun log = archive_feed_begin(feed, archive_known_log(m, &feed->log));
+        const struct archive_log *stored = archive_known_log(m, &feed->log);
+        enum archive_begun log = archive_feed_begin(feed, stored, behind_of(m, stored));
         m->gap = m->gap || (log == ARCHIVE_GAP && known != NULL);
     }
     uuid_format(&m->core->db->archive_identity, text);
@@ -386,7 +393,8 @@ static void begin_arrives(struct reactor *here, struct mail *mail)
     struct archive_core *ac = container_of(mail, struct archive_core, begin_mail);
     if (ac->quieting)
         return;
-    ac->begun = archive_feed_begin(&ac->feed, ac->begin_known ? &ac->begin_log : NULL);
+    ac->begun =
+        archive_feed_begin(&ac->feed, ac->begin_known ? &ac->begin_log : NULL, ac->begin_behind);
     mail->deliver = begin_returns;
     mail_post(here, 0, mail);
 }
@@ -414,6 +422,7 @@ static void loaded(struct archive_load *load)
         ac->begin_known = log != NULL;
         if (log != NULL)
             ac->begin_log = *log;
+        ac->begin_behind = behind_of(m, log);
         ac->begin_mail.deliver = begin_arrives;
         mail_post(core->r, i, &ac->begin_mail);
     }

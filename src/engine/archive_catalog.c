@@ -54,7 +54,7 @@ void archive_catalogs_kick(struct archive_master *m)
     (void)snprintf(put->path_other, sizeof(put->path_other),
                    "%.1000s/catalog/archive/%" PRIu64 ".catalog", data_dir, c->next);
     put->len = UINT64_MAX;
-    put->look_first = c->health.failures != 0;
+    put->look_first = c->health.failures != 0 || c->next < c->look_until;
     put->done = put_done;
     archive_put_start(core, ARCHIVE_WORKER_LOGS, put);
 }
@@ -120,19 +120,20 @@ void archive_catalogs_look(struct archive_master *m)
 }
 
 enum archive_begun archive_catalogs_begin(struct archive_master *m,
-                                          const struct archive_state *known)
+                                          const struct archive_state *known, uint64_t behind)
 {
     struct archive_catalogs *c = &m->catalogs;
     uint64_t newest = catalog_newest(m->core->master)->version;
-    if (known == NULL || known->catalog_next == 0 || known->catalog_next < c->first) {
+    if (known == NULL || known->catalog_next == 0 || behind < c->first) {
         bool gap = known != NULL && known->catalog_next != 0;
         c->first = c->next = newest;
         return gap ? ARCHIVE_GAP : ARCHIVE_GOES_ON;
     }
-    if (known->catalog_next > newest + 1)
+    if (behind > newest + 1)
         return ARCHIVE_CONFLICT;
+    c->next = known->catalog_next > c->first ? known->catalog_next : c->first;
     c->first = known->catalog_first;
-    c->next = known->catalog_next;
+    c->look_until = behind;
     return ARCHIVE_GOES_ON;
 }
 

@@ -107,7 +107,7 @@ void archive_feed_kick(struct archive_feed *feed)
     archive_wal_key(put->key, &core->db->archive_identity, &feed->log, feed->next_seq);
     memcpy(put->path, look.path, sizeof(put->path));
     put->len = look.used_bytes;
-    put->look_first = feed->health.failures != 0;
+    put->look_first = feed->health.failures != 0 || feed->next_seq < feed->look_until;
     put->done = put_done;
     archive_put_start(core, ARCHIVE_WORKER_LOGS, put);
 }
@@ -128,14 +128,16 @@ void archive_feed_init(struct archive_feed *feed, struct engine_core *core, stru
     feed->health.what = feed->what;
 }
 
-enum archive_begun archive_feed_begin(struct archive_feed *feed, const struct archive_log *known)
+enum archive_begun archive_feed_begin(struct archive_feed *feed, const struct archive_log *known,
+                                      uint64_t behind)
 {
     uint64_t first = archive_feed_first_local(feed);
-    if (known != NULL && feed->wal != NULL && known->next_seq > wal_written_seq(feed->wal))
+    if (known != NULL && feed->wal != NULL && behind > wal_written_seq(feed->wal))
         return ARCHIVE_CONFLICT;
-    bool gap = known != NULL ? known->next_seq < first : first > 1;
+    bool gap = known != NULL ? behind < first : first > 1;
     feed->first_seq = known != NULL && !gap ? known->first_seq : first;
-    feed->next_seq = known != NULL && !gap ? known->next_seq : first;
+    feed->next_seq = known != NULL && known->next_seq > first ? known->next_seq : first;
+    feed->look_until = known != NULL ? behind : 0;
     return gap ? ARCHIVE_GAP : ARCHIVE_GOES_ON;
 }
 

@@ -80,6 +80,7 @@ struct archive_feed {
     struct wal_retired *old;
     struct uuid log;
     uint64_t first_seq, next_seq; /* in the store without gaps, since the last one; the next */
+    uint64_t look_until;          /* something lies under the keys before that one */
     bool begun;                   /* it is known what the store has */
     bool stopped;
     bool over;   /* old: all of it is stored */
@@ -91,8 +92,10 @@ struct archive_feed {
 };
 void archive_feed_init(struct archive_feed *feed, struct engine_core *core, struct wal *wal,
                        struct wal_retired *old);
-/* `known`: what the store has of this log; NULL: nothing is known. */
-enum archive_begun archive_feed_begin(struct archive_feed *feed, const struct archive_log *known);
+/* `known`: what STATE says of this log, `behind`: the first segment whose key is not in the store;
+ * NULL: nothing is known. */
+enum archive_begun archive_feed_begin(struct archive_feed *feed, const struct archive_log *known,
+                                      uint64_t behind);
 void archive_feed_go(struct archive_feed *feed);   /* the work begins */
 void archive_feed_kick(struct archive_feed *feed); /* there may be something to do */
 uint64_t archive_feed_lag(const struct archive_feed *feed);
@@ -116,6 +119,7 @@ struct archive_core {
     /* asked by core 0 when it knows what the store has, and when a base begins */
     struct mail begin_mail, need_mail;
     struct archive_log begin_log; /* what the store has of its log, if anything */
+    uint64_t begin_behind;
     bool begin_known;
     enum archive_begun begun;
     struct archive_need need;
@@ -150,6 +154,8 @@ struct archive_load {
     struct trail trail;
     bool busy, found; /* found: there was a STATE */
     struct archive_state state;
+    uint64_t *behind; /* by log: the first segment whose key is not there; in the arena */
+    uint64_t catalog_behind;
     struct archive_base_note *bases; /* in order of time; in the arena */
     uint32_t base_count;
     void (*done)(struct archive_load *load);
@@ -160,6 +166,7 @@ void archive_load_start(struct engine_core *core, struct archive_load *load);
 
 struct archive_catalogs {
     uint64_t first, next; /* versions in the store since the last gap; the next to go */
+    uint64_t look_until;  /* something lies under the keys before that one */
     struct archive_put put;
     struct timer retry;
     struct archive_health health;
@@ -282,7 +289,7 @@ void archive_state_write(struct archive_master *m);
 /* At the start, before anything moves: what is here. */
 void archive_catalogs_look(struct archive_master *m);
 enum archive_begun archive_catalogs_begin(struct archive_master *m,
-                                          const struct archive_state *known);
+                                          const struct archive_state *known, uint64_t behind);
 void archive_catalogs_kick(struct archive_master *m);
 void archive_catalogs_stop(struct archive_master *m);
 

@@ -2,7 +2,8 @@
  * put behind it before a crash. One job of an outside worker, blocking, on memory of its own.
  *
  * STATE is written after what it tells, so there may be more: the next segments of each log and the
- * next catalogs are looked for, by their names in order, as far as they go without a gap. */
+ * next catalogs are looked for, by their names in order, as far as they go without a gap. Of these
+ * only the names are known: what is still here is compared before it counts. */
 #include "engine/archive_internal.h"
 
 #include "base/assert.h"
@@ -106,21 +107,25 @@ static int load_logs(struct archive_load *load, const struct store_call *call)
 {
     char prefix[ARCHIVE_KEY_SIZE], after[ARCHIVE_KEY_SIZE];
     int rc = 0;
+    load->behind = arena_array(&load->arena, uint64_t, load->state.log_count + (size_t)1);
+    if (load->behind == NULL)
+        return trail_add(&load->trail, PDB_RESOURCE_EXHAUSTED, "out of memory");
     for (uint32_t i = 0; rc == 0 && i < load->state.log_count; i++) {
-        struct archive_log *log = &load->state.logs[i];
+        const struct archive_log *log = &load->state.logs[i];
         struct behind behind = {ARCHIVE_WAL, log->next_seq};
         archive_wal_prefix(prefix, &load->identity.uuid, &log->uuid);
         archive_wal_key(after, &load->identity.uuid, &log->uuid, log->next_seq - 1);
         rc = look_behind(load, call, prefix, after, &behind);
-        log->next_seq = behind.next;
+        load->behind[i] = behind.next;
     }
+    load->catalog_behind = load->state.catalog_next;
     if (rc < 0 || load->state.catalog_next == 0)
         return rc;
     struct behind behind = {ARCHIVE_CATALOG, load->state.catalog_next};
     archive_catalog_prefix(prefix, &load->identity.uuid);
     archive_catalog_key(after, &load->identity.uuid, load->state.catalog_next - 1);
     rc = look_behind(load, call, prefix, after, &behind);
-    load->state.catalog_next = behind.next;
+    load->catalog_behind = behind.next;
     return rc;
 }
 
