@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/no_libc_heap.h"
@@ -120,41 +121,94 @@ int segment_file_open(struct io *io, const struct segment_file_options *options,
 
 /* ---- at start ---- */
 
-/* Puts the new index in the place of the bad one, on the disk if that can be done. */
-static void keep_index(struct io *io, const struct segment_file_options *options,
-                       struct segment_file *file, struct buffer *index)
+struct index_file {
+    struct io *io;
+    int file, error; /* error: 0, or the first negative errno */
+};
+
+static int put_piece(void *arg, uint64_t offset, const void *bytes, size_t len)
 {
-    char name[SHARD_NAME_MAX], path[SHARD_PATH_MAX];
-    uint64_t number = options->schema.number;
-    shard_files_name(name, SHARD_FILE_INDEX, number);
-    shard_files_path(path, options->folder, SHARD_FILE_INDEX, number);
-    file_map_close(&file->index);
-    int rc = io_replace_file(io, options->folder, name, index->ptr, index->len);
-    if (rc == 0)
-        rc = file_map_open(io, path, options->index_advice, &file->index);
-    if (rc == 0) {
-        buffer_dispose(index);
-        return;
+    struct index_file *f = arg;
+    const char *at = bytes;
+    while (len != 0) {
+        int64_t wrote = io_wait_write(f->io, f->file, at, len, offset, 0);
+        if (wrote == -EINTR || wrote == -EAGAIN)
+            continue;
+        if (wrote <= 0) {
+            f->error = wrote < 0 ? (int)wrote : -EIO;
+            return PDB_UNAVAILABLE;
+        }
+        at += wrote;
+        offset += (uint64_t)wrote;
+        len -= (size_t)wrote;
     }
-    LOG_WARN("engine", "%s: cannot be written, and is kept in memory: %s", path, strerror(-rc));
-    file_map_of_block(index->ptr, index->len, &file->index);
-    file->index_in_memory = true;
+    return 0;
 }
 
-static int rebuild_index(struct io *io, const struct segment_file_options *options,
-                         struct segment_file *file, struct trail *trail)
+/* The new index, in the place of the bad one. 0, an error of the Parquet file, or PDB_UNAVAILABLE
+ * with *error_out: it cannot be written. */
+static int write_new_index(struct io *io, const struct segment_file_options *options,
+                           struct segment_file *file, int *error_out, struct trail *trail)
+{
+    char path[SHARD_PATH_MAX], temporary[SHARD_PATH_MAX + 4];
+    struct segment_open_options how = open_options(options, file);
+    how.index = (struct segment_bytes){NULL, 0};
+    shard_files_path(path, options->folder, SHARD_FILE_INDEX, options->schema.number);
+    (void)snprintf(temporary, sizeof(temporary), "%s.tmp", path);
+    int64_t opened = io_wait_open(io, temporary, IO_OPEN_WRITE | IO_OPEN_CREATE | IO_OPEN_TRUNCATE);
+    struct index_file f = {.io = io, .file = (int)opened};
+    *error_out = opened < 0 ? (int)opened : 0;
+    if (opened < 0)
+        return PDB_UNAVAILABLE;
+    int rc = segment_index_rebuild_to(&how, options->hash_seed, put_piece, &f, trail);
+    int64_t then = io_wait_close(io, f.file);
+    if (rc == 0 && then == 0)
+        then = io_wait_rename(io, temporary, path);
+    if (rc == 0 && then == 0)
+        then = io_wait_sync_dir(io, options->folder);
+    if (rc == 0 && then == 0)
+        then = file_map_open(io, path, options->index_advice, &file->index);
+    if (rc == 0 && then == 0)
+        return 0;
+    (void)io_wait_unlink(io, temporary);
+    *error_out = f.error != 0 ? f.error : (int)then;
+    return rc < 0 ? rc : PDB_UNAVAILABLE;
+}
+
+static int rebuild_in_memory(const struct segment_file_options *options, struct segment_file *file,
+                             struct trail *trail)
 {
     struct buffer index;
-    bool index_bad;
-    buffer_init_heap(&index, NULL, 0); /* it may become the map's */
+    buffer_init_heap(&index, NULL, 0); /* it becomes the map's */
     struct segment_open_options how = open_options(options, file);
     how.index = (struct segment_bytes){NULL, 0};
     int rc = segment_index_rebuild(&how, options->hash_seed, &index, trail);
     if (rc < 0) {
         buffer_dispose(&index);
-        return fail_open(options, rc, trail);
+        return rc;
     }
-    keep_index(io, options, file, &index);
+    file_map_of_block(index.ptr, index.len, &file->index);
+    file->index_in_memory = true;
+    return 0;
+}
+
+static int rebuild_index(struct io *io, const struct segment_file_options *options,
+                         struct segment_file *file, struct trail *trail)
+{
+    struct trail why = {0};
+    bool index_bad;
+    int error, rc = write_new_index(io, options, file, &error, &why);
+    if (rc == PDB_UNAVAILABLE) {
+        char path[SHARD_PATH_MAX];
+        shard_files_path(path, options->folder, SHARD_FILE_INDEX, options->schema.number);
+        LOG_WARN("engine", "%s: cannot be written, and is kept in memory: %s", path,
+                 strerror(-error));
+        rc = rebuild_in_memory(options, file, trail);
+    } else if (rc < 0) {
+        *trail = why;
+    }
+    if (rc < 0)
+        return fail_open(options, rc, trail);
     return open_segment(options, file, &index_bad, trail);
 }
 
@@ -214,7 +268,6 @@ int segment_load_on_worker(struct io *io, const struct segment_file_options *opt
                            struct trail *trail)
 {
     struct trail why = {0};
-    struct buffer index;
     bool index_bad;
     int rc = segment_file_open(io, options, file, &index_bad, &why);
     if (rc < 0 && !index_bad) {
@@ -223,18 +276,10 @@ int segment_load_on_worker(struct io *io, const struct segment_file_options *opt
     }
     if (rc < 0) {
         rc = map_file(io, options, SHARD_FILE_PARQUET, &file->parquet, trail);
-        buffer_init_heap(&index, NULL, 0);
-        struct segment_open_options how = open_options(options, file);
-        how.index = (struct segment_bytes){NULL, 0};
         if (rc == 0)
-            rc = segment_index_rebuild(&how, options->hash_seed, &index, trail);
-        if (rc == 0) {
-            file_map_of_block(index.ptr, index.len, &file->index);
-            file->index_in_memory = true;
+            rc = rebuild_in_memory(options, file, trail);
+        if (rc == 0)
             rc = open_segment(options, file, &index_bad, trail);
-        } else {
-            buffer_dispose(&index);
-        }
     }
     if (rc == 0)
         rc = compare(options, file, entry, trail);

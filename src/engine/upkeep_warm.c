@@ -1,6 +1,7 @@
 /* upkeep_warm.c: after a start, segments that are to stay in memory are read and verified by the
  * worker, one piece after the other, while requests are served already. A search that comes first
- * reads and verifies what it needs by itself. */
+ * reads and verifies what it needs by itself. Where there is more than storage.memory_limit only so
+ * much is read: the rest would push out what was read before. */
 #include "base/log.h"
 #include "engine/catalog.h"
 #include "engine/upkeep_internal.h"
@@ -38,12 +39,23 @@ static bool is_to_be_warmed(const struct shard_part *part)
            shard->entry->config.vector_storage == PDB_VECTORS_MEMORY;
 }
 
-static struct shard_part *next_part(struct engine_core *core)
+/* More than this core's share of the limit is not read ahead, if all together is too much. */
+static bool has_room(const struct warming *w, const struct shard_part *part)
 {
+    const struct engine_core *core = w->core;
+    uint64_t limit = core->db->options.memory_limit;
+    return memory_used(core) <= limit ||
+           w->bytes_done + part->file->parquet.len <= limit / core->db->core_count;
+}
+
+static struct shard_part *next_part(const struct warming *w)
+{
+    struct engine_core *core = w->core;
     list_each (link, &core->shard_list) {
         struct shard *shard = container_of(link, struct shard, link);
         list_each (at, &shard->parts)
-            if (is_to_be_warmed(container_of(at, struct shard_part, link)))
+            if (is_to_be_warmed(container_of(at, struct shard_part, link)) &&
+                has_room(w, container_of(at, struct shard_part, link)))
                 return container_of(at, struct shard_part, link);
     }
     return NULL;
@@ -72,7 +84,7 @@ static void go_on(struct warming *w)
 {
     struct engine_core *core = w->core;
     if (w->part == NULL && !core->closing)
-        w->part = next_part(core);
+        w->part = next_part(w);
     if (w->part == NULL) {
         end(w);
         return;

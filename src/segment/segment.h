@@ -128,6 +128,13 @@ void segment_free(struct segment *s); /* NULL is legal */
  * PDB_DATA_LOSS, PDB_RESOURCE_EXHAUSTED. */
 int segment_index_rebuild(const struct segment_open_options *options, uint64_t hash_seed,
                           struct buffer *index_out, struct trail *trail);
+/* The same, to a file: `write` takes bytes for a place in it, as segment_writer_options.write_index,
+ * and what it returns ends the work. Reads the rows twice, and needs 9 bytes of memory a row instead
+ * of the whole index. */
+int segment_index_rebuild_to(const struct segment_open_options *options, uint64_t hash_seed,
+                             int (*write)(void *arg, uint64_t offset, const void *bytes,
+                                          size_t len),
+                             void *arg, struct trail *trail);
 /* Reads everything and compares: every page checksum, order and uniqueness of (id, version), the
  * index against the Parquet rows, finite values. `report` gets each finding as a line of text. 0,
  * PDB_DATA_LOSS, PDB_RESOURCE_EXHAUSTED. Any thread: what it needs is not taken from the segment's

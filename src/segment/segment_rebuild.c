@@ -13,7 +13,7 @@
 
 #include "base/no_libc_heap.h"
 
-enum { BATCH_BYTES = 1 << 20 };
+enum { BATCH_BYTES = 1 << 20, FLUSH_BYTES = 1 << 20 };
 
 /* The values of one column of vectors, row group after row group. */
 struct stream {
@@ -85,6 +85,8 @@ static void stream_next_group(struct stream *s)
 
 struct rebuild {
     const struct segment_open_options *options;
+    const struct segment_index_sink *sink; /* NULL: the index is gathered in memory */
+    struct segment_census census;
     struct segment_rows rows;
     struct segment_index_builder index;
     struct buffer last_id; /* of the row before */
@@ -220,43 +222,100 @@ static int add_row(struct rebuild *b, const struct pdb_row *row)
     return b->last_id.failed ? trail_add(b->trail, PDB_RESOURCE_EXHAUSTED, "memory for an id") : 0;
 }
 
-static int rebuild_steps(struct rebuild *b, uint64_t hash_seed, struct buffer *index_out)
+static int flush_rows(struct rebuild *b)
 {
-    const struct segment_bytes *parquet = &b->options->parquet;
-    struct segment_index_source source = {.parquet_bytes = parquet->len};
+    int rc = 0;
+    if (b->sink != NULL && segment_index_pending(&b->index) >= FLUSH_BYTES)
+        rc = segment_index_flush(&b->index);
+    return rc == 0 ? 0 : trail_add(b->trail, rc, "the index cannot be written");
+}
+
+/* All rows, which are counted, or added to the index. */
+static int read_rows(struct rebuild *b, bool counting)
+{
     struct pdb_row row;
-    int rc = segment_rows_open(&b->rows, b->options->heap, parquet, b->trail);
+    int rc = segment_rows_open(&b->rows, b->options->heap, &b->options->parquet, b->trail);
     if (rc == 0)
         rc = check_schema(b);
     if (rc < 0)
         return rc;
-    if (segment_index_init(&b->index, b->options->heap, &b->options->schema) < 0)
-        return trail_add(b->trail, PDB_RESOURCE_EXHAUSTED, "memory for an index");
-    while ((rc = segment_rows_next(&b->rows, &row, b->trail)) > 0)
-        if ((rc = add_row(b, &row)) < 0)
+    while ((rc = segment_rows_next(&b->rows, &row, b->trail)) > 0) {
+        if (counting)
+            segment_census_add(&b->census, b->options->schema.field_count, &row);
+        else if ((rc = add_row(b, &row)) < 0 || (rc = flush_rows(b)) < 0)
             return rc;
-    for (uint32_t f = 0; rc == 0 && f < b->index.field_count; f++)
-        rc = add_pages(b, f);
+    }
+    return rc;
+}
+
+static int count_rows(struct rebuild *b, uint64_t hash_seed)
+{
+    int rc = read_rows(b, true);
+    segment_rows_close(&b->rows);
     if (rc < 0)
         return rc;
+    if (b->census.rows == 0)
+        return bad_file(b, "no rows");
+    rc = segment_index_plan(&b->index, &b->census, hash_seed, b->sink);
+    return rc == 0 ? 0 : trail_add(b->trail, rc, "memory for an index");
+}
+
+static int write_index(struct rebuild *b, uint64_t hash_seed, struct buffer *index_out)
+{
+    const struct segment_bytes *parquet = &b->options->parquet;
+    struct segment_index_source source = {.parquet_bytes = parquet->len};
+    int rc = 0;
     if (b->index.row_count == 0 ||
         !segment_footer_crc(parquet->ptr, parquet->len, &source.footer_crc, NULL))
         return bad_file(b, "no rows, or no footer");
     source.parquet_crc = crc32c(0, parquet->ptr, parquet->len);
-    rc = segment_index_write(&b->index, &source, hash_seed, index_out);
-    return rc == 0 ? 0 : trail_add(b->trail, rc, "memory for an index");
+    if (b->sink == NULL)
+        rc = segment_index_write(&b->index, &source, hash_seed, index_out);
+    else
+        while ((rc = segment_index_finish(&b->index, &source, FLUSH_BYTES)) > 0)
+            continue;
+    return rc == 0 ? 0 : trail_add(b->trail, rc, "memory for an index, or its file");
+}
+
+static int rebuild_steps(struct rebuild *b, uint64_t hash_seed, struct buffer *index_out)
+{
+    int rc = 0;
+    if (segment_index_init(&b->index, b->options->heap, &b->options->schema) < 0)
+        return trail_add(b->trail, PDB_RESOURCE_EXHAUSTED, "memory for an index");
+    if (b->sink != NULL)
+        rc = count_rows(b, hash_seed);
+    if (rc == 0)
+        rc = read_rows(b, false);
+    for (uint32_t f = 0; rc == 0 && f < b->index.field_count; f++)
+        rc = add_pages(b, f);
+    return rc == 0 ? write_index(b, hash_seed, index_out) : rc;
+}
+
+static int run(struct rebuild *b, uint64_t hash_seed, struct buffer *index_out)
+{
+    buffer_init_heap(&b->last_id, b->options->heap, 0);
+    int rc = rebuild_steps(b, hash_seed, index_out);
+    segment_index_dispose(&b->index);
+    segment_rows_close(&b->rows);
+    buffer_dispose(&b->last_id);
+    return rc == 0 ? 0 : trail_add(b->trail, rc, "segment %" PRIu64, b->options->schema.number);
 }
 
 int segment_index_rebuild(const struct segment_open_options *options, uint64_t hash_seed,
                           struct buffer *index_out, struct trail *trail)
 {
     struct rebuild b = {.options = options, .trail = trail};
-    buffer_init_heap(&b.last_id, options->heap, 0);
-    int rc = rebuild_steps(&b, hash_seed, index_out);
-    segment_index_dispose(&b.index);
-    segment_rows_close(&b.rows);
-    buffer_dispose(&b.last_id);
-    return rc == 0 ? 0 : trail_add(trail, rc, "segment %" PRIu64, options->schema.number);
+    return run(&b, hash_seed, index_out);
+}
+
+int segment_index_rebuild_to(const struct segment_open_options *options, uint64_t hash_seed,
+                             int (*write)(void *arg, uint64_t offset, const void *bytes,
+                                          size_t len),
+                             void *arg, struct trail *trail)
+{
+    const struct segment_index_sink sink = {write, arg};
+    struct rebuild b = {.options = options, .sink = &sink, .trail = trail};
+    return run(&b, hash_seed, NULL);
 }
 
 /* ---- compressed vectors ---- */
