@@ -17,8 +17,9 @@
  * Two outputs take turns: while one is written the other is filled. Of the index they hold pieces,
  * each with its place in the file. Errors of the job and of the write are kept apart until both are
  * over, because the worker and the owner must not write to one place. A job that may not begin yet
- * (options.hold) counts as one that computes. A build that fails or is cancelled goes to UNDOING from wherever it is; it always has a
- * file to close or remove there, so `done` never runs inside segment_build_cancel. */
+ * (options.hold) counts as one that computes. A build that fails or is cancelled goes to UNDOING
+ * from wherever it is; it always has a file to close or remove there, so `done` never runs inside
+ * segment_build_cancel. */
 #include "engine/segment_build.h"
 
 #include "base/assert.h"

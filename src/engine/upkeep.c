@@ -35,7 +35,7 @@ enum {
     PRESSING_PARTS = 24, /* with so many, a merge that needs memory keeps writes from taking it */
     ROW_BYTES = 16 * 9,  /* of the limit for each row of a segment: its build takes 9 */
     FREE_EVERY_MS = 20,
-    FREED_MIN = 64 << 10, /* a memtable of less is not flushed for want of memory */
+    FREED_MIN = 64 << 10, /* a memtable of less waits a second before it is flushed for memory */
     EXPIRY_ROWS = 16384,  /* looked at in one sweep */
     FORGET_ENTRIES = 16384,
     QUIET_S = 5,
@@ -561,21 +561,31 @@ void upkeep_sweep(struct shard *shard)
 
 /* ---- memory that is short ---- */
 
+/* What a flush would give back; 0: nothing, or not yet. A memtable of few bytes may hold deletes:
+ * rows that they ended can be left out by a merge once the deletes are flushed. */
+static uint64_t gain_of(const struct shard *shard)
+{
+    const struct upkeep *u = shard->upkeep;
+    struct memtable_stats stats;
+    if (shard->entry == NULL || !has_unsealed(shard) || !may_seal(shard))
+        return 0;
+    memtable_stats(shard->memtable, &stats);
+    bool waited = u->filled_ns != 0 && shard->core->r->now_ns - u->filled_ns >= seconds_ns(1);
+    return stats.bytes >= FREED_MIN || waited ? stats.bytes + 1 : 0;
+}
+
 static void free_memory_run(struct task *task)
 {
     struct engine_core *core = container_of(task, struct engine_core, memory_task);
     struct shard *largest = NULL;
-    uint64_t most = FREED_MIN;
+    uint64_t most = 0;
     if (core->closing || core->flushes != 0 || !list_empty(&core->flush_line))
         return; /* a flush is on its way */
     list_each (link, &core->shard_list) {
         struct shard *shard = container_of(link, struct shard, link);
-        struct memtable_stats stats;
-        if (shard->entry == NULL || !has_unsealed(shard) || !may_seal(shard))
-            continue;
-        memtable_stats(shard->memtable, &stats);
-        if (stats.bytes >= most) {
-            most = stats.bytes;
+        uint64_t gain = gain_of(shard);
+        if (gain > most) {
+            most = gain;
             largest = shard;
         }
     }

@@ -69,9 +69,9 @@ struct segment_writer_options {
     uint64_t hash_seed;       /* of the id index: random */
     /* Takes the next bytes of the Parquet file; 0, or what the writer's call then returns. */
     int (*write)(void *arg, const void *bytes, size_t len);
-    /* Of exactly the rows that will be added; the index is then written as it grows, by write_index,
-     * which takes bytes for a place in the file, each place once. NULL: it is gathered in memory
-     * until segment_writer_index. */
+    /* Of exactly the rows that will be added; the index is then written as it grows, by
+     * write_index, which takes bytes for a place in the file, each place once. NULL: it is gathered
+     * in memory until segment_writer_index. */
     const struct segment_census *census; /* used by segment_writer_new only */
     int (*write_index)(void *arg, uint64_t offset, const void *bytes, size_t len);
     void *arg;
@@ -128,9 +128,9 @@ void segment_free(struct segment *s); /* NULL is legal */
  * PDB_DATA_LOSS, PDB_RESOURCE_EXHAUSTED. */
 int segment_index_rebuild(const struct segment_open_options *options, uint64_t hash_seed,
                           struct buffer *index_out, struct trail *trail);
-/* The same, to a file: `write` takes bytes for a place in it, as segment_writer_options.write_index,
- * and what it returns ends the work. Reads the rows twice, and needs 9 bytes of memory a row instead
- * of the whole index. */
+/* The same, to a file: `write` takes bytes for a place in it, as
+ * segment_writer_options.write_index, and what it returns ends the work. Reads the rows twice, and
+ * needs 9 bytes of memory a row instead of the whole index. */
 int segment_index_rebuild_to(const struct segment_open_options *options, uint64_t hash_seed,
                              int (*write)(void *arg, uint64_t offset, const void *bytes,
                                           size_t len),

@@ -383,6 +383,82 @@ static void a_rate_lets_bytes_go_at_once_after_a_rest(void **state)
     assert_int_equal(segment_rate_take(&rate, 99000000001, 1), 0);
 }
 
+/* ---- standing aside ---- */
+
+enum { IDLE_TURNS = 500 };
+
+struct holding {
+    struct lab *lab;
+    unsigned asked, held;
+    bool held_now;
+};
+
+static struct holding *holding; /* the test's */
+
+/* Every second job waits. */
+static bool hold_it(void *arg)
+{
+    assert_ptr_equal(arg, holding->lab);
+    holding->held_now = holding->asked++ % 2 == 0;
+    holding->held += holding->held_now;
+    return holding->held_now;
+}
+
+static void a_build_that_is_held_waits_between_two_jobs(void **state)
+{
+    (void)state;
+    struct lab *lab = test_malloc(sizeof(*lab));
+    struct holding here = {.lab = lab};
+    holding = &here;
+    lab_begin(lab, 1, MANY);
+    struct segment_build_options options = build_options(lab);
+    options.hold = hold_it;
+    assert_int_equal(segment_build_start(&options, &lab->build), 0);
+    while (!lab->over) {
+        assert_true(lab_turn(lab));
+        if (!here.held_now)
+            continue;
+        unsigned asked = here.asked;
+        for (unsigned i = 0; i < IDLE_TURNS; i++) /* what is written meanwhile ends */
+            assert_true(lab_turn(lab));
+        assert_false(lab->over);
+        assert_int_equal(here.asked, asked); /* no job has begun, and so none has ended */
+        here.held_now = false;
+        segment_build_resume(lab->build);
+    }
+    assert_int_equal(lab->rc, 0);
+    assert_true(here.held >= 2);
+    expect_rows(lab->file, MANY);
+    lab_end(lab);
+    test_free(lab);
+}
+
+static void a_build_that_is_held_can_be_cancelled(void **state)
+{
+    (void)state;
+    for (unsigned n = 1; n <= 3; n++) {
+        struct lab *lab = test_malloc(sizeof(*lab));
+        struct holding here = {.lab = lab};
+        holding = &here;
+        lab_begin(lab, n, MANY);
+        struct segment_build_options options = build_options(lab);
+        options.hold = hold_it;
+        assert_int_equal(segment_build_start(&options, &lab->build), 0);
+        while (here.held < n) {
+            segment_build_resume(lab->build);
+            assert_true(lab_turn(lab));
+        }
+        assert_false(lab->over);
+        segment_build_cancel(lab->build);
+        while (!lab->over)
+            assert_true(lab_turn(lab));
+        assert_int_equal(lab->rc, PDB_CANCELLED);
+        assert_int_equal(disk_list(&lab->d, FOLDER).count, 0);
+        lab_end(lab);
+        test_free(lab);
+    }
+}
+
 /* ---- memory ---- */
 
 /* Rows of one shape, after another. */
@@ -783,6 +859,8 @@ int main(void)
         cmocka_unit_test(cancelled_at_any_turn_it_ends_once_and_leaves_nothing),
         cmocka_unit_test(the_rate_is_kept_over_all_builds),
         cmocka_unit_test(a_rate_lets_bytes_go_at_once_after_a_rest),
+        cmocka_unit_test(a_build_that_is_held_waits_between_two_jobs),
+        cmocka_unit_test(a_build_that_is_held_can_be_cancelled),
         cmocka_unit_test(a_build_holds_no_more_than_what_is_asked_for_it),
         cmocka_unit_test(memory_hardly_grows_with_the_rows),
         cmocka_unit_test(a_finished_segment_survives_the_power_and_an_unfinished_one_is_cleaned_up),
