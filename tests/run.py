@@ -24,6 +24,7 @@ PYTHON_FOLDERS = (
     "abuse",
     "crash",
     "segments",
+    "archive",
     "transfer",
     "bench",
     "tidy",
