@@ -49,6 +49,15 @@ static double seconds(clockid_t clock)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+/* As the engine does for what is resident: of the whole pages within. */
+static void want_huge_pages(void *bytes, size_t length)
+{
+    uintptr_t from = ((uintptr_t)bytes + 4095) & ~(uintptr_t)4095;
+    uintptr_t to = ((uintptr_t)bytes + length) & ~(uintptr_t)4095;
+    if (from < to)
+        (void)madvise((void *)from, to - from, MADV_HUGEPAGE);
+}
+
 static int encode(struct bench *bench, enum quantize_kind kind, enum pdb_metric metric,
                   struct index *index_out)
 {
@@ -69,8 +78,7 @@ static int encode(struct bench *bench, enum quantize_kind kind, enum pdb_metric 
         rc = index_init(index_out, &quantizer, bench->count, NULL);
     if (rc < 0)
         return rc;
-    (void)madvise(index_out->codes.bytes, quantize_codes_bytes(&quantizer, bench->count),
-                  MADV_HUGEPAGE);
+    want_huge_pages(index_out->codes.bytes, quantize_codes_bytes(&quantizer, bench->count));
     void *scratch = aligned_alloc(64, quantize_scratch_bytes(&quantizer));
     if (scratch == NULL)
         return PDB_RESOURCE_EXHAUSTED;

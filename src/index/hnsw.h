@@ -110,13 +110,15 @@ void hnsw_worker_close(struct hnsw_worker *worker, struct heap *heap); /* NULL i
 
 struct hnsw_progress {
     uint64_t rows_done, rows_total;
-    uint64_t distances; /* of those that are counted by workers: summed by the driver */
-    uint64_t repaired;  /* rows that no way led to, or from, and that were linked */
+    uint64_t repaired; /* rows that no way led to, or from, and that were linked */
 };
 void hnsw_build_progress(const struct hnsw_build *build, struct hnsw_progress *progress_out);
+
+/* Distances computed so far, for who measures. */
 uint64_t hnsw_worker_distances(const struct hnsw_worker *worker);
 
-/* Bytes that a build and `worker_count` workers take at most, the graph included. */
+/* Bytes that a build and `worker_count` workers take, the graph included. Draws the level of each
+ * row: some ten milliseconds for a million. */
 size_t hnsw_build_bytes(const struct hnsw_params *params, uint32_t row_count,
                         uint32_t worker_count);
 

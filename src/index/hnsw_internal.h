@@ -7,7 +7,11 @@
 #include "index/visited.h"
 
 enum {
+#ifdef PDB_STRESS
+    BUILD_PREPARE_ROWS = 1,
+#else
     BUILD_PREPARE_ROWS = 8, /* rows of a part: a few milliseconds */
+#endif
     BUILD_LINK_PARTS_MAX = 32,
     BUILD_BATCH_MAX = 8192,
     BUILD_BATCH_SHARE = 32, /* a batch is this part of what is there */

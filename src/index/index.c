@@ -4,7 +4,6 @@
 #include "base/assert.h"
 
 #include <proximadb/error.h>
-#include <string.h>
 
 #include "base/no_libc_heap.h"
 
@@ -20,7 +19,6 @@ int index_init(struct index *index, const struct quantizer *quantizer, uint32_t 
         heap_free(heap, sums_array);
         return PDB_RESOURCE_EXHAUSTED;
     }
-    memset(codes, 0, bytes);
     *index = (struct index){.quantizer = *quantizer};
     index->codes.row_count = row_count;
     index->codes.bytes = codes;

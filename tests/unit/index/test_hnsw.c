@@ -1,6 +1,9 @@
 /* Building and checking graphs, and what they find: src/index/hnsw_*.c. */
 #include "index_fixture.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 enum { DIMENSION = 24, ROWS = 3000, QUERIES = 60, CLUSTERS = 30 };
 
 static const struct index_query ten = {.k = 10, .gamma = -1};
@@ -69,6 +72,74 @@ static void the_same_seed_gives_the_same_graph_with_any_workers_and_order_of_par
     hnsw_dispose(&one, &built.heap);
     hnsw_dispose(&three, &built.heap);
     hnsw_dispose(&other, &built.heap);
+    built_free(&built);
+    data_free(&data);
+}
+
+/* ---- workers that are threads ---- */
+
+enum { THREADS = 3 };
+
+struct crew {
+    struct hnsw_build *build;
+    pthread_barrier_t barrier;
+    atomic_uint next_part;
+    struct member {
+        struct crew *crew;
+        struct hnsw_worker *worker;
+        bool advances;
+    } members[THREADS];
+};
+
+static void *work(void *argument)
+{
+    struct member *me = argument;
+    struct crew *crew = me->crew;
+    for (uint32_t parts; (parts = hnsw_build_parts(crew->build)) > 0;) {
+        for (uint32_t part; (part = atomic_fetch_add(&crew->next_part, 1)) < parts;)
+            hnsw_build_part(crew->build, part, me->worker);
+        (void)pthread_barrier_wait(&crew->barrier);
+        if (me->advances) {
+            hnsw_build_advance(crew->build);
+            atomic_store(&crew->next_part, 0);
+        }
+        (void)pthread_barrier_wait(&crew->barrier);
+    }
+    return NULL;
+}
+
+/* In the build of the thread sanitizer this also says that parts of a phase share nothing. */
+static void threads_build_the_graph_that_one_builds(void **state)
+{
+    (void)state;
+    struct data data = data_clustered(ROWS, DIMENSION, CLUSTERS, 3, 0, false);
+    struct hnsw_params params = {.seed = 11};
+    struct built built = {0};
+    struct hnsw one, many;
+    struct crew crew = {0};
+    pthread_t threads[THREADS];
+    build_codes(&built, &data, QUANTIZE_SQ8, PDB_METRIC_EUCLIDEAN);
+    build_graph(&built, &params, 1, &one);
+    assert_int_equal(hnsw_build_begin(&params, &built.index.quantizer, &built.index.codes,
+                                      &built.heap, &crew.build),
+                     PDB_OK);
+    assert_int_equal(pthread_barrier_init(&crew.barrier, NULL, THREADS), 0);
+    for (uint32_t i = 0; i < THREADS; i++) {
+        crew.members[i] = (struct member){.crew = &crew, .advances = i == 0};
+        assert_int_equal(hnsw_worker_open(crew.build, &built.heap, &crew.members[i].worker),
+                         PDB_OK);
+    }
+    for (uint32_t i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, work, &crew.members[i]), 0);
+    for (uint32_t i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        hnsw_worker_close(crew.members[i].worker, &built.heap);
+    }
+    (void)pthread_barrier_destroy(&crew.barrier);
+    hnsw_build_end(crew.build, &many);
+    assert_same_graph(&one, &many);
+    hnsw_dispose(&one, &built.heap);
+    hnsw_dispose(&many, &built.heap);
     built_free(&built);
     data_free(&data);
 }
@@ -295,6 +366,7 @@ int main(void)
         cmocka_unit_test(a_graph_finds_what_the_exact_scan_finds),
         cmocka_unit_test(rows_sorted_by_cluster_are_found_as_well),
         cmocka_unit_test(the_same_seed_gives_the_same_graph_with_any_workers_and_order_of_parts),
+        cmocka_unit_test(threads_build_the_graph_that_one_builds),
         cmocka_unit_test(copies_of_one_vector_are_all_reached_and_hide_nobody),
         cmocka_unit_test(rows_that_are_all_the_same_make_a_sound_graph),
         cmocka_unit_test(clouds_far_apart_hang_together),
