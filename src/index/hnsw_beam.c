@@ -10,6 +10,7 @@
  * such links, which is enough to hang copies together. */
 #include "base/assert.h"
 #include "index/hnsw_internal.h"
+#include "index/prefetch.h"
 
 #include "base/no_libc_heap.h"
 
@@ -46,13 +47,6 @@ static uint32_t unseen_links(const struct hnsw_build *build, struct hnsw_worker 
         count += !visited_test_and_set(&worker->visited, links[i]);
     }
     return count;
-}
-
-static void prefetch_links(const struct hnsw *graph, uint32_t level, uint32_t node)
-{
-    const char *links = (const char *)hnsw_links(graph, level, node);
-    for (size_t at = 0; at < hnsw_link_max(graph, level) * sizeof(uint32_t); at += 64)
-        __builtin_prefetch(links + at, 0, 3);
 }
 
 uint32_t hnsw_beam(const struct hnsw_build *build, struct hnsw_worker *worker, uint32_t level,

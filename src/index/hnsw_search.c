@@ -2,7 +2,8 @@
  *
  * Waiting for memory is what it costs, so everything is asked for early: the links of the row that
  * will probably be expanded next while this one's neighbours are scored, neighbours' codes a few
- * rows ahead (vecmath), their norms before their codes.
+ * rows ahead (vecmath), their norms before their codes. Tried without gain: asking for the codes
+ * behind the row that will be expanded next as well.
  *
  * Two lists. The pool has every row worth expanding. When all rows may be returned its head is the
  * answer; else `best` holds those that may, and decides when to stop, while the pool may grow to
@@ -10,18 +11,12 @@
  *
  * Distances can be a little below 0 where codes are all but equal; the stop rule takes them as
  * 0. */
+#include "index/prefetch.h"
 #include "index/search_internal.h"
 
 #include <float.h>
 
 #include "base/no_libc_heap.h"
-
-static void prefetch_links(const struct hnsw *graph, uint32_t row)
-{
-    const char *links = (const char *)hnsw_links(graph, 0, row);
-    for (size_t at = 0; at < graph->link_max0 * sizeof(uint32_t); at += 64)
-        __builtin_prefetch(links + at, 0, 3);
-}
 
 static void score(struct index_search *search, const uint32_t *rows, uint32_t count)
 {
@@ -97,7 +92,7 @@ void hnsw_search_begin(struct index_search *search)
     scratch->pool[0] = (struct pool_entry){distance, row};
     search->pool_count = 1;
     search->cursor = 0;
-    prefetch_links(&search->index->graph, row);
+    prefetch_links(&search->index->graph, 0, row);
     if (search->selective)
         admit_best(search, distance, row);
 }
@@ -123,6 +118,19 @@ static uint32_t unseen_links(struct index_search *search, uint32_t row)
     return count;
 }
 
+/* Who is nearest of those just scored will mostly be expanded next: its links are asked for before
+ * the others are sorted in, which takes about as long as they do to arrive. */
+PREFETCH_INLINE void prefetch_nearest(const struct index_search *search, uint32_t count)
+{
+    const struct index_scratch *scratch = search->scratch;
+    uint32_t nearest = 0;
+    for (uint32_t i = 1; i < count; i++)
+        nearest = scratch->distances[i] < scratch->distances[nearest] ? i : nearest;
+    if (count > 0 && (search->cursor >= search->pool_count ||
+                      scratch->distances[nearest] < scratch->pool[search->cursor].distance))
+        prefetch_links(&search->index->graph, 0, scratch->rows[nearest]);
+}
+
 /* Offers scored rows to the pool; the cursor moves to the nearest that is not expanded. */
 static void admit(struct index_search *search, uint32_t count, uint32_t capacity)
 {
@@ -138,11 +146,7 @@ static void admit(struct index_search *search, uint32_t count, uint32_t capacity
         search->stats.capped |= search->pool_count == capacity;
         uint32_t at =
             pool_insert(scratch->pool, &search->pool_count, capacity, distance, scratch->rows[i]);
-        if (at < first || at == first) {
-            first = at;
-            if (at < capacity)
-                prefetch_links(&search->index->graph, scratch->rows[i]);
-        }
+        first = at < first ? at : first;
         bound = bound_of(search);
     }
     search->cursor = next_unexpanded(search, first);
@@ -163,10 +167,11 @@ bool hnsw_search_step(struct index_search *search, uint32_t *budget)
         search->stats.expanded++;
         uint32_t next = next_unexpanded(search, search->cursor + 1);
         if (next < search->pool_count)
-            prefetch_links(&search->index->graph, pool[next].row);
+            prefetch_links(&search->index->graph, 0, pool[next].row);
         search->cursor = next;
         uint32_t count = unseen_links(search, row);
         score(search, search->scratch->rows, count);
+        prefetch_nearest(search, count);
         admit(search, count, capacity);
         uint32_t cost = count + 1 + search_insertion_cost(count, search->pool_count);
         *budget -= cost < *budget ? cost : *budget;

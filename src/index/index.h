@@ -26,8 +26,9 @@ struct index {
     bool mapped;       /* arrays lie in an image and are not ours */
 };
 
-/* Memory for the codes of row_count rows, every one of which must be encoded; the quantizer has been trained and becomes the
- * index's. PDB_RESOURCE_EXHAUSTED, and the quantizer stays the caller's. */
+/* Memory for the codes of row_count rows, every one of which must be encoded; the quantizer has
+ * been trained and becomes the index's. PDB_RESOURCE_EXHAUSTED, and the quantizer stays the
+ * caller's. */
 int index_init(struct index *index, const struct quantizer *quantizer, uint32_t row_count,
                struct heap *heap);
 /* Frees codes, graph and quantizer. A zeroed index is legal; the second call does nothing. */

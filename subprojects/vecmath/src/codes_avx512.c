@@ -133,6 +133,23 @@ INLINE VNNI __m512i flip(__m512i bytes)
     return _mm512_xor_si512(bytes, _mm512_set1_epi8((char)0x80));
 }
 
+/* 64 numbers, or the `left` last ones of the rows; queries are padded. */
+INLINE VNNI void sq8_step(const size_t rows, const struct vecmath_sq8_query *query,
+                          const void *const *row, const void *const *next, size_t i, size_t left,
+                          __m512i *high, __m512i *low)
+{
+    __m512i query_high = _mm512_loadu_si512(query->high + i);
+    __m512i query_low = _mm512_loadu_si512(query->low + i);
+    VECMATH_UNROLL
+    for (size_t r = 0; r < rows; r++) {
+        __m512i bytes = flip(load_up_to((const uint8_t *)row[r] + i, left));
+        high[r] = _mm512_dpbusd_epi32(high[r], bytes, query_high);
+        low[r] = _mm512_dpbusd_epi32(low[r], bytes, query_low);
+        if (next != NULL)
+            VECMATH_PREFETCH((const uint8_t *)next[r] + i);
+    }
+}
+
 INLINE VNNI void sq8_rows_vnni(const size_t rows, const struct vecmath_sq8_query *query,
                                const void *const *row, const void *const *next, int64_t *dot_out)
 {
@@ -142,18 +159,11 @@ INLINE VNNI void sq8_rows_vnni(const size_t rows, const struct vecmath_sq8_query
     VECMATH_UNROLL
     for (size_t r = 0; r < rows; r++)
         high[r] = low[r] = _mm512_setzero_si512();
-    for (size_t i = 0; i < n; i += BYTES) {
-        __m512i query_high = _mm512_loadu_si512(query->high + i);
-        __m512i query_low = _mm512_loadu_si512(query->low + i);
-        VECMATH_UNROLL
-        for (size_t r = 0; r < rows; r++) {
-            __m512i bytes = flip(load_up_to((const uint8_t *)row[r] + i, n - i));
-            high[r] = _mm512_dpbusd_epi32(high[r], bytes, query_high);
-            low[r] = _mm512_dpbusd_epi32(low[r], bytes, query_low);
-            if (next != NULL)
-                VECMATH_PREFETCH((const uint8_t *)next[r] + i);
-        }
-    }
+    size_t i = 0;
+    for (; i + BYTES <= n; i += BYTES)
+        sq8_step(rows, query, row, next, i, BYTES, high, low);
+    if (i < n)
+        sq8_step(rows, query, row, next, i, n - i, high, low);
     const int64_t excess = 128 * (64 * (int64_t)query->high_sum + query->low_sum);
     VECMATH_UNROLL
     for (size_t r = 0; r < rows; r++)
@@ -161,26 +171,35 @@ INLINE VNNI void sq8_rows_vnni(const size_t rows, const struct vecmath_sq8_query
                      _mm512_reduce_add_epi32(low[r]) - excess;
 }
 
+/* 64 numbers, or the `left` last ones. */
+INLINE VNNI void s8_step(const size_t rows, const int8_t *query, const void *const *row,
+                         const void *const *next, size_t i, size_t left, __m512i *query_sum,
+                         __m512i *sum)
+{
+    __m512i numbers = load_up_to(query + i, left);
+    *query_sum = _mm512_dpbusd_epi32(*query_sum, _mm512_set1_epi8(1), numbers);
+    VECMATH_UNROLL
+    for (size_t r = 0; r < rows; r++) {
+        __m512i bytes = flip(load_up_to((const uint8_t *)row[r] + i, left));
+        sum[r] = _mm512_dpbusd_epi32(sum[r], bytes, numbers);
+        if (next != NULL)
+            VECMATH_PREFETCH((const uint8_t *)next[r] + i);
+    }
+}
+
 INLINE VNNI void s8_rows_vnni(const size_t rows, const int8_t *query, const void *const *row,
                               const void *const *next, size_t n, int32_t *dot_out)
 {
-    const __m512i ones = _mm512_set1_epi8(1);
     __m512i query_sum = _mm512_setzero_si512();
     __m512i sum[VECMATH_BLOCK];
     VECMATH_UNROLL
     for (size_t r = 0; r < rows; r++)
         sum[r] = _mm512_setzero_si512();
-    for (size_t i = 0; i < n; i += BYTES) {
-        __m512i numbers = load_up_to(query + i, n - i);
-        query_sum = _mm512_dpbusd_epi32(query_sum, ones, numbers);
-        VECMATH_UNROLL
-        for (size_t r = 0; r < rows; r++) {
-            __m512i bytes = flip(load_up_to((const uint8_t *)row[r] + i, n - i));
-            sum[r] = _mm512_dpbusd_epi32(sum[r], bytes, numbers);
-            if (next != NULL)
-                VECMATH_PREFETCH((const uint8_t *)next[r] + i);
-        }
-    }
+    size_t i = 0;
+    for (; i + BYTES <= n; i += BYTES)
+        s8_step(rows, query, row, next, i, BYTES, &query_sum, sum);
+    if (i < n)
+        s8_step(rows, query, row, next, i, n - i, &query_sum, sum);
     query_sum = _mm512_slli_epi32(query_sum, 7);
     VECMATH_UNROLL
     for (size_t r = 0; r < rows; r++)
