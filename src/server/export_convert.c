@@ -184,7 +184,7 @@ static int merge(struct merge *m, struct export_writer *writer, struct trail *tr
 static int convert(struct merge *m, const char *folder, struct trail *trail)
 {
     struct export_convert *c = m->c;
-    struct export_writer *writer;
+    struct export_writer *writer = NULL;
     int rc = import_files_add(&m->list, folder, trail);
     if (rc < 0)
         return rc;
