@@ -253,14 +253,16 @@ struct base_rule {
     uint64_t version;
 };
 
-static bool base_fits(const struct archive_base *base, const struct base_rule *rule)
+static bool base_fits(const struct archive_base *base, const struct base_rule *rule, bool oldest)
 {
     if (rule->entry == NULL)
         return base->ended_us >= rule->range->from_us && base->ended_us <= rule->time_us;
     const struct snapshot_part *part = part_of(base, &rule->entry->uuid);
-    /* Without a part it was made later, or was dropped before. */
-    return part != NULL ? part->version < rule->version
-                        : base->begun_us <= rule->entry->created_at_us;
+    if (part != NULL)
+        return part->version < rule->version;
+    /* It was made later, or was dropped before. A call that makes one may have begun before the
+     * base and ended behind it: then an older base does as well, and the oldest in any case. */
+    return oldest || base->begun_us <= rule->entry->created_at_us;
 }
 
 /* The newest that fits; PDB_NOT_FOUND. */
@@ -284,7 +286,7 @@ static int find_base(struct restore *r, const struct base_rule *rule, struct tra
         if (rc < 0)
             return trail_add(trail, rc, "%s", why.text);
         r->has_base = true;
-        if (base_fits(&r->base, rule))
+        if (base_fits(&r->base, rule, i == 1))
             return 0;
         restore_drop_base(r);
     }
