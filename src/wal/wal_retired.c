@@ -47,6 +47,7 @@ struct wal_retired {
     struct wal_retired_options options;
     char dir[WAL_PATH_MAX], above[WAL_PATH_MAX], gone[WAL_PATH_MAX], path[WAL_PATH_MAX];
     struct uuid uuid;
+    uint64_t end_seq; /* of the segment with its last group; 0: it has none */
     struct wal_ledger ledger;
     struct retired_name *names; /* of everything in the directory */
     size_t name_count, name_capacity;
@@ -237,10 +238,26 @@ uint64_t wal_retired_bytes(const struct wal_retired *log)
     return log->ledger.bytes;
 }
 
+/* What lies behind the log's last group was only made ahead: with its core back, the log would go
+ * on there. */
+struct used {
+    uint64_t end_seq;
+    void (*visit)(void *arg, const struct wal_segment_info *info);
+    void *arg;
+};
+
+static void visit_used(void *arg, const struct wal_segment_info *info)
+{
+    const struct used *used = arg;
+    if (info->seq <= used->end_seq)
+        used->visit(used->arg, info);
+}
+
 void wal_retired_segments(const struct wal_retired *log,
                           void (*visit)(void *arg, const struct wal_segment_info *info), void *arg)
 {
-    wal_ledger_segments(&log->ledger, log->dir, visit, arg);
+    struct used used = {log->end_seq, visit, arg};
+    wal_ledger_segments(&log->ledger, log->dir, visit_used, &used);
 }
 
 struct uuid wal_retired_uuid(const struct wal_retired *log)
@@ -294,7 +311,10 @@ static int read_log(struct wal_retired *log, struct trail *trail)
     if (rc == PDB_RESOURCE_EXHAUSTED)
         (void)trail_add(trail, rc, "memory for the log of %s", log->dir);
     char text[UUID_TEXT_LEN + 1];
-    log->uuid = scan->logs[0].uuid;
+    const struct wal_scan_log *found = &scan->logs[0];
+    log->uuid = found->uuid;
+    if (rc == 0 && found->end.group_seq > found->begin.group_seq)
+        log->end_seq = found->segments[found->end.segment].seq;
     uuid_format(&log->uuid, text);
     int len = snprintf(log->gone, sizeof(log->gone), "%s/gone-%s", log->above, text);
     ASSERT(len > 0 && len < WAL_PATH_MAX);
