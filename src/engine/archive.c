@@ -34,6 +34,8 @@
 
 #include "base/no_libc_heap.h"
 
+#define RESTORE_US_MAX ((int64_t)600 * 1000000)
+
 /* ---- whether it works ---- */
 
 void archive_failed(struct engine_core *core, struct archive_health *health,
@@ -339,6 +341,21 @@ static void go_arrives(struct reactor *here, struct mail *mail)
         archive_feed_go(&ac->feed);
 }
 
+/* A collection out of a snapshot has rows that no log has, and a stop may have come before the base
+ * that was to hold them. A restore may begin long before its collection is there: one base too many
+ * is no harm. */
+static bool base_is_due(const struct archive_master *m)
+{
+    const struct catalog_snapshot *catalog = m->core->catalog;
+    for (uint32_t i = 0; m->base_count != 0 && i < catalog->count; i++) {
+        const struct catalog_entry *entry = catalog->entries[i];
+        int64_t newest_us = m->bases[m->base_count - 1].begun_us;
+        if (entry->born_version != 0 && entry->created_at_us > newest_us - RESTORE_US_MAX)
+            return true;
+    }
+    return false;
+}
+
 static void begun(struct archive_master *m)
 {
     const struct archive_state *known = m->load.found ? &m->load.state : NULL;
@@ -375,6 +392,7 @@ static void begun(struct archive_master *m)
              m->base_count, m->log_count);
     archive_catalogs_kick(m);
     archive_tick(m);
+    m->base.wanted = m->base.wanted || base_is_due(m);
     archive_base_arm(m);
 }
 
