@@ -26,6 +26,7 @@ PYTHON_FOLDERS = (
     "segments",
     "archive",
     "transfer",
+    "pitr",
     "bench",
     "tidy",
     "lib",
