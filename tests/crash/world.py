@@ -128,6 +128,8 @@ class World:
         check_offline(self.server)
 
     def cores(self, count: int) -> None:
+        if count != self.server.options.cores:
+            self.oracle.cores = {}  # which collections will share a log is not known
         self.server.options = dataclasses.replace(self.server.options, cores=count)
 
 
