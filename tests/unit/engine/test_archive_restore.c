@@ -163,8 +163,8 @@ static void every_version_of_a_collection_comes_back(void **state)
     done(&h, &a);
 }
 
-/* Collections are given their time when their creation begins, and are in no base that begins before
- * it ends. */
+/* Collections are given their time when their creation begins, and are in no base that begins
+ * before it ends. */
 static void a_version_of_a_collection_that_was_made_around_the_base_is_found(void **state)
 {
     (void)state;
