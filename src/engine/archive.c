@@ -238,8 +238,10 @@ struct archive_log *archive_known_log(const struct archive_master *m, const stru
 bool archive_note_log(struct archive_master *m, const struct archive_log *log)
 {
     struct archive_log *known = archive_known_log(m, &log->uuid);
-    if (known != NULL) {
+    if (known != NULL) { /* a feed does not hear of what was pruned */
+        uint64_t first_seq = known->first_seq;
         *known = *log;
+        known->first_seq = first_seq > log->first_seq ? first_seq : log->first_seq;
         return true;
     }
     if (m->log_count == m->log_capacity) {

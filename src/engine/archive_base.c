@@ -100,6 +100,24 @@ static void idle(struct archive_baser *b)
 
 /* ---- pruning ---- */
 
+static void forget(struct archive_master *m, const struct archive_prune *prune)
+{
+    for (uint32_t i = 0; i < prune->log_count; i++) {
+        struct archive_log *log = archive_known_log(m, &prune->logs[i].uuid);
+        uint64_t first = prune->logs[i].seq;
+        if (log == NULL)
+            continue;
+        if (first == UINT64_MAX && log->ended)
+            *log = m->logs[--m->log_count];
+        else if (first == UINT64_MAX) /* all that was there when it was looked at */
+            continue;
+        else if (first > log->first_seq && first < log->next_seq)
+            log->first_seq = first;
+    }
+    if (prune->catalog_first > m->catalogs.first)
+        m->catalogs.first = prune->catalog_first;
+}
+
 static void pruned(struct archive_prune *prune)
 {
     struct archive_master *m = container_of(prune, struct archive_master, prune);
@@ -107,18 +125,14 @@ static void pruned(struct archive_prune *prune)
         archive_works(m->core, &prune->health);
         LOG_INFO("archive", "base %s is not kept any longer: %" PRIu64 " objects removed",
                  prune->gone, prune->objects);
-        for (uint32_t i = 0; i < prune->logs_gone_count; i++) {
-            struct archive_log *log = archive_known_log(m, &prune->logs_gone[i]);
-            if (log != NULL && log->ended)
-                *log = m->logs[--m->log_count];
-        }
+        forget(m, prune);
     } else if (!m->stopped) {
         archive_failed(m->core, &prune->health, &prune->trail);
     }
     heap_free(NULL, prune->kept);
-    heap_free(NULL, prune->logs_gone);
+    heap_free(NULL, prune->logs);
     prune->kept = NULL;
-    prune->logs_gone = NULL;
+    prune->logs = NULL;
     idle(&m->base);
 }
 
@@ -503,5 +517,5 @@ void archive_base_free(struct archive_master *m)
     clear(&m->base);
     arena_dispose(&m->base.arena);
     heap_free(NULL, m->prune.kept);
-    heap_free(NULL, m->prune.logs_gone);
+    heap_free(NULL, m->prune.logs);
 }

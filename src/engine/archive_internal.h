@@ -219,8 +219,9 @@ struct archive_prune {
     uint32_t kept_count;
     char gone[ARCHIVE_NAME_SIZE];
     uint64_t objects, bytes;
-    struct uuid *logs_gone; /* heap: logs of which nothing is left */
-    uint32_t logs_gone_count;
+    struct archive_need *logs; /* heap: where each log begins now; UINT64_MAX: nothing is left */
+    uint32_t log_count;
+    uint64_t catalog_first;
     void (*done)(struct archive_prune *prune);
 };
 void archive_prune_start(struct engine_core *core, struct archive_prune *prune);

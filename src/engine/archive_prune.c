@@ -38,9 +38,10 @@ struct pruning {
     struct need_from *needs; /* heap */
     size_t need_count, need_capacity;
     uint64_t catalog_from;
-    struct uuid log; /* whose segments are seen, and whether any stays */
-    bool log_any, log_stays;
-    uint32_t gone_capacity;
+    struct uuid log; /* whose segments are seen */
+    bool log_any;
+    uint64_t log_first; /* that stays; UINT64_MAX: none so far */
+    uint32_t log_capacity;
 };
 
 static int no_memory(struct pruning *w)
@@ -156,17 +157,18 @@ static int see_of_base(void *arg, const struct store_object *object)
 static int log_over(struct pruning *w)
 {
     struct archive_prune *p = w->p;
-    if (!w->log_any || w->log_stays)
+    if (!w->log_any)
         return 0;
-    if (p->logs_gone_count == w->gone_capacity) {
-        uint32_t capacity = 2 * w->gone_capacity + 16;
-        struct uuid *logs = heap_realloc(NULL, p->logs_gone, capacity * sizeof(struct uuid));
+    if (p->log_count == w->log_capacity) {
+        uint32_t capacity = 2 * w->log_capacity + 16;
+        struct archive_need *logs =
+            heap_realloc(NULL, p->logs, capacity * sizeof(struct archive_need));
         if (logs == NULL)
             return no_memory(w);
-        p->logs_gone = logs;
-        w->gone_capacity = capacity;
+        p->logs = logs;
+        w->log_capacity = capacity;
     }
-    p->logs_gone[p->logs_gone_count++] = w->log;
+    p->logs[p->log_count++] = (struct archive_need){w->log, w->log_first};
     return 0;
 }
 
@@ -191,11 +193,12 @@ static int see_wal(void *arg, const struct store_object *object)
             return rc;
         w->log = parsed.log;
         w->log_any = true;
-        w->log_stays = false;
+        w->log_first = UINT64_MAX;
     }
     if (!segment_is_needed(w, &parsed))
         return delete (w, object);
-    w->log_stays = true;
+    if (w->log_first == UINT64_MAX)
+        w->log_first = parsed.number;
     return 0;
 }
 
@@ -261,6 +264,7 @@ static void compute(struct job *job)
         qsort(w.files, w.file_count, sizeof(w.files[0]), by_value);
     if (p->rc == 0)
         p->rc = remove_all(&w);
+    p->catalog_first = w.catalog_from;
     heap_free(NULL, w.files);
     heap_free(NULL, w.needs);
 }
@@ -279,8 +283,8 @@ void archive_prune_start(struct engine_core *core, struct archive_prune *p)
     trail_reset(&p->trail);
     p->store = core->db->archive;
     p->objects = p->bytes = 0;
-    p->logs_gone = NULL;
-    p->logs_gone_count = 0;
+    p->logs = NULL;
+    p->log_count = 0;
     p->busy = true;
     atomic_store_explicit(&p->cancel.asked, false, memory_order_relaxed);
     p->job.compute = compute;

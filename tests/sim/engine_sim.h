@@ -1,5 +1,6 @@
 /* One run of the simulated engine: what its parts share. test_engine_sim.c has the lives,
- * engine_sim_calls.c what is written and altered, engine_sim_reads.c what is read and compared. */
+ * engine_sim_calls.c what is written and altered, engine_sim_reads.c what is read and compared,
+ * engine_sim_archive.c what is archived. */
 #ifndef SIM_ENGINE_SIM_H
 #define SIM_ENGINE_SIM_H
 
@@ -8,6 +9,7 @@
 #include "engine/engine_internal.h"
 #include "engine_model.h"
 #include "os/sim.h"
+#include "store/store.h"
 #include "wal/wal_internal.h"
 
 #include <errno.h>
@@ -60,12 +62,13 @@ struct sim_admin {
 };
 
 struct sim_sum { /* over all seeds: a run in which nothing happens proves nothing */
-    uint64_t lives, batches, flushes, merges, drops, old_reads, retries;
+    uint64_t lives, batches, flushes, merges, drops, old_reads, retries, archived, bases;
     bool no_crashes;
 };
 
 struct sim {
     struct sim_disk *disk;
+    struct store *archive; /* NULL: there is none */
     struct pdb *db;
     struct rng rng;
     struct sim_writer writers[SIM_WRITERS];
@@ -109,6 +112,12 @@ void sim_forget_calls(struct sim *s); /* none ever will be */
 /* The record of a slot as its batch wrote it. */
 void sim_fill_record(struct sim_writer *w, unsigned number, unsigned slot, uint32_t at,
                      const float *value);
+
+/* ---- engine_sim_archive.c ---- */
+
+void sim_archive_begin(struct sim *s);
+/* Everything that it names is there. */
+void sim_archive_end(struct sim *s);
 
 /* ---- engine_sim_reads.c ---- */
 

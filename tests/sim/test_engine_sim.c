@@ -56,6 +56,9 @@ static struct pdb_options choose_options(struct sim *s)
         .compaction_rate_bytes_per_s = sim_below(s, 3) == 0 ? 20000 : 0,
         .ttl_sweep_ms = 1 + (uint32_t)sim_below(s, 400),
         .ttl_grace_s_plus_one = 1 + (uint32_t)sim_below(s, 3),
+        .archive_interval_s = 1 + (uint32_t)sim_below(s, 4),
+        .archive_base_interval_s = 1 + sim_below(s, 20),
+        .archive_keep = 1 + (uint32_t)sim_below(s, 3),
         .disk_min_free_bytes = UINT64_MAX,
         .allow_unsafe_fs = true,
         .simd = "scalar",
@@ -68,7 +71,7 @@ static void open_and_fail(struct sim *s, const struct pdb_options *options)
     struct pdb *db;
     struct pdb_error error;
     sim_disk_break_at(s->disk, 1 + sim_below(s, sim_below(s, 2) == 0 ? 400 : 40));
-    if (engine_open_sim(options, s->disk, &db, &error) == 0)
+    if (engine_open_sim_archived(options, s->disk, s->archive, &db, &error) == 0)
         pdb_close(db);
     sim_disk_break_at(s->disk, 0);
     if (sim_below(s, 2) == 0)
@@ -84,7 +87,7 @@ static bool open_db(struct sim *s)
     sim_disk_fail_at(s->disk, 0, 0);
     while (sim_below(s, 4) == 0)
         open_and_fail(s, &options);
-    if (engine_open_sim(&options, s->disk, &s->db, &error) == 0)
+    if (engine_open_sim_archived(&options, s->disk, s->archive, &s->db, &error) == 0)
         return true;
     printf("open: %s\n", error.text);
     sim_wrong(s, "it does not open");
@@ -224,6 +227,7 @@ static struct sim *begin(uint64_t seed, struct sim_sum *sum)
     (void)io_wait_sync_dir(io, ".");
     io->ops->destroy(io);
     sim_begin_calls(s);
+    sim_archive_begin(s);
     return s;
 }
 
@@ -232,6 +236,7 @@ static bool run_seed(uint64_t seed, struct sim_sum *sum)
     struct sim *s = begin(seed, sum);
     for (unsigned life = 0; life < LIVES && s->wrong == NULL; life++)
         live(s);
+    sim_archive_end(s);
     bool well = s->wrong == NULL;
     if (!well)
         printf("seed %llu: %s; again: test_engine_sim --seed %llu --count 1\n",
@@ -267,12 +272,15 @@ int main(int argc, char **argv)
     for (uint64_t seed = first; well && seed < first + count; seed++)
         well = run_seed(seed, &sum);
     printf("%llu seeds, %llu lives, %llu batches, %llu flushes, %llu merges, %llu drops, "
-           "%llu old versions read, %llu retries\n",
+           "%llu old versions read, %llu retries, %llu archives with %llu bases\n",
            (unsigned long long)count, (unsigned long long)sum.lives,
            (unsigned long long)sum.batches, (unsigned long long)sum.flushes,
            (unsigned long long)sum.merges, (unsigned long long)sum.drops,
-           (unsigned long long)sum.old_reads, (unsigned long long)sum.retries);
-    if (well && count >= 50 && (sum.flushes < count || sum.merges < count / 2 || sum.drops == 0)) {
+           (unsigned long long)sum.old_reads, (unsigned long long)sum.retries,
+           (unsigned long long)sum.archived, (unsigned long long)sum.bases);
+    if (well && count >= 50 &&
+        (sum.flushes < count || sum.merges < count / 2 || sum.drops == 0 ||
+         sum.bases < count / 4)) {
         printf("too little happened behind the writes: this proves nothing\n");
         return 1;
     }
