@@ -148,8 +148,11 @@ def test_bases_share_their_files_and_the_oldest_go_with_what_only_they_need(
         for log, seq in base.needs.items():
             if seq != NONE_NEEDED:
                 assert seq >= min(archive.segments(log))
+    for log, known in state.logs.items():
+        assert list(archive.segments(log)) == list(range(known.first, known.next))
     first_catalog = int(archive.keys("catalog")[0].split(".")[0])
     assert first_catalog <= bases[0].catalog_version
+    assert state.catalog_first == first_catalog
 
 
 def test_a_clean_stop_leaves_nothing_behind(server_factory: ServerFactory, store: Path) -> None:

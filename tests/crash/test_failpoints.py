@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.archive.test_kills import ERROR_POINT as ARCHIVE_ERROR
+from tests.archive.test_kills import KILL_POINTS as ARCHIVE_POINTS
 from tests.crash.failpoints import names_in_source
 from tests.crash.settings import check_offline, folder_of, metrics, newest_manifest
 from tests.crash.test_kill import CYCLES
@@ -114,6 +116,7 @@ def test_every_failpoint_of_the_source_is_tried_here() -> None:
     tried |= {*CATALOG_POINTS, *UPKEEP_POINTS, *FOLDER_POINTS, *GUEST_POINTS, *UPKEEP_ERRORS}
     tried |= {*ARCHIVE_POINTS, ARCHIVE_ERROR}
     tried |= {RECOVERY_POINT, MANIFEST_ERROR, CATALOG_ERROR, SNAPSHOT_ERROR}
+    tried |= {*ARCHIVE_POINTS, ARCHIVE_ERROR}  # in tests/archive
     assert tried == names_in_source()
 
 
