@@ -1,5 +1,5 @@
-/* The archive of a simulated engine: half of the seeds have one, in memory that no crash of the disk
- * touches. In the end everything that STATE and the bases name has to be there. */
+/* The archive of a simulated engine: half of the seeds have one, in memory that no crash of the
+ * disk touches. In the end everything that STATE and the bases name has to be there. */
 #include "engine_sim.h"
 
 #include "engine/archive_format.h"
