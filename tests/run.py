@@ -13,9 +13,11 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON_FOLDERS = (
@@ -41,7 +43,10 @@ PYTHON_SOURCES = ("tests", "src", "clients", "perf", "bench", "deploy")
 UNSANITIZED_FOLDERS = ("format", "tidy", "lib", "bench", "crash", "transfer")
 
 # What threads share, and what is built on it; the only tests worth a TSan build.
-TSAN_TESTS = ("spsc", "mailbox", "worker", "core", "task", "timer", "io", "guest_h2o")
+TSAN_TESTS = (
+    *("spsc", "mailbox", "worker", "core", "task", "timer", "io", "guest_h2o"),
+    *("engine_concurrent", "engine_attack_stress"),
+)
 
 # What meson.build says is for a quiet machine; a busy one must not fail a test.
 PATIENCE = 4
@@ -62,6 +67,11 @@ class Tally:
     def add(self, other: "Tally") -> None:
         self.passed += other.passed
         self.failed += other.failed
+
+
+# Half of the time. The others run beside them: servers choose their ports, processes have their
+# folders.
+LONG_FOLDERS = ("crash", "segments")
 
 
 def run(command: list[str], **env: str) -> int:
@@ -121,22 +131,21 @@ def run_tsan(build: Path) -> Tally:
     return tally
 
 
-def run_pytest(build: Path, sanitized: bool, paths: list[str]) -> Tally:
-    report = build / "meson-logs" / "pytest.xml"
+def start_pytest(build: Path, paths: list[str], report: Path, log: TextIO) -> subprocess.Popen[str]:
     report.unlink(missing_ok=True)
-    folders = paths or [
-        f"tests/{name}"
-        for name in PYTHON_FOLDERS
-        if any((ROOT / "tests" / name).glob("test_*.py"))
-        and not (sanitized and name in UNSANITIZED_FOLDERS)
-    ]
-    status = run(
-        [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *folders],
-        PROXIMADB_BINARY=str(build / "proximadb"),
-        PDB_BENCH_BINARY=str(build / "pdb-bench"),
-        STORE_TOOL_BINARY=str(build / "tests" / "store" / "store_tool"),
-        **SANITIZER_ENV,
+    command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *paths]
+    env = SANITIZER_ENV | {
+        "PROXIMADB_BINARY": str(build / "proximadb"),
+        "PDB_BENCH_BINARY": str(build / "pdb-bench"),
+        "STORE_TOOL_BINARY": str(build / "tests" / "store" / "store_tool"),
+    }
+    print("+", " ".join(command), flush=True)
+    return subprocess.Popen(
+        command, cwd=ROOT, env=os.environ | env, stdout=log, stderr=subprocess.STDOUT, text=True
     )
+
+
+def tally_of(report: Path, status: int) -> Tally:
     tally = Tally()
     if report.exists():
         for suite in ElementTree.parse(report).getroot().iter("testsuite"):
@@ -145,6 +154,33 @@ def run_pytest(build: Path, sanitized: bool, paths: list[str]) -> Tally:
             tally.add(Tally(int(suite.get("tests", "0")) - failed - skipped, failed))
     if status != 0 and tally.failed == 0:
         tally.failed = 1
+    return tally
+
+
+def run_pytest(build: Path, sanitized: bool, paths: list[str]) -> Tally:
+    """Two processes at once; the output of the second is shown behind that of the first."""
+    folders = [
+        name
+        for name in PYTHON_FOLDERS
+        if any((ROOT / "tests" / name).glob("test_*.py"))
+        and not (sanitized and name in UNSANITIZED_FOLDERS)
+    ]
+    parts = [paths]
+    if not paths:
+        parts = [[n for n in folders if (n in LONG_FOLDERS) == long] for long in (False, True)]
+        parts = [[f"tests/{name}" for name in part] for part in parts if part]
+    reports = [build / "meson-logs" / f"pytest{i}.xml" for i in range(len(parts))]
+    tally = Tally()
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as later:
+        logs: list[TextIO] = [sys.stdout, later]
+        processes = [
+            start_pytest(build, part, report, log)
+            for part, report, log in zip(parts, reports, logs, strict=False)
+        ]
+        for process, report in zip(processes, reports, strict=True):
+            tally.add(tally_of(report, process.wait()))
+        later.seek(0)
+        sys.stdout.write(later.read())
     return tally
 
 
