@@ -20,11 +20,9 @@ from tests.crash.failpoints import names_in_source
 from tests.crash.settings import check_offline, folder_of, metrics, newest_manifest
 from tests.crash.test_kill import CYCLES
 from tests.crash.world import (
-    ARCHIVE,
     OPTIONS,
     VISIT_COUNT,
     WORK_MAX,
-    Archived,
     Guest,
     Restores,
     Snapshots,
@@ -89,12 +87,6 @@ GUEST_POINTS: dict[str, Callable[[], Guest]] = {
     **dict.fromkeys(RESTORE_POINTS, Restores),
     **dict.fromkeys(UPLOAD_POINTS, Uploads),
 }
-ARCHIVE_POINTS = (
-    *(f"archive.{s}" for s in ("segment", "catalog", "state", "put", "put_done")),
-    *(f"archive.base{s}" for s in ("", "_taken", "_file", "_removed")),
-    *(f"archive.{s}" for s in ("prune", "pruned")),
-)
-ARCHIVE_ERROR = "archive.put_fails"
 RECOVERY_POINT = "recovery.progress"
 UPKEEP_ERRORS = ("flush.step", "flush.index_step", "compact.step", "compact.index_step")
 SNAPSHOT_ERROR = "snapshot.list_step"
@@ -114,7 +106,6 @@ NOT_SAVED = re.compile(
 def test_every_failpoint_of_the_source_is_tried_here() -> None:
     tried = {*WRITE_POINTS, *LOG_POINTS, *NEW_FILE_POINTS, *RETIRED_POINTS, *START_POINTS}
     tried |= {*CATALOG_POINTS, *UPKEEP_POINTS, *FOLDER_POINTS, *GUEST_POINTS, *UPKEEP_ERRORS}
-    tried |= {*ARCHIVE_POINTS, ARCHIVE_ERROR}
     tried |= {RECOVERY_POINT, MANIFEST_ERROR, CATALOG_ERROR, SNAPSHOT_ERROR}
     tried |= {*ARCHIVE_POINTS, ARCHIVE_ERROR}  # in tests/archive
     assert tried == names_in_source()
@@ -211,19 +202,6 @@ def test_a_kill_while_the_log_of_a_core_that_is_gone_is_removed_loses_nothing(
             w.compare()
 
 
-@LIMIT
-@pytest.mark.parametrize("point", ARCHIVE_POINTS)
-def test_a_kill_at_a_step_of_the_archive_loses_nothing_and_it_goes_on(
-    server_factory: ServerFactory, tmp_path: Path, point: str
-) -> None:
-    config = ARCHIVE.format(url=tmp_path / "archive")
-    (tmp_path / "archive").mkdir()
-    with world(server_factory, tmp_path, point, Archived(), config) as w:
-        for visit in w.visits(4):
-            w.die(f"{point}:kill:{visit}")
-            w.compare()
-
-
 # ---- kills in a start ----
 
 
@@ -285,21 +263,6 @@ def test_an_error_of_the_disk_in_a_build_is_overcome(
         before = counted(w.server, name)
         eventually("went on", lambda: counted(w.server, name) > before)
         assert "has failed and is tried again" in w.server.log
-        w.kill()
-        w.compare()
-
-
-@LIMIT
-def test_a_store_that_fails_holds_the_archive_up_for_a_moment(
-    server_factory: ServerFactory, tmp_path: Path
-) -> None:
-    config = ARCHIVE.format(url=tmp_path / "archive")
-    (tmp_path / "archive").mkdir()
-    with world(server_factory, tmp_path, ARCHIVE_ERROR, Archived(), config) as w:
-        assert w.run(f"{ARCHIVE_ERROR}:error:{w.rng.randrange(1, 20)}")
-        eventually("failed", lambda: counted(w.server, "archive_failures_total") > 0)
-        with RestClient(w.server) as rest:
-            w.guest.check(rest)
         w.kill()
         w.compare()
 

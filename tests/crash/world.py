@@ -9,7 +9,6 @@ import dataclasses
 import http.client
 import random
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -18,8 +17,6 @@ from tests.crash.journal import JournalReader
 from tests.crash.settings import CONFIG, check_offline
 from tests.crash.test_kill import CYCLES, DOORS, SEED, Load, load, make_collections
 from tests.crash.verify import Oracle
-from tests.http.prometheus import parse
-from tests.http.wire import eventually
 from tests.lib.rest import Json, RestClient
 from tests.lib.server import Server, ServerFactory, ServerFailed, ServerOptions
 
@@ -135,14 +132,13 @@ class World:
 
 @contextlib.contextmanager
 def world(
-    factory: ServerFactory, folder: Path, name: str, guest: Guest | None = None, config: str = ""
+    factory: ServerFactory, folder: Path, name: str, guest: Guest | None = None
 ) -> Iterator[World]:
     """A data directory with the collections that the writers expect; `name` makes its chance."""
     print(SEED_TOLD)
     rng = random.Random(f"{SEED}/{name}")
     guest = guest if guest is not None else Nobody()
-    assert OPTIONS.config is not None
-    server = factory.make(dataclasses.replace(OPTIONS, config=OPTIONS.config + config))
+    server = factory.make(OPTIONS)
     arm(server, None)
     server.start()
     make_collections(server)
@@ -262,29 +258,6 @@ class Restores:
             rest.delete_collection(name)
         self.named.there = set()
         assert snapshots(rest) == {BASE}
-
-
-ARCHIVE = """
-[archive]
-url = "{url}"
-interval_s = 1
-base_interval_s = 1
-keep = 1
-"""
-
-
-@dataclasses.dataclass(slots=True)
-class Archived(Nobody):
-    """Sees that the archive goes on: everything up to the restart can be brought back."""
-
-    def check(self, rest: RestClient) -> None:
-        now_s = time.time()
-        eventually("the archive covers it", lambda: covered_s(rest) > now_s)
-
-
-def covered_s(rest: RestClient) -> float:
-    families = parse(rest.request("GET", "/metrics").body.decode())
-    return families["proximadb_archive_covered_time_seconds"].value()
 
 
 @dataclasses.dataclass(slots=True)
