@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """What searches feel of ingest, flushes and merges on the same core: their p99 with and without.
 
-    steady.py [--build DIR] [--rounds N] [--seconds N] [--rate N] [--share X] [--json FILE]
+    steady.py [--build DIR] [--rounds N] [--seconds N] [--rate N] [--share X] [--rows-per-s N]
+              [--realtime] [--json FILE]
 
 One reactor. A collection of --rows rows of 128 floats is searched at --rate a second throughout,
 each search counted from the moment when it was due. Each round is a fresh server and three phases:
@@ -15,6 +16,10 @@ The heavy and the full phase must hold flushes and a merge, or the round fails. 
 last of the process's cores for itself and is not waited for: searches come from a process of its
 own, at real-time priority where that is allowed. The server may use all cores, so its reactor has
 the first one.
+
+--realtime is for machines that do other things, too: the reactor (not its worker, nor the kernel's
+threads of its ring) runs at real-time priority. There is no full phase then, because the kernel
+takes 50 ms of each second from a thread at such a priority that never rests.
 """
 
 from __future__ import annotations
@@ -27,6 +32,8 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +53,7 @@ class Options:
     seconds: int
     rate: float
     share: float
+    realtime: bool
 
 
 @dataclass(slots=True)
@@ -133,41 +141,51 @@ def phase(server: Server, options: Options, data: Path, rate: float | None) -> P
     return result
 
 
-def begin(options: Options, data: Path) -> Server:
+def raise_reactor(server: Server) -> None:
+    assert server.process is not None
+    for task in Path(f"/proc/{server.process.pid}/task").iterdir():
+        if (task / "comm").read_text().startswith("pdb-core"):
+            subprocess.run(["chrt", "-R", "-f", "-p", "10", task.name], check=True)
+
+
+@contextmanager
+def serving(options: Options, data: Path) -> Iterator[Server]:
+    """With the collection that is searched, at rest."""
     segments.FLUSH_BYTES = FLUSH_BYTES
     server = Server(options.settings, data)
     server.start()
-    quiet(server.load("bench", options.settings.rows))
-    server.rest("bench")
-    return server
-
-
-def end(server: Server) -> None:
-    server.end(signal.SIGTERM)
+    if options.realtime:
+        raise_reactor(server)
+    try:
+        quiet(server.load("bench", options.settings.rows))
+        server.rest("bench")
+        yield server
+    finally:
+        server.end(signal.SIGTERM)
 
 
 def ceiling(options: Options) -> float:
     """Rows a second that the server takes when nobody searches."""
     with tempfile.TemporaryDirectory(dir=options.settings.folder) as folder:
         data = Path(folder)
-        server = begin(options, data / "data")
-        for seconds in (WARM_S, options.seconds):
-            load = writer(server, data / "load.json", 0, seconds)
-            load.wait(timeout=options.seconds + 120)
-        end(server)
+        with serving(options, data / "data") as server:
+            for seconds in (WARM_S, options.seconds):
+                load = writer(server, data / "load.json", 0, seconds)
+                load.wait(timeout=options.seconds + 120)
         return number(group_of(data / "load.json"), "records_per_s")
 
 
 def one_round(options: Options, rows_per_s: float) -> dict[str, float]:
     with tempfile.TemporaryDirectory(dir=options.settings.folder) as folder:
         data = Path(folder)
-        server = begin(options, data / "data")
-        idle = phase(server, options, data, None)
-        heavy = phase(server, options, data, rows_per_s * options.share / BATCH)
-        full = phase(server, options, data, 0)
-        end(server)
+        with serving(options, data / "data") as server:
+            idle = phase(server, options, data, None)
+            heavy = phase(server, options, data, rows_per_s * options.share / BATCH)
+            full = None if options.realtime else phase(server, options, data, 0)
     result: dict[str, float] = {}
     for name, p in (("idle", idle), ("heavy", heavy), ("full", full)):
+        if p is None:
+            continue
         result |= {f"{name}_p50_us": p.p50_us, f"{name}_p99_us": p.p99_us}
         if p is idle:
             continue
@@ -191,12 +209,14 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=50_000, help="that are searched")
     parser.add_argument("--rate", type=float, default=100, help="searches a second")
     parser.add_argument("--share", type=float, default=0.5, help="of the ceiling, when heavy")
+    parser.add_argument("--rows-per-s", type=float, help="take this for the ceiling")
+    parser.add_argument("--realtime", action="store_true")
     parser.add_argument("--folder", type=Path, default=Path())
     parser.add_argument("--json", type=Path)
     a = parser.parse_args()
     settings = Settings(a.build.resolve(), a.rounds, a.rows, a.folder.resolve())
-    options = Options(settings, a.seconds, a.rate, a.share)
-    rows_per_s = ceiling(options)
+    options = Options(settings, a.seconds, a.rate, a.share, a.realtime)
+    rows_per_s = a.rows_per_s or ceiling(options)
     print(f"ceiling {rows_per_s:.0f} rows/s", flush=True)
     rounds: list[dict[str, float]] = []
     for _ in range(a.rounds):
