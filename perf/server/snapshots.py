@@ -17,6 +17,7 @@ a reactor that took over 10 ms are printed with the names that the server gives 
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import re
@@ -26,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +72,16 @@ class Server:
                 stderr=log,
             )  # fmt: skip
         wait_for_port(self.port, self.process)  # type: ignore[arg-type]
+        while not self.ready():
+            time.sleep(0.05)
+
+    def ready(self) -> bool:
+        """Its port is open before its data is there."""
+        try:
+            self.call("GET", "/readyz")
+        except (urllib.error.URLError, ConnectionError):
+            return False
+        return True
 
     def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         request = urllib.request.Request(
@@ -140,8 +152,9 @@ def window(server: Server, measure: str, busy: bool) -> dict[str, float]:
             "--write-rate", str(settings.write_rate), "--read-rate", str(settings.read_rate),
             "--connections", "2", "--streams", "2", "--json", str(result),
         ),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )  # fmt: skip
     took: list[float] = []
     start = time.monotonic() + WARM_UP_S + 0.5
@@ -150,8 +163,9 @@ def window(server: Server, measure: str, busy: bool) -> dict[str, float]:
         time.sleep(max(0.0, due - time.monotonic()))
         once = take_once if measure == "take" else restore_once
         took.append(once(server, f"s{i}"))
-    if mixed.wait(timeout=600) != 0:
-        raise SystemExit("pdb-bench mixed failed")
+    told, _ = mixed.communicate(timeout=600)
+    if mixed.returncode != 0:
+        raise SystemExit(f"pdb-bench mixed: {told}")
     figures: dict[str, float] = {}
     for group in json.loads(result.read_text())["groups"]:
         kind = "search" if group["name"] == "search" else "write"
@@ -204,6 +218,7 @@ def main() -> None:
     rounds: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory(dir=a.folder.resolve()) as folder:
         server = Server(settings, Path(folder))
+        atexit.register(server.process.kill)
         server.load()
         server.call("POST", "/v1/snapshots", {"name": "base"})
         window(server, a.measure, True)  # not counted
