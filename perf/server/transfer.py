@@ -15,8 +15,9 @@ folder   an export of what was imported, as it is (MB/s), and a plain copy of it
 again    an import of that folder
 lines    an export as JSON lines
 
-The ratios to `load` within a round are what counts; the machine may be shared. Files are written
-with numpy and pyarrow, which must be installed.
+The ratios to `load` within a round are what counts; the machine may be shared. Where it is busy,
+CPU time tells more: *_cpu_us is the server's of a row, *_client_us that of the command. Files are
+written with numpy and pyarrow, which must be installed.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import argparse
 import json
 import os
 import re
+import resource
 import shutil
 import statistics
 import subprocess
@@ -40,7 +42,7 @@ import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from measure import free_port, wait_for_port
+from measure import cpu_seconds, free_port, wait_for_port
 
 LABELS = 100
 
@@ -119,6 +121,18 @@ def rate(said: str) -> float:
     return float(found[1])
 
 
+def timed(settings: Settings, server: Server, name: str, path: Path | None) -> dict[str, float]:
+    """Rows a second, and CPU time of a row: the server's, and that of the command."""
+    cpu = cpu_seconds(server.process.pid)
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    found = {name: server.load() if path is None else server.import_file(path)}
+    found[f"{name}_cpu_us"] = (cpu_seconds(server.process.pid) - cpu) / settings.rows * 1e6
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - usage.ru_utime - usage.ru_stime
+    found[f"{name}_client_us"] = used / settings.rows * 1e6
+    return found
+
+
 def write_files(settings: Settings) -> None:
     folder, rows, dimension = settings.folder, settings.rows, settings.dimension
     vectors = np.random.default_rng(1).standard_normal((rows, dimension), dtype="f4")
@@ -143,10 +157,10 @@ def folder_bytes(folder: Path) -> int:
 def one_round(settings: Settings) -> dict[str, float]:
     found: dict[str, float] = {}
     with Server(settings) as server:
-        found["load"] = server.load()
+        found |= timed(settings, server, "load", None)
     for kind in ("npy", "fvecs", "parquet", "jsonl"):
         with Server(settings) as server:
-            found[kind] = server.import_file(settings.folder / f"v.{kind}")
+            found |= timed(settings, server, kind, settings.folder / f"v.{kind}")
             if kind != "parquet":
                 continue
             out = settings.folder / "out"
@@ -166,10 +180,11 @@ def one_round(settings: Settings) -> dict[str, float]:
             found["lines"] = settings.rows / (time.monotonic() - start)
             (settings.folder / "out.jsonl").unlink()
     with Server(settings) as server:
-        found["again"] = server.import_file(settings.folder / "out")
+        found |= timed(settings, server, "again", settings.folder / "out")
     shutil.rmtree(settings.folder / "out")
     for kind in ("npy", "fvecs", "parquet", "jsonl", "again"):
         found[f"{kind}_of_load"] = found[kind] / found["load"]
+        found[f"{kind}_cpu_of_load"] = found["load_cpu_us"] / found[f"{kind}_cpu_us"]
     return found
 
 
@@ -180,7 +195,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--dimension", type=int, default=256)
     parser.add_argument("--cores", type=int, default=max(1, (os.cpu_count() or 2) // 2))
-    parser.add_argument("--connections", type=int, default=4)
+    parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="transfer-") as folder:

@@ -416,7 +416,7 @@ static void dispose(struct import *im)
 
 int import_command(int argc, const char *const *argv)
 {
-    struct import im = {.batch = 500, .connections = 4};
+    struct import im = {.batch = 500, .connections = 8};
     struct trail trail = {0};
     size_t name_count = 0;
     const char **names = heap_calloc(NULL, (size_t)argc + 1, sizeof(*names));
