@@ -51,9 +51,9 @@ struct pdb_options {
      * many are kept (0: 7); the oldest scheduled ones beyond are removed. */
     uint64_t snapshot_interval_s;
     uint32_t snapshot_keep;
-    /* Where everything goes that is needed to bring a moment back: the URL of an object store, NULL:
-     * nowhere. How old it may get before it is there, in seconds (0: 60); seconds between two bases
-     * (0: 86,400), and how many of these are kept (0: 7). docs/operating/backup.md. */
+    /* Where everything goes that is needed to bring a moment back: the URL of an object store,
+     * NULL: nowhere. How old it may get before it is there, in seconds (0: 60); seconds between two
+     * bases (0: 86,400), and how many of these are kept (0: 7). docs/operating/backup.md. */
     const char *archive_url;
     uint32_t archive_interval_s;
     uint64_t archive_base_interval_s;

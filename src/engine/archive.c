@@ -14,8 +14,8 @@
  * A store that fails stops nothing but the archive: puts are tried again, for ever; meanwhile the
  * logs grow until writes are refused for want of disk space (rule W17).
  *
- * Start: nothing is put before core 0 has read what the store has. Where that does not reach what is
- * here, something is lost in between, because the archive was off: the range of time that can be
+ * Start: nothing is put before core 0 has read what the store has. Where that does not reach what
+ * is here, something is lost in between, because the archive was off: the range of time that can be
  * brought back ends there, and the next begins with a new base. Where it goes beyond what is here,
  * the data directory is an older copy of the archive's: then nothing is written at all.
  *

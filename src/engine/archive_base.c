@@ -9,9 +9,9 @@
  *     prune      when there are more than archive.keep, the oldest goes: STATE first, which then
  *                begins with the next one, then its objects (archive_prune.c)
  *
- * The first is taken at once, then one each archive.base_interval_s after the beginning of the last;
- * one comes early when a collection appeared whose rows no log holds. A failure leaves objects that
- * the next attempt finds, and is tried again. */
+ * The first is taken at once, then one each archive.base_interval_s after the beginning of the
+ * last; one comes early when a collection appeared whose rows no log holds. A failure leaves
+ * objects that the next attempt finds, and is tried again. */
 #include "engine/archive_internal.h"
 
 #include "base/assert.h"

@@ -1,5 +1,5 @@
-/* archive_load.c: at the start, what the store already has: whose archive it is, STATE, and what was
- * put behind it before a crash. One job of an outside worker, blocking, on memory of its own.
+/* archive_load.c: at the start, what the store already has: whose archive it is, STATE, and what
+ * was put behind it before a crash. One job of an outside worker, blocking, on memory of its own.
  *
  * STATE is written after what it tells, so there may be more: the next segments of each log and the
  * next catalogs are looked for, by their names in order, as far as they go without a gap. Of these

@@ -9,8 +9,8 @@
  *
  * All other BASEs are read for that, and one that cannot be read ends the work: nothing is removed
  * in doubt. A cut leaves objects that nobody needs; the next base that goes takes them along,
- * because everything there is is looked at. Files are remembered by a hash of their keys: two of the
- * same hash keep one file too many. */
+ * because everything there is is looked at. Files are remembered by a hash of their keys: two of
+ * the same hash keep one file too many. */
 #include "engine/archive_internal.h"
 
 #include "base/assert.h"

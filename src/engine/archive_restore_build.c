@@ -290,6 +290,8 @@ int restore_appear(struct restore *r, struct trail *trail)
     if (rc == 0)
         rc = remove_below(r, r->data, "LOCK", trail);
     if (rc == 0)
+        rc = log_list_say_none(r->io, r->data, trail);
+    if (rc == 0)
         rc = sync_dir(r, r->data, trail);
     if (rc < 0)
         return rc;

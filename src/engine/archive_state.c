@@ -6,10 +6,10 @@
  *     core 0: now, the newest catalog -> each core: rolls, now -> its feed stores -> core 0
  *     all are there, catalogs are there -> STATE with the least of these times -> the next round
  *
- * Times are read after what they cover was closed: a group carries the time of its closing, and what
- * is closed later has a later time. A catalog that is being changed when the round begins may carry
- * an earlier time than the round's and become durable behind it; then the round ends before that
- * change began.
+ * Times are read after what they cover was closed: a group carries the time of its closing, and
+ * what is closed later has a later time. A catalog that is being changed when the round begins may
+ * carry an earlier time than the round's and become durable behind it; then the round ends before
+ * that change began.
  *
  * A round takes as long as the store does, and there is one at a time. Old logs without a core have
  * to be stored before the moment moves at all. */

@@ -122,6 +122,7 @@ struct pdb {
     const char **log_list;      /* the lines of catalog/LOGS; core 0's */
     size_t log_list_count;
     bool log_list_broken; /* not all lines are kept: no new list can be made of them */
+    bool has_no_logs;     /* brought back out of an archive and never started: no log is its own */
     struct sim_disk *sim; /* tests: the caller's thread turns the reactors */
     uint64_t opened_at_ns;
     struct store *archive; /* NULL: there is none; with its identity */
@@ -193,7 +194,10 @@ int engine_go_on(const struct engine_core *core, struct trail *trail);
 
 /* log_list.c: refuses a start that would not read every log there ever was. 0; PDB_DATA_LOSS: one
  * is missing; PDB_FAILED_PRECONDITION: one lies outside options.wal_dirs. Waits for its I/O. */
-int log_list_check(const struct pdb *db, struct io *io, struct trail *trail);
+int log_list_check(struct pdb *db, struct io *io, struct trail *trail);
+/* Of a data directory that was brought back and has no logs: whatever the first start finds in
+ * options.wal_dirs is not its own. */
+int log_list_say_none(struct io *io, const char *data_dir, struct trail *trail);
 /* Adds the logs of this start, durably, before any write is taken, and keeps the list for the next
  * two. */
 int log_list_add(struct pdb *db, struct io *io, struct trail *trail);

@@ -13,7 +13,12 @@
  * The list is durable before the first write is taken. A log that has no segment yet, because the
  * disk was full, is listed by the next start. A data directory without the file and without its
  * witness (shard_files.h) is a new one, or older than the list; with the witness, the list is
- * lost. */
+ * lost.
+ *
+ * A data directory that was brought back out of an archive begins with the one line `no-logs`: all
+ * of it is in segments. A log with records is then another directory's, most likely that of the
+ * one which was lost, and to replay it would undo the restore. The first start takes the line out
+ * before it takes a write. */
 #include "base/crc32c.h"
 #include "base/heap.h"
 #include "engine/check_internal.h"
@@ -30,6 +35,7 @@ enum { LIST_BYTES_MAX = 1 << 20, PATH_BYTES = 4200 };
 
 static const char head[] = "PROXIMADB-LOGS 1\n";
 static const char tail[] = "crc32c ";
+static const char none[] = "no-logs"; /* no path: those have a slash */
 enum { HEAD_LEN = sizeof(head) - 1, TAIL_LEN = sizeof(tail) - 1 + 9 };
 
 struct list_text { /* the lines between head and tail */
@@ -139,14 +145,21 @@ int check_log_list(const struct check *check, const char *const *dirs, size_t di
     const char *line;
     int rc = read_list(check->io, check->data_dir, &text, trail);
     while (rc == 0 && (line = next_line(&text)) != NULL)
-        rc = check_log(check, dirs, dir_count, line, trail);
+        rc = strcmp(line, none) == 0 ? 0 : check_log(check, dirs, dir_count, line, trail);
     heap_free(NULL, text.bytes);
     return rc;
 }
 
-int log_list_check(const struct pdb *db, struct io *io, struct trail *trail)
+int log_list_check(struct pdb *db, struct io *io, struct trail *trail)
 {
     const struct check check = {.io = io, .data_dir = db->options.data_dir};
+    struct list_text text;
+    int rc = read_list(io, db->options.data_dir, &text, trail);
+    if (rc < 0)
+        return rc;
+    const char *line = next_line(&text);
+    db->has_no_logs = line != NULL && strcmp(line, none) == 0;
+    heap_free(NULL, text.bytes);
     return check_log_list(&check, db->wal_dirs, db->wal_dir_count, trail);
 }
 
@@ -178,7 +191,7 @@ static void keep_line(struct pdb *db, const char *line)
     db->log_list[db->log_list_count++] = copy.ptr;
 }
 
-/* The lines there are and those of this start that are not among them. */
+/* The lines there are and those of this start that are not among them. False: the list changes. */
 static bool join(struct pdb *db, struct list_text *text, struct buffer *out)
 {
     bool known[REACTOR_MAX], all = true;
@@ -187,6 +200,10 @@ static bool join(struct pdb *db, struct list_text *text, struct buffer *out)
     const char *line;
     buffer_add(out, head, HEAD_LEN);
     while ((line = next_line(text)) != NULL) {
+        if (strcmp(line, none) == 0) {
+            all = false;
+            continue;
+        }
         add_line(out, line);
         keep_line(db, line);
         for (unsigned i = 0; i < db->core_count; i++)
@@ -208,19 +225,30 @@ static void add_tail(struct buffer *out)
         buffer_format(out, "%s%08" PRIx32 "\n", tail, crc32c(0, out->ptr, out->len));
 }
 
-static int replace_list(const struct pdb *db, struct io *io, struct buffer *out,
+static int replace_list(struct io *io, const char *data_dir, struct buffer *out,
                         struct trail *trail)
 {
     char dir[PATH_BYTES];
     add_tail(out);
     if (out->failed)
         return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "catalog/LOGS: out of memory");
-    (void)snprintf(dir, sizeof(dir), "%.4000s/catalog", db->options.data_dir);
+    (void)snprintf(dir, sizeof(dir), "%.4000s/catalog", data_dir);
     int rc = io_replace_file(io, dir, "LOGS", out->ptr, out->len);
     if (rc == 0)
         return 0;
     return trail_add(trail, engine_errno_code(rc), "%s/LOGS cannot be written: %s", dir,
                      strerror(-rc));
+}
+
+int log_list_say_none(struct io *io, const char *data_dir, struct trail *trail)
+{
+    struct buffer out;
+    buffer_init_heap(&out, NULL, 0);
+    buffer_add(&out, head, HEAD_LEN);
+    add_line(&out, none);
+    int rc = replace_list(io, data_dir, &out, trail);
+    buffer_dispose(&out);
+    return rc;
 }
 
 int log_list_add(struct pdb *db, struct io *io, struct trail *trail)
@@ -237,7 +265,7 @@ int log_list_add(struct pdb *db, struct io *io, struct trail *trail)
     arena_init(&arena, 0);
     buffer_init_arena(&out, &arena, 0);
     if (!join(db, &text, &out))
-        rc = replace_list(db, io, &out, trail);
+        rc = replace_list(io, db->options.data_dir, &out, trail);
     if (rc == 0 && db->log_list_count != 0)
         shard_witness_make(io, db->options.data_dir, "LOGS");
     arena_dispose(&arena);

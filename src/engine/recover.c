@@ -145,6 +145,11 @@ void recover_scan(struct engine_core *core)
     int rc = wal_scan_open(core->r->io, &options, &recovery->scan, &trail);
     if (rc == 0)
         wal_scan_stats(recovery->scan, &recovery->stats);
+    if (rc == 0 && core->db->has_no_logs && recovery->stats.records != 0)
+        rc = trail_add(&trail, PDB_FAILED_PRECONDITION,
+                       "wal.dirs: there are logs of another data directory, and this one, which "
+                       "was brought back out of an archive, has none: to replay them would undo "
+                       "that; move them away or name other directories");
     engine_phase_done(core, rc, &trail);
 }
 

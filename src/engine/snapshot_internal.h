@@ -222,8 +222,8 @@ struct snapshot_taking { /* of one collection, on its owner's core */
     char folder[SNAPSHOT_PATH_MAX];
 };
 
-/* A snapshot that gets no name and is in no list: whoever asked for it gets the image, in its hidden
- * folder. */
+/* A snapshot that gets no name and is in no list: whoever asked for it gets the image, in its
+ * hidden folder. */
 struct snapshot_handover {
     struct snapshot_image *image; /* the receiver's, with the files; NULL when it was not taken */
     char folder[SNAPSHOT_FOLDER_MAX];

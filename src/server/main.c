@@ -61,8 +61,9 @@ static int check(int argc, const char *const *argv)
 }
 
 /* What is freed is taken again soon: buffers of bodies, arenas of calls. By default mimalloc gives
- * it back to the system 25 ms later, and the reactor then clears fresh pages, and waits for the lock
- * of the process's memory map, which its worker may hold. MIMALLOC_DECOMMIT_DELAY still wins. */
+ * it back to the system 25 ms later, and the reactor then clears fresh pages, and waits for the
+ * lock of the process's memory map, which its worker may hold. MIMALLOC_DECOMMIT_DELAY still
+ * wins. */
 static void keep_freed_memory(void)
 {
 #ifdef PDB_MIMALLOC

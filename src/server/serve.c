@@ -2,9 +2,9 @@
  *
  * Order of the start: configuration, log, ports bound (so that a port in use stops the start before
  * recovery), engine with recovery (one thread answers probes meanwhile), doors opened on every
- * reactor once all are recovered. The stop
- * is the mirror image: doors drain within server.shutdown_timeout_s, then, in what is left of it, the
- * archive gets what it lacks, and the engine syncs its logs and marks the stop as clean.
+ * reactor once all are recovered. The stop is the mirror image: doors drain within
+ * server.shutdown_timeout_s, then, in what is left of it, the archive gets what it lacks, and the
+ * engine syncs its logs and marks the stop as clean.
  *
  * Signals are blocked in all threads and taken here by sigwait: no handler runs anywhere. A second
  * SIGTERM or SIGINT during the drain ends it at once. Recovery asks between its steps whether one

@@ -1,5 +1,7 @@
 /* A log, or a folder, that is missing refuses the start, instead of a database with fewer rows. */
+#include "engine/engine_internal.h"
 #include "engine_fixture.h"
+#include "os/io.h"
 
 enum { COLLECTIONS = 8 };
 
@@ -70,6 +72,43 @@ static void a_missing_log_refuses_the_start_on_any_number_of_cores(void **state)
     move(&fx, "away", "wal/1");
     fixture_open(&fx, 2);
     assert_int_equal(rows(&fx), COLLECTIONS);
+    fixture_end(&fx);
+}
+
+/* As a restore leaves it: all in segments, and a list that says so. */
+static void say_that_there_are_no_logs(struct fixture *fx)
+{
+    struct io *io;
+    const char *reason;
+    struct trail trail = {0};
+    struct pdb_snapshot_create c = {.name = txt("s")};
+    pdb_call_init(&c.call, fx->db, fx->arena, NULL);
+    assert_int_equal(pdb_wait(&c.call, start_snapshot), 0);
+    pdb_close(fx->db);
+    assert_int_equal(io_create(IO_ENGINE_THREADS, &io, &reason), 0);
+    assert_int_equal(log_list_say_none(io, fx->dir, &trail), 0);
+    io->ops->destroy(io);
+}
+
+static void the_logs_of_a_lost_directory_do_not_undo_a_restore(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    begin(&fx);
+    fixture_open(&fx, 2);
+    say_that_there_are_no_logs(&fx);
+    for (unsigned cores = 1; cores <= 2; cores++) { /* one that was refused has changed nothing */
+        fx.options.cores = cores;
+        assert_not_opened(&fx, PDB_FAILED_PRECONDITION, "another data directory");
+    }
+    move(&fx, "wal", "away");
+    for (int i = 0; i < 2; i++) { /* the second start has logs, its own */
+        fixture_open(&fx, 2);
+        assert_int_equal(rows(&fx), COLLECTIONS);
+        assert_done(&fx, put(&fx, "c0", "a", one, 1, NULL));
+        pdb_close(fx.db);
+    }
+    fixture_open(&fx, 1);
     fixture_end(&fx);
 }
 
@@ -271,6 +310,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_missing_log_refuses_the_start_on_any_number_of_cores),
+        cmocka_unit_test(the_logs_of_a_lost_directory_do_not_undo_a_restore),
         cmocka_unit_test(an_empty_place_where_a_log_was_refuses_the_start),
         cmocka_unit_test(a_log_outside_the_configured_directories_refuses_the_start),
         cmocka_unit_test(the_data_directory_may_be_moved),

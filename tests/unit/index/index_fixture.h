@@ -33,7 +33,8 @@ static inline float *vector_of(const struct data *data, uint32_t row)
 static inline struct data data_new(uint32_t count, uint32_t dimension)
 {
     struct data data = {count, dimension, NULL};
-    data.vectors = calloc((size_t)count * dimension + 1, sizeof(float));
+    /* room for a row that nobody uses: an empty set is not an error */
+    data.vectors = calloc((size_t)(count + 1) * dimension, sizeof(float));
     assert_non_null(data.vectors);
     return data;
 }

@@ -1,5 +1,5 @@
-/* Forgetting while I/O fails, power is lost and memory ends; and logs whose files are not where they
- * should be: nothing that is needed goes, and what cannot be told from loss is refused. */
+/* Forgetting while I/O fails, power is lost and memory ends; and logs whose files are not where
+ * they should be: nothing that is needed goes, and what cannot be told from loss is refused. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
