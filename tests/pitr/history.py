@@ -57,6 +57,7 @@ class Collection:
     created: Span
     born: Rows = field(default_factory=dict)  # it came out of a snapshot with these
     born_version: int = 0
+    born_description: str = ""
     dropped: Span = Span(NEVER, NEVER)
     batches: list[Batch] = field(default_factory=list)
     described: list[Described] = field(default_factory=list)
@@ -89,9 +90,13 @@ class Collection:
         """The newest one up to a version, which may have jumped behind it."""
         return max([self.born_version, *(b.version for b in self.batches if b.version <= version)])
 
+    def description(self) -> str:
+        """For the one client that changes it."""
+        return self.described[-1].text if self.described else self.born_description
+
     def descriptions(self, time_us: int) -> set[str]:
         """What its description may be."""
-        possible = {""}
+        possible = {self.born_description}
         for described in self.described:
             if described.span.surely_by(time_us):
                 possible = {described.text}

@@ -337,6 +337,7 @@ class Writer:
         copy = Collection(target, answer["uuid"], Span(begun, now_us()))
         copy.born = dict(self.rows[source.uuid])
         copy.born_version = int(answer["version"])
+        copy.born_description = source.description()
         with self.lock:
             self.mine[target] = self.history.begin(copy)
         self.rows[copy.uuid] = dict(copy.born)

@@ -39,10 +39,8 @@ def bases(url: str | Path) -> list[int]:
     return [micros(text) for text in BASE.findall(restore(url, "--list").stdout)]
 
 
-def is_out_of_a_snapshot(why: str, history: History, ended: list[int], time_us: int) -> bool:
+def may_lack_a_base(history: History, ended: list[int], time_us: int) -> bool:
     """A collection that came out of a snapshot has no base between its birth and the moment."""
-    if "restored from a snapshot" not in why:
-        return False
     return any(
         c.born_version != 0
         and c.created.maybe_by(time_us)
