@@ -12,10 +12,10 @@
  * 32nd. And rows near each other must not fall into one batch, so the order of insertion is not the
  * order of rows, which may be sorted by whatever made them alike: position i is row (i x f + o) mod
  * n, with f near the golden section of n, which spreads any stretch of positions evenly over all
- * rows. Measured against inserting one by one: see perf/results.
+ * rows.
  *
- * Rejected: locks on lists as hnswlib has them (results depend on timing; 70 ns a link on a shared
- * line); lock-free link updates (the same, and readers meet half-written lists); graphs of parts,
+ * Rejected: locks on lists as hnswlib has them (results depend on timing, and lines of memory are
+ * shared); lock-free link updates (the same, and readers meet half-written lists); graphs of parts,
  * merged (a part of half the rows costs nearly as much a row as the whole).
  *
  * Linking back appends while there is room, and otherwise chooses anew among the old links and the

@@ -173,7 +173,7 @@ static bool scan_step(struct index_search *search, uint32_t *budget)
     const struct index *index = search->index;
     struct index_scratch *scratch = search->scratch;
     const uint32_t row_count = index->codes.row_count;
-    while (search->scan_row<row_count && * budget> 0) {
+    while (*budget > 0 && search->scan_row < row_count) {
         uint32_t first = search->scan_row, count, cost;
         if (search->selective) {
             count = allowed_rows(search, 8 * SEARCH_SCAN_ROWS);
