@@ -3,6 +3,8 @@
  * look once, at their end, instead of after each of their thousand small writes. */
 #include "base/buffer.h"
 
+#include "base/bytes.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -106,6 +108,27 @@ void buffer_add_i64(struct buffer *buffer, int64_t value)
     if (value < 0)
         buffer_add_byte(buffer, '-');
     buffer_add_u64(buffer, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
+}
+
+void buffer_put_u16(struct buffer *buffer, uint16_t value)
+{
+    char bytes[2];
+    bytes_put_u16(bytes, value);
+    buffer_add(buffer, bytes, sizeof(bytes));
+}
+
+void buffer_put_u32(struct buffer *buffer, uint32_t value)
+{
+    char bytes[4];
+    bytes_put_u32(bytes, value);
+    buffer_add(buffer, bytes, sizeof(bytes));
+}
+
+void buffer_put_u64(struct buffer *buffer, uint64_t value)
+{
+    char bytes[8];
+    bytes_put_u64(bytes, value);
+    buffer_add(buffer, bytes, sizeof(bytes));
 }
 
 void buffer_format(struct buffer *buffer, const char *format, ...)

@@ -27,6 +27,10 @@ void buffer_add_text(struct buffer *buffer, struct pdb_text t);
 void buffer_add_byte(struct buffer *buffer, char byte);
 void buffer_add_u64(struct buffer *buffer, uint64_t value); /* decimal digits */
 void buffer_add_i64(struct buffer *buffer, int64_t value);
+/* As files have them: little-endian. */
+void buffer_put_u16(struct buffer *buffer, uint16_t value);
+void buffer_put_u32(struct buffer *buffer, uint32_t value);
+void buffer_put_u64(struct buffer *buffer, uint64_t value);
 void buffer_format(struct buffer *buffer, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

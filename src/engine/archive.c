@@ -25,8 +25,8 @@
 
 #include "base/assert.h"
 #include "base/log.h"
-#include "engine/failpoint.h"
 #include "engine/old_logs.h"
+#include "os/failpoint.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -17,7 +17,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "engine/catalog.h"
-#include "engine/failpoint.h"
+#include "os/failpoint.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -5,7 +5,7 @@
 #include "engine/archive_internal.h"
 
 #include "engine/catalog.h"
-#include "engine/failpoint.h"
+#include "os/failpoint.h"
 
 #include <inttypes.h>
 #include <stdio.h>

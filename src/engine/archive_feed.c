@@ -9,7 +9,7 @@
 #include "engine/archive_internal.h"
 
 #include "base/log.h"
-#include "engine/failpoint.h"
+#include "os/failpoint.h"
 
 #include <stdio.h>
 #include <string.h>

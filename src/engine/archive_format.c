@@ -36,31 +36,10 @@ static const struct kind base_kind = {{'P', 'D', 'B', 'A', 'R', 'C', 'B', 'A'}, 
 
 /* ---- writing ---- */
 
-static void add_u16(struct buffer *out, size_t value)
-{
-    char bytes[2];
-    bytes_put_u16(bytes, (uint16_t)value);
-    buffer_add(out, bytes, sizeof(bytes));
-}
-
-static void add_u32(struct buffer *out, uint32_t value)
-{
-    char bytes[4];
-    bytes_put_u32(bytes, value);
-    buffer_add(out, bytes, sizeof(bytes));
-}
-
-static void add_u64(struct buffer *out, uint64_t value)
-{
-    char bytes[8];
-    bytes_put_u64(bytes, value);
-    buffer_add(out, bytes, sizeof(bytes));
-}
-
 static void add_table(struct buffer *out, uint32_t count, uint32_t row_bytes)
 {
-    add_u32(out, count);
-    add_u32(out, row_bytes);
+    buffer_put_u32(out, count);
+    buffer_put_u32(out, row_bytes);
 }
 
 /* `out` is empty. */
@@ -99,22 +78,22 @@ void archive_identity_encode(struct buffer *out, const struct archive_identity *
 void archive_state_encode(struct buffer *out, const struct archive_state *state)
 {
     begin(out);
-    add_u64(out, state->catalog_first);
-    add_u64(out, state->catalog_next);
+    buffer_put_u64(out, state->catalog_first);
+    buffer_put_u64(out, state->catalog_next);
     add_table(out, state->range_count, RANGE_BYTES);
     for (uint32_t i = 0; i < state->range_count; i++) {
-        add_u64(out, (uint64_t)state->ranges[i].from_us);
-        add_u64(out, (uint64_t)state->ranges[i].to_us);
+        buffer_put_u64(out, (uint64_t)state->ranges[i].from_us);
+        buffer_put_u64(out, (uint64_t)state->ranges[i].to_us);
     }
     add_table(out, state->log_count, LOG_BYTES);
     for (uint32_t i = 0; i < state->log_count; i++) {
         const struct archive_log *log = &state->logs[i];
         buffer_add(out, log->uuid.bytes, sizeof(log->uuid.bytes));
-        add_u64(out, log->first_seq);
-        add_u64(out, log->next_seq);
-        add_u32(out, log->ended ? LOG_ENDED : 0);
+        buffer_put_u64(out, log->first_seq);
+        buffer_put_u64(out, log->next_seq);
+        buffer_put_u32(out, log->ended ? LOG_ENDED : 0);
     }
-    add_u32(out, state->closed ? STATE_CLOSED : 0);
+    buffer_put_u32(out, state->closed ? STATE_CLOSED : 0);
     end(out, &state_kind, &state->identity, state->written_at_us);
 }
 
@@ -123,16 +102,16 @@ void archive_base_encode(struct buffer *out, const struct archive_base *base, co
 {
     size_t name_len = strnlen(base->name, ARCHIVE_NAME_SIZE);
     begin(out);
-    add_u64(out, (uint64_t)base->ended_us);
-    add_u64(out, base->catalog_version);
-    add_u16(out, name_len);
+    buffer_put_u64(out, (uint64_t)base->ended_us);
+    buffer_put_u64(out, base->catalog_version);
+    buffer_put_u16(out, (uint16_t)name_len);
     buffer_add(out, base->name, name_len);
     add_table(out, base->need_count, NEED_BYTES);
     for (uint32_t i = 0; i < base->need_count; i++) {
         buffer_add(out, base->needs[i].uuid.bytes, sizeof(base->needs[i].uuid.bytes));
-        add_u64(out, base->needs[i].seq);
+        buffer_put_u64(out, base->needs[i].seq);
     }
-    add_u64(out, list_len);
+    buffer_put_u64(out, list_len);
     buffer_add(out, list, list_len);
     end(out, &base_kind, &base->identity, base->begun_us);
 }

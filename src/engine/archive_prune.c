@@ -15,7 +15,7 @@
 
 #include "base/assert.h"
 #include "base/hash.h"
-#include "engine/failpoint.h"
+#include "os/failpoint.h"
 
 #include <stdlib.h>
 #include <string.h>

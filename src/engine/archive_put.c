@@ -10,7 +10,7 @@
 
 #include "base/assert.h"
 #include "base/crc32c.h"
-#include "engine/failpoint.h"
+#include "os/failpoint.h"
 #include "os/file_map.h"
 
 #include <errno.h>

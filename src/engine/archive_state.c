@@ -17,8 +17,8 @@
 
 #include "base/assert.h"
 #include "engine/catalog.h"
-#include "engine/failpoint.h"
 #include "engine/old_logs.h"
+#include "os/failpoint.h"
 
 #include <string.h>
 

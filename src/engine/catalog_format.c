@@ -43,30 +43,9 @@ static void add_u8(struct buffer *out, unsigned value)
     buffer_add_byte(out, (char)(unsigned char)value);
 }
 
-static void add_u16(struct buffer *out, size_t value)
-{
-    char bytes[2];
-    bytes_put_u16(bytes, (uint16_t)value);
-    buffer_add(out, bytes, sizeof(bytes));
-}
-
-static void add_u32(struct buffer *out, uint64_t value)
-{
-    char bytes[4];
-    bytes_put_u32(bytes, (uint32_t)value);
-    buffer_add(out, bytes, sizeof(bytes));
-}
-
-static void add_u64(struct buffer *out, uint64_t value)
-{
-    char bytes[8];
-    bytes_put_u64(bytes, value);
-    buffer_add(out, bytes, sizeof(bytes));
-}
-
 static void add_text(struct buffer *out, struct pdb_text text)
 {
-    add_u16(out, text.len);
+    buffer_put_u16(out, (uint16_t)text.len);
     buffer_add_text(out, text);
 }
 
@@ -77,40 +56,40 @@ void catalog_encode_begin(struct buffer *out, uint32_t entry_count)
         return;
     memset(header, 0, CATALOG_HEADER_BYTES);
     out->len += CATALOG_HEADER_BYTES;
-    add_u32(out, entry_count);
+    buffer_put_u32(out, entry_count);
 }
 
 void catalog_encode_entry(struct buffer *out, const struct catalog_entry *entry)
 {
     const struct pdb_collection_config *config = &entry->config;
     size_t start = out->len;
-    add_u32(out, 0); /* the length, below */
+    buffer_put_u32(out, 0); /* the length, below */
     buffer_add(out, entry->uuid.bytes, sizeof(entry->uuid.bytes));
-    add_u64(out, (uint64_t)entry->created_at_us);
-    add_u64(out, (uint64_t)entry->updated_at_us);
-    add_u64(out, entry->schema_version);
-    add_u64(out, config->ttl_s);
-    add_u64(out, config->version_retention_s);
+    buffer_put_u64(out, (uint64_t)entry->created_at_us);
+    buffer_put_u64(out, (uint64_t)entry->updated_at_us);
+    buffer_put_u64(out, entry->schema_version);
+    buffer_put_u64(out, config->ttl_s);
+    buffer_put_u64(out, config->version_retention_s);
     add_u8(out, config->sync);
     add_text(out, config->name);
     add_text(out, config->description);
-    add_u16(out, config->field_count);
+    buffer_put_u16(out, (uint16_t)config->field_count);
     for (uint32_t i = 0; i < config->field_count; i++) {
         const struct pdb_field *field = &config->fields[i];
         add_text(out, field->name);
-        add_u32(out, field->dimension);
+        buffer_put_u32(out, field->dimension);
         add_u8(out, field->metric);
         add_u8(out, field->index);
         add_u8(out, field->quantization);
     }
-    add_u16(out, config->column_count);
+    buffer_put_u16(out, (uint16_t)config->column_count);
     for (uint32_t i = 0; i < config->column_count; i++) {
         add_text(out, config->columns[i].name);
         add_u8(out, config->columns[i].type);
     }
     add_u8(out, config->compression);
     add_u8(out, config->vector_storage);
-    add_u64(out, entry->born_version);
+    buffer_put_u64(out, entry->born_version);
     if (!out->failed)
         bytes_put_u32(out->ptr + start, (uint32_t)(out->len - start - 4));
 }
@@ -118,7 +97,7 @@ void catalog_encode_entry(struct buffer *out, const struct catalog_entry *entry)
 void catalog_encode_end(struct buffer *out, uint64_t version, int64_t now_us,
                         const struct uuid *dropped, uint32_t dropped_count)
 {
-    add_u32(out, dropped_count);
+    buffer_put_u32(out, dropped_count);
     for (uint32_t i = 0; i < dropped_count; i++)
         buffer_add(out, dropped[i].bytes, sizeof(dropped[i].bytes));
     if (out->failed)

@@ -11,7 +11,7 @@
  * An error before CURRENT is renamed changes nothing. From the rename on it is not known which
  * version a restart would find: the save says so, and the catalog takes no further change. */
 #include "engine/catalog.h"
-#include "engine/failpoint.h"
+#include "os/failpoint.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -12,8 +12,8 @@
 #include "base/assert.h"
 #include "base/container_of.h"
 #include "engine/engine_internal.h"
-#include "engine/failpoint.h"
 #include "engine/shard_files.h"
+#include "os/failpoint.h"
 
 #include <errno.h>
 #include <inttypes.h>

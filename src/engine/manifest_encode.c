@@ -17,20 +17,6 @@
 
 #include "base/no_libc_heap.h"
 
-static void add_u32(struct buffer *out, uint32_t value)
-{
-    char bytes[4];
-    bytes_put_u32(bytes, value);
-    buffer_add(out, bytes, sizeof(bytes));
-}
-
-static void add_u64(struct buffer *out, uint64_t value)
-{
-    char bytes[8];
-    bytes_put_u64(bytes, value);
-    buffer_add(out, bytes, sizeof(bytes));
-}
-
 static void add_varint(struct buffer *out, uint64_t value)
 {
     char bytes[10];
@@ -82,11 +68,11 @@ static void open_section(struct manifest_encoder *e, enum manifest_section_type 
 {
     close_section(e);
     e->section = e->out->len;
-    add_u32(e->out, (uint32_t)type);
-    add_u32(e->out, MANIFEST_SECTION_MANDATORY);
-    add_u64(e->out, 0); /* the length */
-    add_u64(e->out, number);
-    add_u64(e->out, 0); /* the sums */
+    buffer_put_u32(e->out, (uint32_t)type);
+    buffer_put_u32(e->out, MANIFEST_SECTION_MANDATORY);
+    buffer_put_u64(e->out, 0); /* the length */
+    buffer_put_u64(e->out, number);
+    buffer_put_u64(e->out, 0); /* the sums */
     e->summed = e->out->len;
     e->crc = manifest_seed(e->number);
     e->section_count++;
@@ -123,9 +109,9 @@ void manifest_encode_begin(struct manifest_encoder *e, struct buffer *out, const
     bytes_put_u32(header + MANIFEST_AT_SHARD, m->shard);
     memcpy(header + MANIFEST_AT_COLLECTION, m->collection.bytes, sizeof(m->collection.bytes));
     open_section(e, MANIFEST_SECTION_STATE, 0);
-    add_u64(out, m->version);
-    add_u64(out, m->oldest_version);
-    add_u64(out, m->next_segment);
+    buffer_put_u64(out, m->version);
+    buffer_put_u64(out, m->oldest_version);
+    buffer_put_u64(out, m->next_segment);
     open_section(e, MANIFEST_SECTION_SEGMENTS, 0);
 }
 
@@ -137,16 +123,16 @@ void manifest_encode_segment(struct manifest_encoder *e, const struct manifest_s
     ASSERT(segment->version_min <= segment->version_max &&
            segment->version_max <= MANIFEST_VERSION_MAX);
     bool foreign = manifest_segment_is_foreign(segment);
-    add_u32(out, foreign ? MANIFEST_SEGMENT_ORIGIN_BYTES : MANIFEST_SEGMENT_BYTES);
-    add_u64(out, segment->number);
-    add_u64(out, segment->rows);
-    add_u64(out, segment->parquet_bytes);
-    add_u64(out, segment->index_bytes);
-    add_u64(out, segment->version_min);
-    add_u64(out, segment->version_max);
-    add_u64(out, (uint64_t)segment->expires_min_us);
-    add_u64(out, segment->schema_version);
-    add_u32(out, segment->parquet_crc32c);
+    buffer_put_u32(out, foreign ? MANIFEST_SEGMENT_ORIGIN_BYTES : MANIFEST_SEGMENT_BYTES);
+    buffer_put_u64(out, segment->number);
+    buffer_put_u64(out, segment->rows);
+    buffer_put_u64(out, segment->parquet_bytes);
+    buffer_put_u64(out, segment->index_bytes);
+    buffer_put_u64(out, segment->version_min);
+    buffer_put_u64(out, segment->version_max);
+    buffer_put_u64(out, (uint64_t)segment->expires_min_us);
+    buffer_put_u64(out, segment->schema_version);
+    buffer_put_u32(out, segment->parquet_crc32c);
     if (foreign)
         buffer_add(out, segment->origin.bytes, sizeof(segment->origin.bytes));
     e->entries++;
@@ -204,13 +190,13 @@ void manifest_encode_request(struct manifest_encoder *e, const struct manifest_r
     struct buffer *out = e->out;
     if (!is_open(e, MANIFEST_SECTION_REQUESTS, 0)) {
         open_section(e, MANIFEST_SECTION_REQUESTS, 0);
-        add_u32(out, MANIFEST_REQUEST_BYTES);
+        buffer_put_u32(out, MANIFEST_REQUEST_BYTES);
     }
     buffer_add(out, request->request.hash, sizeof(request->request.hash));
-    add_u32(out, request->request.body_checksum);
-    add_u32(out, request->count);
-    add_u64(out, (uint64_t)request->request.time_us);
-    add_u64(out, request->version);
+    buffer_put_u32(out, request->request.body_checksum);
+    buffer_put_u32(out, request->count);
+    buffer_put_u64(out, (uint64_t)request->request.time_us);
+    buffer_put_u64(out, request->version);
     e->entries++;
 }
 

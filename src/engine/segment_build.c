@@ -26,7 +26,7 @@
 #include "base/container_of.h"
 #include "base/crc32c.h"
 #include "engine/engine_internal.h"
-#include "engine/failpoint.h"
+#include "os/failpoint.h"
 
 #include <string.h>
 

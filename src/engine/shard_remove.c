@@ -8,7 +8,7 @@
 #include "base/assert.h"
 #include "base/container_of.h"
 #include "engine/engine_internal.h"
-#include "engine/failpoint.h"
+#include "os/failpoint.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -9,8 +9,8 @@
 #include "base/log.h"
 #include "engine/call.h"
 #include "engine/catalog.h"
-#include "engine/failpoint.h"
 #include "engine/upkeep.h"
+#include "os/failpoint.h"
 
 #include <string.h>
 

@@ -19,8 +19,8 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "engine/failpoint.h"
 #include "engine/validate.h"
+#include "os/failpoint.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -7,9 +7,9 @@
  * Which collections there are is what the caller's core knew when the call began. */
 #include "base/assert.h"
 #include "base/text.h"
-#include "engine/failpoint.h"
 #include "engine/snapshot_internal.h"
 #include "engine/validate.h"
+#include "os/failpoint.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -7,7 +7,7 @@
  * it. If the last sync fails it is not known what a restart would find: the files stay. */
 #include "engine/snapshot_internal.h"
 
-#include "engine/failpoint.h"
+#include "os/failpoint.h"
 
 #include <stdio.h>
 #include <string.h>

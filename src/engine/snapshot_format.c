@@ -69,30 +69,9 @@ uint64_t snapshot_part_bytes(const struct snapshot_part *part)
 
 /* ---- writing ---- */
 
-static void add_u16(struct buffer *out, size_t value)
-{
-    char bytes[2];
-    bytes_put_u16(bytes, (uint16_t)value);
-    buffer_add(out, bytes, sizeof(bytes));
-}
-
-static void add_u32(struct buffer *out, uint32_t value)
-{
-    char bytes[4];
-    bytes_put_u32(bytes, value);
-    buffer_add(out, bytes, sizeof(bytes));
-}
-
-static void add_u64(struct buffer *out, uint64_t value)
-{
-    char bytes[8];
-    bytes_put_u64(bytes, value);
-    buffer_add(out, bytes, sizeof(bytes));
-}
-
 static void add_text(struct buffer *out, const char *ptr, size_t len)
 {
-    add_u16(out, len);
+    buffer_put_u16(out, (uint16_t)len);
     buffer_add(out, ptr, len);
 }
 
@@ -109,15 +88,15 @@ void snapshot_encode_begin(struct buffer *out, const struct snapshot_image *imag
 void snapshot_encode_part(struct buffer *out, const struct snapshot_part *part)
 {
     size_t start = out->len;
-    add_u32(out, 0); /* the length, below */
-    add_u64(out, part->version);
-    add_u64(out, part->rows);
-    add_u32(out, part->file_count);
+    buffer_put_u32(out, 0); /* the length, below */
+    buffer_put_u64(out, part->version);
+    buffer_put_u64(out, part->rows);
+    buffer_put_u32(out, part->file_count);
     for (uint32_t i = 0; i < part->file_count; i++) {
         const struct snapshot_file *file = &part->files[i];
         add_text(out, file->name, strlen(file->name));
-        add_u64(out, file->bytes);
-        add_u32(out, file->crc32c);
+        buffer_put_u64(out, file->bytes);
+        buffer_put_u32(out, file->crc32c);
     }
     catalog_encode_entry(out, part->entry);
     if (!out->failed)

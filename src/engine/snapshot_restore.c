@@ -14,11 +14,11 @@
  * stay, and the next start decides. */
 #include "base/crc32c.h"
 #include "engine/archive.h"
-#include "engine/failpoint.h"
 #include "engine/manifest_format.h"
 #include "engine/part.h"
 #include "engine/snapshot_internal.h"
 #include "engine/validate.h"
+#include "os/failpoint.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -11,9 +11,9 @@
  * end above F: nothing forgets those while a reader of F is there. The manifest names the
  * collection as the origin of each file, so that a restore under another uuid need not touch it. */
 #include "base/assert.h"
-#include "engine/failpoint.h"
 #include "engine/part.h"
 #include "engine/snapshot_internal.h"
+#include "os/failpoint.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -10,10 +10,10 @@
  * and end or abandon removes what was written. */
 #include "base/assert.h"
 #include "base/crc32c.h"
-#include "engine/failpoint.h"
 #include "engine/snapshot_internal.h"
 #include "engine/snapshot_tar.h"
 #include "engine/validate.h"
+#include "os/failpoint.h"
 
 #include <errno.h>
 #include <stdio.h>

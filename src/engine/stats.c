@@ -8,8 +8,8 @@
 #include "engine/archive.h"
 #include "engine/call.h"
 #include "engine/catalog.h"
-#include "engine/failpoint.h"
 #include "engine/part.h"
+#include "os/failpoint.h"
 #include "os/process.h"
 
 #include <inttypes.h>

@@ -19,9 +19,9 @@
 #include "engine/call.h"
 #include "engine/catalog.h"
 #include "engine/compaction.h"
-#include "engine/failpoint.h"
 #include "engine/old_logs.h"
 #include "engine/upkeep_internal.h"
+#include "os/failpoint.h"
 
 #include <string.h>
 

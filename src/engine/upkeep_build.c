@@ -10,8 +10,8 @@
 #include "base/text.h"
 #include "engine/call.h"
 #include "engine/catalog.h"
-#include "engine/failpoint.h"
 #include "engine/upkeep_internal.h"
+#include "os/failpoint.h"
 
 #include "base/no_libc_heap.h"
 

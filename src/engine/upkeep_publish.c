@@ -10,8 +10,8 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "engine/dedup.h"
-#include "engine/failpoint.h"
 #include "engine/upkeep_internal.h"
+#include "os/failpoint.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -118,15 +118,8 @@ static int parse(struct export *ex, int argc, const char *const *argv, struct tr
         {"data-dir", TRANSFER_TEXT, &ex->data_dir, 0, 0},
         {"wal-dir", TRANSFER_TEXT, &ex->wal_dir, 0, 0},
     };
-    const char **names = heap_calloc(NULL, (size_t)argc + 1, sizeof(*names));
-    size_t name_count = 0;
-    if (names == NULL)
-        return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "no memory");
-    int rc = transfer_parse(options, sizeof(options) / sizeof(options[0]), argc, argv, names,
-                            &name_count, trail);
-    if (rc == 0 && name_count != 0)
-        rc = trail_add(trail, PDB_INVALID_ARGUMENT, "'%s': the file is named by -o", names[0]);
-    heap_free(NULL, names);
+    int rc = transfer_parse(options, sizeof(options) / sizeof(options[0]), argc, argv, NULL, NULL,
+                            trail);
     if (ex->filter != NULL)
         ex->conditions.json = text_of(ex->filter);
     return rc < 0 ? rc : check(ex, trail);

@@ -126,15 +126,8 @@ static int parse(struct restore_run *run, int argc, const char *const *argv, str
         {"list", TRANSFER_FLAG, &run->list, 0, 0},
         {"quiet", TRANSFER_FLAG, &run->quiet, 0, 0},
     };
-    const char **names = heap_calloc(NULL, (size_t)argc + 1, sizeof(*names));
-    size_t name_count = 0;
-    if (names == NULL)
-        return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "no memory");
-    int rc = transfer_parse(options, sizeof(options) / sizeof(options[0]), argc, argv, names,
-                            &name_count, trail);
-    if (rc == 0 && name_count != 0)
-        rc = trail_add(trail, PDB_INVALID_ARGUMENT, "'%s': unknown argument", names[0]);
-    heap_free(NULL, names);
+    int rc = transfer_parse(options, sizeof(options) / sizeof(options[0]), argc, argv, NULL, NULL,
+                            trail);
     return rc == 0 ? check(run, trail) : rc;
 }
 

@@ -48,6 +48,8 @@ int transfer_parse(const struct transfer_option *options, size_t option_count, i
     size_t file_count = 0;
     for (int i = 0; i < argc; i++) {
         if (strcmp(argv[i], "-o") != 0 && strncmp(argv[i], "--", 2) != 0) {
+            if (files_out == NULL)
+                return trail_add(trail, PDB_INVALID_ARGUMENT, "'%s': unknown argument", argv[i]);
             files_out[file_count++] = argv[i];
             continue;
         }
@@ -63,7 +65,8 @@ int transfer_parse(const struct transfer_option *options, size_t option_count, i
             return rc;
         i += takes ? 1 : 0;
     }
-    *file_count_out = file_count;
+    if (files_out != NULL)
+        *file_count_out = file_count;
     return 0;
 }
 

@@ -30,7 +30,8 @@ struct transfer_option {
     uint64_t min, max;
 };
 
-/* What is no option goes into `files_out`, which has room for argc. 0, or PDB_INVALID_ARGUMENT. */
+/* What is no option goes into `files_out`, which has room for argc; with NULL it is an error. 0, or
+ * PDB_INVALID_ARGUMENT. */
 int transfer_parse(const struct transfer_option *options, size_t option_count, int argc,
                    const char *const *argv, const char **files_out, size_t *file_count_out,
                    struct trail *trail);
