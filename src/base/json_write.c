@@ -282,6 +282,7 @@ void json_write_string(struct buffer *out, struct pdb_text value)
         write_escape(out, c);
         from = i + 1;
     }
-    buffer_add(out, value.ptr + from, value.len - from);
+    if (from < value.len)
+        buffer_add(out, value.ptr + from, value.len - from);
     buffer_add_byte(out, '"');
 }

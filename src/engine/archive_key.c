@@ -131,7 +131,8 @@ static struct pdb_text next_part(struct pdb_text *rest)
     const char *slash = rest->len != 0 ? memchr(rest->ptr, '/', rest->len) : NULL;
     struct pdb_text part = {rest->ptr, slash != NULL ? (size_t)(slash - rest->ptr) : rest->len};
     size_t used = part.len + (slash != NULL);
-    *rest = (struct pdb_text){rest->ptr + used, rest->len - used};
+    if (used != 0)
+        *rest = (struct pdb_text){rest->ptr + used, rest->len - used};
     return part;
 }
 
