@@ -22,13 +22,18 @@
 
 enum { PATH_BYTES = 4200, RETRY_AFTER_S = 5 };
 
+enum old_log_state {
+    OLD_LOG_NEEDED,
+    OLD_LOG_EMPTIED, /* nothing in it is needed: waits to be forgotten */
+    OLD_LOG_WRITING, /* the list without it, or waiting to try that again */
+    OLD_LOG_GOING,   /* is listed no more, and its files go: that holds nobody up */
+};
+
 struct old_log {
     struct list_link link; /* core->old_logs */
     struct engine_core *core;
     struct wal_retired *log;
-    bool emptied;
-    /* writing the list without it */
-    bool writing;
+    enum old_log_state state;
     struct file_write file;
     struct buffer bytes;
     struct timer retry;
@@ -66,7 +71,7 @@ static void removed(void *arg, struct wal_retired *log)
 static void retry_fires(struct timer *timer)
 {
     struct old_log *old = container_of(timer, struct old_log, retry);
-    old->writing = false;
+    old->state = OLD_LOG_EMPTIED;
     forget_next(old->core);
 }
 
@@ -97,6 +102,7 @@ static void committed(struct file_write *file, int rc)
         return;
     }
     log_list_forget(core->db, wal_retired_dir(old->log));
+    old->state = OLD_LOG_GOING;
     wal_retired_remove(old->log);
     upkeep_leave(core);
     forget_next(core);
@@ -122,7 +128,7 @@ static void opened(struct file_write *file, int rc)
 static bool is_writing(const struct engine_core *core)
 {
     list_each (link, &core->old_logs)
-        if (log_at(link)->writing && log_at(link)->emptied)
+        if (log_at(link)->state == OLD_LOG_WRITING)
             return true;
     return false;
 }
@@ -131,7 +137,7 @@ static void forget(struct old_log *old)
 {
     struct engine_core *core = old->core;
     upkeep_enter(core);
-    old->writing = true;
+    old->state = OLD_LOG_WRITING;
     buffer_dispose(&old->bytes);
     buffer_init_heap(&old->bytes, &core->r->heap, 0);
     log_list_encode(core->db, wal_retired_dir(old->log), &old->bytes);
@@ -150,7 +156,7 @@ static void forget_next(struct engine_core *core)
         return;
     list_each (link, &core->old_logs) {
         struct old_log *old = log_at(link);
-        if (old->emptied && !old->writing && archive_log_stored(core, old->log)) {
+        if (old->state == OLD_LOG_EMPTIED && archive_log_stored(core, old->log)) {
             forget(old);
             return;
         }
@@ -161,7 +167,7 @@ static void emptied(void *arg, struct wal_retired *log)
 {
     struct old_log *old = arg;
     (void)log;
-    old->emptied = true;
+    old->state = OLD_LOG_EMPTIED;
     forget_next(old->core);
 }
 
@@ -246,7 +252,7 @@ void old_logs_release(struct engine_core *core, const struct uuid *uuid, uint64_
     list_each_safe(link, following, &core->old_logs)
     {
         struct old_log *old = log_at(link);
-        if (!old->emptied)
+        if (old->state == OLD_LOG_NEEDED)
             wal_retired_release(old->log, uuid, version);
     }
 }
@@ -256,7 +262,7 @@ bool old_logs_holder(const struct engine_core *core, struct uuid *uuid_out)
     uint64_t version;
     list_each (link, &core->old_logs) {
         const struct old_log *old = log_at(link);
-        if (!old->emptied && wal_retired_holder(old->log, uuid_out, &version))
+        if (old->state == OLD_LOG_NEEDED && wal_retired_holder(old->log, uuid_out, &version))
             return true;
     }
     return false;

@@ -21,8 +21,10 @@ segments_max = 2
 segment_bytes = "1MiB"
 max_bytes = "2MiB"
 """
-COLLECTIONS = 6  # so that every core has some
-CORES = (1, 2, 3, 1)
+# with failpoints: while one old log goes, others are not needed any more
+SLOWLY = {"PROXIMADB_FAILPOINT": "wal.retired_file:sleep:1"}
+COLLECTIONS = 12  # so that every core has some
+CORES = (1, 2, 6, 1)  # at last five old logs go, some at the same time
 
 
 def listed_logs(server: Server) -> set[str]:
@@ -56,7 +58,7 @@ def test_other_core_counts_keep_the_rows_and_drop_the_old_logs(
     server = server_factory.make(ServerOptions(config=CONFIG, cores=CORES[0]))
     models: list[Model] = []
     for cores in CORES:
-        server.options = replace(server.options, cores=cores)
+        server.options = replace(server.options, cores=cores, env=SLOWLY)
         server.start()
         with RestClient(server) as rest:
             if not models:
