@@ -135,7 +135,8 @@ class Archive:
         return sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())
 
     def segments(self, log: str) -> dict[int, Path]:
-        return {int(p.stem, 16): p for p in sorted((self.root / "wal" / log).iterdir())}
+        """None: the log has no record yet."""
+        return {int(p.stem, 16): p for p in sorted((self.root / "wal" / log).glob("*"))}
 
     def logs(self) -> list[str]:
         root = self.root / "wal"

@@ -466,7 +466,8 @@ def test_past_the_memory_limit_writes_are_refused_and_reads_go_on(
         assert (answer.status, answer.error_code) == (429, "RESOURCE_EXHAUSTED")
         assert "storage.memory_limit" in answer.error_message
         assert answer.header("retry-after")
-        assert batch > 10
+        # rows being flushed, and what flushes them, may hold the rest
+        assert batch * 100 * WIDE * 4 > 16 << 20
         assert rest.count("c") == batch * 100
         assert len(rest.search("c", vector=[1] * WIDE, k=5)["results"]) == 5
         assert rest.get_one("c", "0-0")["id"] == "0-0"
