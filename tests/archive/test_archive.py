@@ -333,6 +333,8 @@ def test_an_archive_that_was_off_for_a_moment_goes_on(
     writer = Writer()
     with RestClient(server) as rest:
         writer.make(rest, ["c"])
+        # a base taken later would flush the rows, and nothing of the log be needed
+        eventually("the first base", lambda: base_count(server) == 1)
         writer.write(rest, "c")  # and the log is needed from here on
     wait_covered(server)
     server.options = replace(server.options, config=config(""))
