@@ -12,7 +12,10 @@ struct pdb_query {
     uint32_t k;
     struct pdb_text filter; /* a document; len 0: all */
     unsigned include;       /* enum pdb_include */
-    uint32_t ef;            /* 0: default */
+    /* At most one of the three, none with `exact`. 0: the default */
+    uint32_t ef;         /* of a graph: rows kept while walking, at most PDB_EF_MAX */
+    uint32_t nprobe;     /* of lists: how many are scanned, at most PDB_NPROBE_MAX */
+    float target_recall; /* 0.5 to 1: the cheapest search that finds so much of the true k best */
     bool exact;
     bool has_min_score;
     float min_score; /* for distances: the largest allowed */

@@ -23,7 +23,11 @@ enum {
     PDB_BATCH_RECORDS_MAX = 10000,
     PDB_K_MAX = 10000,
     PDB_VERSION_RETENTION_S_MAX = 10 * 365 * 86400,
+    PDB_EF_MAX = 16384,
+    PDB_NPROBE_MAX = 65536,
 };
+
+#define PDB_TARGET_RECALL_DEFAULT 0.97f
 
 enum pdb_metric {
     PDB_METRIC_UNSPECIFIED,
@@ -35,8 +39,23 @@ enum pdb_metric {
     PDB_METRIC_HAMMING,   /* score: bits that differ, lower is better; the dimension counts bits */
 };
 
-enum pdb_index_type { PDB_INDEX_AUTO, PDB_INDEX_FLAT };
-enum pdb_quantization_type { PDB_QUANTIZATION_AUTO, PDB_QUANTIZATION_NONE };
+/* How sealed segments are searched. Numbers are on disk. */
+enum pdb_index_type {
+    PDB_INDEX_AUTO, /* flat for small segments, else a graph */
+    PDB_INDEX_FLAT, /* every row is scored */
+    PDB_INDEX_HNSW,
+    PDB_INDEX_IVF,
+};
+
+/* What an index is navigated by instead of full vectors. Numbers are on disk. */
+enum pdb_quantization_type {
+    PDB_QUANTIZATION_AUTO,
+    PDB_QUANTIZATION_NONE,
+    PDB_QUANTIZATION_SQ8,    /* a byte a dimension */
+    PDB_QUANTIZATION_SQ4,    /* half a byte */
+    PDB_QUANTIZATION_PQ,     /* 4 bits for each of `dimension / 2` parts, or fewer */
+    PDB_QUANTIZATION_BINARY, /* quantization_bits a dimension, 1 by default */
+};
 
 /* How the columns of new segment files are compressed; vectors of PDB_VECTORS_MMAP and _DISK never
  * are. */

@@ -24,6 +24,7 @@ struct shard_part {
     struct segment_file *file;
     struct segment *segment; /* of the file */
     struct segment_deletes *deletes;
+    struct ann **anns;       /* of a segment: for each vector field its index, or NULL (ann.h) */
     uint64_t sealed_version; /* of a sealed memtable: all its rows are of it or older */
     struct shard_part *successor;
     struct arena schema;   /* what the file's schema points to */

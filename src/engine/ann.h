@@ -1,0 +1,49 @@
+/* The index of one vector field of one segment (approximate nearest neighbours), as the engine
+ * holds it. Immutable from its making on: every core may search it (index/search.h).
+ *
+ * Who has it: the part (shard_part.anns), on the owner's core, and through the published sets
+ * (ann_set.h) searches on every core. References are counted on the owner's core only.
+ *
+ * On disk it is <segment>-<field>.ann beside the segment's files: derived, named by no manifest,
+ * made again when it is missing, damaged or not as the collection wants it
+ * (docs/formats/index.md). */
+#ifndef ENGINE_ANN_H
+#define ENGINE_ANN_H
+
+#include "index/index.h"
+#include "index/make.h"
+
+#include <proximadb/collection.h>
+
+struct shard;
+struct shard_part;
+
+struct ann {
+    struct heap heap; /* of all that follows: made on a worker, freed on the owner's core */
+    unsigned refs;    /* the owner's core counts */
+    struct index_spec spec;
+    struct index index;
+    uint32_t *rows; /* segment's row of each of the index's, ascending; NULL: the same numbers */
+    void *image;    /* the index lies in it, if it was read from its file */
+    uint64_t bytes; /* of memory, in all */
+};
+
+void ann_hold(struct ann *ann);
+/* Freed in steps, or by the worker, after the last one. */
+void ann_let_go(struct shard *shard, struct ann *ann);
+
+/* The segment's row behind a row of the index. */
+static inline uint32_t ann_row(const struct ann *ann, uint32_t row)
+{
+    return ann->rows == NULL ? row : ann->rows[row];
+}
+
+/* What the field is to have for a segment of so many vectors, by the collection's settings; false:
+ * none (small, flat without codes, a metric without indexes): such rows are searched exactly. */
+bool ann_wanted(const struct pdb_field *field, uint64_t vector_count, struct index_spec *spec_out);
+
+/* The published sets of every core have to follow: a segment has got its index, or segments have
+ * taken the place of others. Cheap; what follows is queued. (ann_set.c) */
+void ann_set_changed(struct shard *shard);
+
+#endif
