@@ -8,6 +8,7 @@ struct pdb_field {
     struct pdb_text name; /* "" is the default field */
     uint32_t dimension;   /* 1..PDB_DIMENSION_MAX; bits for hamming */
     enum pdb_metric metric;
+    enum pdb_element_type element; /* FLOAT32 for hamming */
     enum pdb_index_type index;
     enum pdb_quantization_type quantization;
     /* 0: the default, which is good for almost everybody */

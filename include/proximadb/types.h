@@ -39,6 +39,14 @@ enum pdb_metric {
     PDB_METRIC_HAMMING,   /* score: bits that differ, lower is better; the dimension counts bits */
 };
 
+/* What one value of a vector is, wherever it is kept: in the log, in memory, on disk. Scores are
+ * computed on the stored values; queries stay float32. Numbers are on disk. */
+enum pdb_element_type {
+    PDB_ELEMENT_FLOAT32, /* also of hamming, whose vectors are packed bits */
+    PDB_ELEMENT_FLOAT16, /* IEEE 754 half precision, rounded to nearest even when it is stored */
+    PDB_ELEMENT_INT8,    /* integers from -128 to 127 */
+};
+
 /* How sealed segments are searched. Numbers are on disk. */
 enum pdb_index_type {
     PDB_INDEX_AUTO, /* flat for small segments, else a graph */

@@ -208,6 +208,12 @@ bool segment_row(const struct segment *s, uint32_t row, struct pdb_row *row_out,
 /* The same without a look at the pages: pointers to vectors tell only whether there is one. */
 void segment_row_unread(const struct segment *s, uint32_t row, struct pdb_row *row_out,
                         const void **vectors);
+/* Whether the row has a vector of this field. */
+bool segment_has_vector_of(const struct segment *s, uint32_t field, uint32_t row);
+/* The vector of a row that has one, as `dimension` floats (of hamming: its packed bits): in place
+ * where it is stored so, else widened into `room` (dimension floats), which is then returned. NULL:
+ * its page is damaged. Any thread. */
+const float *segment_vector_f32(const struct segment *s, uint32_t field, uint32_t row, float *room);
 /* Cheap parts of a row. */
 struct pdb_text segment_row_id(const struct segment *s, uint32_t row);
 uint64_t segment_row_version(const struct segment *s, uint32_t row);

@@ -44,6 +44,20 @@ static bool vector_of(const struct segment *s, uint32_t f, uint32_t row, const v
     return true;
 }
 
+bool segment_has_vector_of(const struct segment *s, uint32_t field, uint32_t row)
+{
+    ASSERT(field < s->field_count && row < s->row_count);
+    return segment_has_vector(&s->fields[field], row);
+}
+
+const float *segment_vector_f32(const struct segment *s, uint32_t field, uint32_t row, float *room)
+{
+    ASSERT(segment_has_vector_of(s, field, row));
+    (void)room; /* stored as floats, or as bits */
+    const void *vector;
+    return vector_of(s, field, row, &vector) ? vector : NULL;
+}
+
 static struct pdb_row row_at(const struct segment *s, uint32_t row, const void **vectors)
 {
     return (struct pdb_row){.id = segment_id(s, row),

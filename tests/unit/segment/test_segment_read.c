@@ -268,6 +268,9 @@ static void rows_come_back_as_they_were_written(void **state)
         assert_false(row.deleted);
         for (uint32_t f = 0; f < FIELDS; f++) {
             assert_int_equal(found[f] != NULL, expected[f] != NULL);
+            assert_int_equal(segment_has_vector_of(w.segment, f, i), expected[f] != NULL);
+            if (found[f] != NULL)
+                assert_ptr_equal(segment_vector_f32(w.segment, f, i, NULL), found[f]);
             if (found[f] != NULL)
                 assert_memory_equal(found[f], expected[f],
                                     segment_vector_bytes(fields[f].dimension, fields[f].metric));
@@ -625,6 +628,7 @@ static void a_damaged_page_ends_a_search_and_marks_the_segment(void **state)
         struct pdb_row row;
         const void *vectors[FIELDS];
         assert_false(segment_row(w.segment, page->first, &row, vectors)); /* every row has one */
+        assert_null(segment_vector_f32(w.segment, 2, page->first, NULL));
         assert_true(segment_row(w.segment, page->first, &row, NULL));
         uint64_t at = 0;
         while (!segment_verify_step(w.segment, &at, 100)) {
