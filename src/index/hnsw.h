@@ -59,6 +59,9 @@ struct hnsw_params {
     uint64_t seed;
 };
 
+/* Whether each is in its range. */
+bool hnsw_params_fit(const struct hnsw_params *params);
+
 /* Frees what a build made. A zeroed graph is legal, and so is one in an image. */
 void hnsw_dispose(struct hnsw *graph, struct heap *heap);
 
@@ -106,6 +109,9 @@ void hnsw_build_abandon(struct hnsw_build *build); /* NULL is legal */
 /* Scratch of one worker for one build. PDB_RESOURCE_EXHAUSTED. */
 int hnsw_worker_open(const struct hnsw_build *build, struct heap *heap,
                      struct hnsw_worker **worker_out);
+/* The same before there is a build: for one with these parameters and so many rows. */
+int hnsw_worker_open_for(const struct hnsw_params *params, uint32_t row_count, struct heap *heap,
+                         struct hnsw_worker **worker_out);
 void hnsw_worker_close(struct hnsw_worker *worker, struct heap *heap); /* NULL is legal */
 
 struct hnsw_progress {

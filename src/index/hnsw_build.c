@@ -93,18 +93,19 @@ static int open_repair(struct hnsw_build *build)
     return PDB_OK;
 }
 
-static bool acceptable(const struct hnsw_params *params)
-{
-    return params->m >= HNSW_M_MIN && params->m <= HNSW_M_MAX && params->m % 2 == 0 &&
-           params->ef_construction >= HNSW_EF_MIN && params->ef_construction <= HNSW_EF_MAX;
-}
-
 static struct hnsw_params completed(const struct hnsw_params *params)
 {
     struct hnsw_params all = *params;
     all.m = all.m != 0 ? all.m : HNSW_M_DEFAULT;
     all.ef_construction = all.ef_construction != 0 ? all.ef_construction : HNSW_EF_DEFAULT;
     return all;
+}
+
+bool hnsw_params_fit(const struct hnsw_params *params)
+{
+    const struct hnsw_params all = completed(params);
+    return all.m >= HNSW_M_MIN && all.m <= HNSW_M_MAX && all.m % 2 == 0 &&
+           all.ef_construction >= HNSW_EF_MIN && all.ef_construction <= HNSW_EF_MAX;
 }
 
 static uint32_t batch_after(uint32_t inserted, uint32_t row_count)
@@ -120,7 +121,7 @@ int hnsw_build_begin(const struct hnsw_params *params, const struct quantizer *q
 {
     ASSERT(quantizer->kind == QUANTIZE_SQ8);
     const struct hnsw_params all = completed(params);
-    if (!acceptable(&all))
+    if (!hnsw_params_fit(&all))
         return PDB_INVALID_ARGUMENT;
     if (codes->row_count == 0 || codes->row_count > HNSW_ROWS_MAX)
         return PDB_OUT_OF_RANGE;
@@ -192,25 +193,32 @@ static size_t worker_bytes(uint32_t ef, uint32_t link_max0, uint32_t row_count)
            list * (3 * sizeof(uint32_t) + sizeof(float)) + row_count;
 }
 
-int hnsw_worker_open(const struct hnsw_build *build, struct heap *heap,
-                     struct hnsw_worker **worker_out)
+int hnsw_worker_open_for(const struct hnsw_params *params, uint32_t row_count, struct heap *heap,
+                         struct hnsw_worker **worker_out)
 {
-    const uint32_t n = build->graph.row_count;
-    const size_t list = build->graph.link_max0 + 1;
-    struct hnsw_worker *worker =
-        heap_calloc(heap, 1, worker_bytes(build->ef, build->graph.link_max0, n));
+    const struct hnsw_params all = completed(params);
+    const uint32_t ef = all.ef_construction;
+    const size_t list = 2 * all.m + 1;
+    struct hnsw_worker *worker = heap_calloc(heap, 1, worker_bytes(ef, 2 * all.m, row_count));
     if (worker == NULL)
         return PDB_RESOURCE_EXHAUSTED;
     worker->pool = (struct pool_entry *)(worker + 1);
-    worker->near = worker->pool + build->ef + 1;
+    worker->near = worker->pool + ef + 1;
     worker->nodes = (uint32_t *)(worker->near + list);
     worker->rows = worker->nodes + list;
     worker->chosen = worker->rows + list;
     worker->distances = (float *)(worker->chosen + list);
     worker->visited.marks = (uint8_t *)(worker->distances + list);
-    worker->visited.count = n;
+    worker->visited.count = row_count;
     *worker_out = worker;
     return PDB_OK;
+}
+
+int hnsw_worker_open(const struct hnsw_build *build, struct heap *heap,
+                     struct hnsw_worker **worker_out)
+{
+    const struct hnsw_params params = {build->graph.link_max, build->ef, build->graph.seed};
+    return hnsw_worker_open_for(&params, build->graph.row_count, heap, worker_out);
 }
 
 void hnsw_worker_close(struct hnsw_worker *worker, struct heap *heap)

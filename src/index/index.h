@@ -4,7 +4,7 @@
  * Layer `index` is pure computation: no file, no thread, no clock. Rows are numbered from 0; where
  * a segment has rows without a vector, these are the ranks of those that have one.
  *
- * Making one
+ * Making one: index_make_... (make.h) does all of this
  *     quantize_train      on a sample                                     quantize.h
  *     quantize_encode     every row, on any number of workers
  *     hnsw_build_...      in phases of parts, on any number of workers    hnsw.h

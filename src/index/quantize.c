@@ -196,6 +196,12 @@ int quantize_train(const struct quantize_spec *spec, const float *sample, size_t
     return rc;
 }
 
+size_t quantize_train_bytes(uint32_t dimension)
+{
+    const size_t columns = (size_t)dimension + 1;
+    return columns * (sizeof(double) + 2 * sizeof(float)) + BIN_COUNT * sizeof(uint64_t);
+}
+
 void quantize_dispose(struct quantizer *quantizer, struct heap *heap)
 {
     heap_free(heap, quantizer->mean);

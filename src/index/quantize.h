@@ -65,6 +65,7 @@ struct quantize_spec {
  * result's memory is of `heap`: quantize_dispose. PDB_RESOURCE_EXHAUSTED. */
 int quantize_train(const struct quantize_spec *spec, const float *sample, size_t stride_bytes,
                    uint32_t count, struct heap *heap, struct quantizer *quantizer_out);
+size_t quantize_train_bytes(uint32_t dimension); /* of scratch, at most */
 void quantize_dispose(struct quantizer *quantizer, struct heap *heap);
 
 enum { QUANTIZE_SAMPLE_MAX = 16384 };

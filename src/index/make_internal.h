@@ -1,0 +1,72 @@
+/* What the files of making share: the phases that an index goes through, by its kind.
+ *
+ * A kind adds its own phases to the list in make.c, with what they need in struct index_make and
+ * struct index_worker. */
+#ifndef INDEX_MAKE_INTERNAL_H
+#define INDEX_MAKE_INTERNAL_H
+
+#include "index/hnsw_internal.h"
+#include "index/make.h"
+
+enum {
+    MAKE_SAMPLE_BYTES = 16 << 20, /* of vectors to train on; but at least MAKE_SAMPLE_LEAST */
+    MAKE_SAMPLE_LEAST = 256,
+#ifdef PDB_STRESS
+    MAKE_PART_FLOATS = 8,
+#else
+    MAKE_PART_FLOATS = 1 << 18, /* read and encoded by one part: some hundred microseconds */
+#endif
+};
+
+/* One phase. All but `part` are called by one thread, between phases. */
+struct make_phase {
+    /* 1: there is work; 0: nothing to do; or an error. */
+    int (*begin)(struct index_make *make);
+    uint32_t (*parts)(const struct index_make *make); /* > 0 */
+    /* An error of a part ends the making once all parts have returned. Parts allocate nothing
+     * unless theirs is the only one. */
+    int (*part)(struct index_make *make, uint32_t part, struct index_worker *worker);
+    /* After all parts: 1: parts anew; 0: the phase is over; or an error. */
+    int (*end)(struct index_make *make);
+    /* Work in all, and done (in units of encoding one row), once begun. */
+    uint64_t (*work)(const struct index_make *make);
+    uint64_t (*done)(const struct index_make *make); /* NULL: known at the end only */
+};
+
+struct index_make {
+    struct heap *heap;
+    struct index_spec spec;
+    struct index_rows rows;
+    const struct make_phase *const *phases; /* of the kind, ended by NULL */
+    uint32_t phase;
+    uint64_t work_done; /* of finished phases */
+    int rc;             /* what went wrong */
+    int *part_rc;       /* of each part of this phase: room for part_max */
+    uint32_t part_max;
+    float *sample; /* sample_count vectors */
+    uint32_t sample_count;
+    struct index index;       /* what is made: with the codes that searches use */
+    struct index graph_codes; /* SQ8 codes that a graph is built on, where those are others */
+    struct hnsw_build *graph;
+};
+
+struct index_worker {
+    void *scratch;             /* for encoding */
+    float *room;               /* for one vector */
+    struct hnsw_worker *graph; /* NULL: there is none */
+};
+
+/* NULL: it cannot be read, PDB_DATA_LOSS. */
+static inline const float *make_vector(const struct index_make *make, uint32_t row, float *room)
+{
+    return make->rows.vector(make->rows.owner, row, room);
+}
+
+/* Rows of one part when each is read and little is done with it. */
+static inline uint32_t make_rows_per_part(uint32_t dimension)
+{
+    uint32_t rows = MAKE_PART_FLOATS / dimension;
+    return rows > 0 ? rows : 1;
+}
+
+#endif
