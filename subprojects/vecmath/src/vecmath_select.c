@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "codes_internal.h"
+#include "pq4_internal.h"
 
 #if defined(__aarch64__)
 #include <sys/auxv.h>
@@ -18,12 +19,14 @@
 /* Read by every call; written only by vecmath_select(), before threads start. */
 static const struct vecmath_kernels *active = &vecmath_kernels_scalar;
 static const struct vecmath_code_kernels *active_codes = &vecmath_codes_scalar;
+static const struct vecmath_pq4_kernels *active_pq4 = &vecmath_pq4_scalar;
 
 static const char *const known_names[] = {"scalar", "avx2", "avx512", "neon"};
 
 struct candidate {
     const struct vecmath_kernels *kernels;
     const struct vecmath_code_kernels *codes;
+    const struct vecmath_pq4_kernels *pq4;
     bool (*supported)(void);
 };
 
@@ -70,15 +73,16 @@ static bool has_dotprod(void)
 /* Best first. NEON is part of every AArch64 processor. */
 static const struct candidate candidates[] = {
 #if defined(__x86_64__)
-    {&vecmath_kernels_avx512_popcnt, &vecmath_codes_avx512_vnni, has_avx512_vnni_popcnt},
-    {&vecmath_kernels_avx512, &vecmath_codes_avx512_vnni, has_avx512_vnni},
-    {&vecmath_kernels_avx512, &vecmath_codes_avx512, has_avx512},
-    {&vecmath_kernels_avx2, &vecmath_codes_avx2, has_avx2},
+    {&vecmath_kernels_avx512_popcnt, &vecmath_codes_avx512_vnni, &vecmath_pq4_avx512,
+     has_avx512_vnni_popcnt},
+    {&vecmath_kernels_avx512, &vecmath_codes_avx512_vnni, &vecmath_pq4_avx512, has_avx512_vnni},
+    {&vecmath_kernels_avx512, &vecmath_codes_avx512, &vecmath_pq4_avx512, has_avx512},
+    {&vecmath_kernels_avx2, &vecmath_codes_avx2, &vecmath_pq4_avx2, has_avx2},
 #elif defined(__aarch64__)
-    {&vecmath_kernels_neon, &vecmath_codes_neon_dotprod, has_dotprod},
-    {&vecmath_kernels_neon, &vecmath_codes_neon, always},
+    {&vecmath_kernels_neon, &vecmath_codes_neon_dotprod, &vecmath_pq4_neon, has_dotprod},
+    {&vecmath_kernels_neon, &vecmath_codes_neon, &vecmath_pq4_neon, always},
 #endif
-    {&vecmath_kernels_scalar, &vecmath_codes_scalar, always},
+    {&vecmath_kernels_scalar, &vecmath_codes_scalar, &vecmath_pq4_scalar, always},
 };
 
 enum { CANDIDATE_COUNT = sizeof candidates / sizeof candidates[0] };
@@ -91,6 +95,23 @@ const struct vecmath_kernels *vecmath_active(void)
 const struct vecmath_code_kernels *vecmath_active_codes(void)
 {
     return active_codes;
+}
+
+const struct vecmath_pq4_kernels *vecmath_active_pq4(void)
+{
+    return active_pq4;
+}
+
+size_t vecmath_pq4_tables(const struct vecmath_pq4_kernels *tables_out[VECMATH_PQ4_TABLES_MAX])
+{
+    size_t count = 0;
+    for (size_t i = 0; i < CANDIDATE_COUNT; i++) {
+        if (!candidates[i].supported())
+            continue;
+        if (count == 0 || tables_out[count - 1] != candidates[i].pq4)
+            tables_out[count++] = candidates[i].pq4;
+    }
+    return count;
 }
 
 size_t vecmath_code_tables(const struct vecmath_code_kernels *tables_out[VECMATH_CODE_TABLES_MAX])
@@ -162,6 +183,7 @@ int vecmath_select(const char *forced_name, char *error_out, size_t error_bytes)
             continue;
         active = kernels;
         active_codes = candidates[i].codes;
+        active_pq4 = candidates[i].pq4;
         return VECMATH_OK;
     }
     bool known = is_known(forced_name);
