@@ -6,7 +6,7 @@
  */
 #include <immintrin.h>
 
-#include "vecmath_internal.h"
+#include "elements_internal.h"
 
 #define AVX2   __attribute__((target("avx2,fma")))
 #define INLINE static inline __attribute__((always_inline))
@@ -298,4 +298,5 @@ const struct vecmath_kernels vecmath_kernels_avx2 = {
     .block_hamming = block_hamming_avx2,
     .first_nonfinite = first_nonfinite_avx2,
     .scale = scale_avx2,
+    .elements = &vecmath_elements_avx2,
 };

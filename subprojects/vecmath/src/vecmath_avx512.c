@@ -11,7 +11,7 @@
  */
 #include <immintrin.h>
 
-#include "vecmath_internal.h"
+#include "elements_internal.h"
 
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,fma")))
 #define AVX512_POPCNT                                                                              \
@@ -308,7 +308,8 @@ static AVX512 void scale_avx512(const float *values, float factor, size_t n, flo
     .l2_squared = l2_squared_avx512, .dot = dot_avx512, .l1 = l1_avx512, .pieces = pieces_avx512,  \
     .block_l2_squared = block_l2_squared_avx512, .block_dot = block_dot_avx512,                    \
     .block_cosine = block_cosine_avx512, .block_l1 = block_l1_avx512,                              \
-    .first_nonfinite = first_nonfinite_avx512, .scale = scale_avx512
+    .first_nonfinite = first_nonfinite_avx512, .scale = scale_avx512,                              \
+    .elements = &vecmath_elements_avx512
 
 const struct vecmath_kernels vecmath_kernels_avx512 = {
     .name = "avx512",

@@ -27,6 +27,8 @@ typedef void (*vecmath_block_kernel)(const void *query, const void *const row[VE
                                      const void *const next[VECMATH_BLOCK], size_t n,
                                      float *score_out);
 
+struct vecmath_element_kernels;
+
 struct vecmath_kernels {
     const char *name;
     vecmath_pair_kernel l2_squared;
@@ -41,6 +43,7 @@ struct vecmath_kernels {
     vecmath_block_kernel block_hamming;
     size_t (*first_nonfinite)(const float *values, size_t count);
     void (*scale)(const float *values, float factor, size_t n, float *scaled_out);
+    const struct vecmath_element_kernels *elements; /* elements_internal.h */
 };
 
 extern const struct vecmath_kernels vecmath_kernels_scalar;

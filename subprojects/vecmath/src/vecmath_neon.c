@@ -7,7 +7,7 @@
  */
 #include <arm_neon.h>
 
-#include "vecmath_internal.h"
+#include "elements_internal.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -263,4 +263,5 @@ const struct vecmath_kernels vecmath_kernels_neon = {
     .block_hamming = block_hamming_neon,
     .first_nonfinite = first_nonfinite_neon,
     .scale = scale_neon,
+    .elements = &vecmath_elements_neon,
 };

@@ -8,7 +8,7 @@
 #include <float.h>
 #include <math.h>
 
-#include "vecmath_internal.h"
+#include "elements_internal.h"
 
 enum metric { L2_SQUARED, DOT, L1 };
 
@@ -188,4 +188,5 @@ const struct vecmath_kernels vecmath_kernels_scalar = {
     .block_hamming = block_hamming_scalar,
     .first_nonfinite = first_nonfinite_scalar,
     .scale = scale_scalar,
+    .elements = &vecmath_elements_scalar,
 };
