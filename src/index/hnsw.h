@@ -12,8 +12,9 @@
  *    About five bytes a row for all of them; a slot for each row and level would cost twelve.
  *
  * Deterministic: a row's level is a hash of seed and row, rows enter in an order that the seed
- * decides, distances are integers. The same codes and parameters give the same graph, bit for bit,
- * with any number of workers, on any processor.
+ * decides, distances of SQ8 codes are integers. The same codes and parameters give the same graph,
+ * bit for bit, with any number of workers, on any processor; of full rows (QUANTIZE_NONE), whose
+ * distances are float32 sums, with one implementation of vecmath.
  *
  * Building is divided into phases of parts (struct hnsw_build). Who drives it decides how many
  * workers there are and where they meet; there is no thread, lock or atomic here. */
@@ -80,8 +81,9 @@ static inline uint32_t *hnsw_links(const struct hnsw *graph, uint32_t level, uin
 struct hnsw_build;
 struct hnsw_worker;
 
-/* A build of a graph over SQ8 codes, which must stay until its end. 0, PDB_RESOURCE_EXHAUSTED,
- * PDB_INVALID_ARGUMENT (a parameter out of its range), PDB_OUT_OF_RANGE (no row, too many).
+/* A build of a graph over SQ8 codes or full rows (quantize_builds), which must stay until its end.
+ * 0, PDB_RESOURCE_EXHAUSTED, PDB_INVALID_ARGUMENT (a parameter out of its range), PDB_OUT_OF_RANGE
+ * (no row, too many).
  *
  * The driver:
  *

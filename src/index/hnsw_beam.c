@@ -4,10 +4,10 @@
  * is wanted are candidates in all directions. Rows are scored in one call for each expansion, so
  * that memory is asked for ahead.
  *
- * Equal rows. Distances are integers, so 0 means the same code. Links to equal rows are worth
- * little: ten thousand copies of one vector would fill each other's lists and close themselves off.
- * They dominate nobody (the rule asks for strictly nearer), and at most a quarter of a list may be
- * such links, which is enough to hang copies together. */
+ * Equal rows. Distances are sums of squares (or of differences), so 0 means the same code. Links to
+ * equal rows are worth little: ten thousand copies of one vector would fill each other's lists and
+ * close themselves off. They dominate nobody (the rule asks for strictly nearer), and at most a
+ * quarter of a list may be such links, which is enough to hang copies together. */
 #include "base/assert.h"
 #include "index/hnsw_internal.h"
 #include "index/prefetch.h"

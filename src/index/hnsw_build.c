@@ -119,7 +119,7 @@ static uint32_t batch_after(uint32_t inserted, uint32_t row_count)
 int hnsw_build_begin(const struct hnsw_params *params, const struct quantizer *quantizer,
                      const struct codes *codes, struct heap *heap, struct hnsw_build **build_out)
 {
-    ASSERT(quantizer->kind == QUANTIZE_SQ8);
+    ASSERT(quantize_builds(quantizer->kind));
     const struct hnsw_params all = completed(params);
     if (!hnsw_params_fit(&all))
         return PDB_INVALID_ARGUMENT;

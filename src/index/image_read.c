@@ -82,8 +82,7 @@ static int read_quantizer(struct index_image_reader *reader, struct trail *trail
     const uint8_t *at = reader->bytes;
     struct quantizer *quantizer = &reader->index.quantizer;
     uint16_t kind = bytes_get_u16(at + 40), metric = bytes_get_u16(at + 42);
-    if ((kind != QUANTIZE_SQ8 && kind != QUANTIZE_SQ4) ||
-        !quantize_supports((enum pdb_metric)metric))
+    if (!quantize_supports((enum quantize_kind)kind, (enum pdb_metric)metric))
         return damaged(trail, "kind of codes");
     quantizer->kind = (enum quantize_kind)kind;
     quantizer->metric = (enum pdb_metric)metric;
@@ -135,9 +134,14 @@ struct expected {
 
 static void expect_next(const struct index_image_reader *reader, struct expected *expected)
 {
+    const struct quantizer *quantizer = &reader->index.quantizer;
     const uint32_t levels = reader->index.has_graph ? reader->index.graph.level_count : 0;
     uint32_t kind = expected->kind + 1;
+    if (kind == INDEX_IMAGE_MEAN && quantizer->kind == QUANTIZE_NONE)
+        kind = INDEX_IMAGE_CODES;
     if (kind == INDEX_IMAGE_CODES && reader->row_count == 0)
+        kind = INDEX_IMAGE_LINKS;
+    if (kind == INDEX_IMAGE_SUMS && quantize_sums_bytes(quantizer, 1) == 0)
         kind = INDEX_IMAGE_LINKS;
     if (kind == INDEX_IMAGE_LINKS && !reader->index.has_graph)
         kind = 0;
@@ -212,8 +216,9 @@ static int take_section(struct index_image_reader *reader, const struct section 
 
 static int read_table(struct index_image_reader *reader, struct trail *trail)
 {
-    struct expected expected = {.kind = INDEX_IMAGE_MEAN};
+    struct expected expected = {.kind = 0};
     uint64_t offset = bytes_get_u32(reader->bytes + 16);
+    expect_next(reader, &expected);
     for (uint32_t i = 0; i < reader->section_count; i++) {
         struct section section = section_at(reader, i);
         if (section.offset != offset || section.length > reader->length ||
@@ -319,6 +324,10 @@ static bool contents_are_sound(const struct index_image_reader *reader,
     switch (section->kind) {
     case INDEX_IMAGE_MEAN:
         return floats_are_finite(reader->mean, from, to);
+    case INDEX_IMAGE_CODES: /* of other kinds, and of bits, any byte is a code */
+        return index->quantizer.kind != QUANTIZE_NONE ||
+               index->quantizer.metric == PDB_METRIC_HAMMING ||
+               floats_are_finite((const float *)(const void *)index->codes.bytes, from, to);
     case INDEX_IMAGE_SUMS:
         return index->codes.factors == NULL || floats_are_finite(index->codes.factors, from, to);
     case INDEX_IMAGE_LINKS:
@@ -328,7 +337,7 @@ static bool contents_are_sound(const struct index_image_reader *reader,
     case INDEX_IMAGE_BELOW:
         return below_is_sound(&index->graph, section->level, from, to);
     default:
-        return true; /* any byte is a code */
+        return true;
     }
 }
 
@@ -377,10 +386,13 @@ int index_image_finish(const struct index_image_reader *reader, struct heap *hea
 {
     ASSERT(reader->section == reader->section_count);
     const size_t bytes = reader->index.quantizer.columns * sizeof(float);
-    float *mean = heap_alloc(heap, bytes);
-    if (mean == NULL)
-        return PDB_RESOURCE_EXHAUSTED;
-    memcpy(mean, reader->mean, bytes);
+    float *mean = NULL;
+    if (reader->mean != NULL) {
+        mean = heap_alloc(heap, bytes);
+        if (mean == NULL)
+            return PDB_RESOURCE_EXHAUSTED;
+        memcpy(mean, reader->mean, bytes);
+    }
     *index_out = reader->index;
     index_out->quantizer.mean = mean;
     index_out->mapped = true;

@@ -92,13 +92,14 @@ void index_image_plan(const struct index *index, struct index_image_plan *plan_o
     const struct codes *codes = &index->codes;
     struct table table = {.plan = plan_out};
     memset(plan_out, 0, sizeof *plan_out);
-    add(&table, INDEX_IMAGE_MEAN, 0, quantizer->mean, quantizer->columns * sizeof(float));
-    if (codes->row_count > 0) {
-        const void *sums = codes->norms != NULL ? (const void *)codes->norms : codes->factors;
+    const void *sums = codes->norms != NULL ? (const void *)codes->norms : codes->factors;
+    if (quantizer->mean != NULL)
+        add(&table, INDEX_IMAGE_MEAN, 0, quantizer->mean, quantizer->columns * sizeof(float));
+    if (codes->row_count > 0)
         add(&table, INDEX_IMAGE_CODES, 0, codes->bytes,
             quantize_codes_bytes(quantizer, codes->row_count));
+    if (codes->row_count > 0 && sums != NULL)
         add(&table, INDEX_IMAGE_SUMS, 0, sums, quantize_sums_bytes(quantizer, codes->row_count));
-    }
     if (index->has_graph)
         add_graph(&table, &index->graph);
     plan_out->head_bytes =

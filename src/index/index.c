@@ -13,8 +13,8 @@ int index_init(struct index *index, const struct quantizer *quantizer, uint32_t 
     const size_t bytes = quantize_codes_bytes(quantizer, row_count);
     const size_t sums = quantize_sums_bytes(quantizer, row_count);
     uint8_t *codes = heap_alloc_aligned(heap, VECMATH_CODE_ALIGNMENT, bytes);
-    void *sums_array = heap_calloc(heap, 1, sums);
-    if (codes == NULL || sums_array == NULL) {
+    void *sums_array = sums > 0 ? heap_calloc(heap, 1, sums) : NULL;
+    if (codes == NULL || (sums > 0 && sums_array == NULL)) {
         heap_free(heap, codes);
         heap_free(heap, sums_array);
         return PDB_RESOURCE_EXHAUSTED;

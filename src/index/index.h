@@ -8,10 +8,10 @@
  *     quantize_train      on a sample                                     quantize.h
  *     quantize_encode     every row, on any number of workers
  *     hnsw_build_...      in phases of parts, on any number of workers    hnsw.h
- *     index_set_graph     a graph is built on SQ8 codes, and may be searched on SQ4 codes
+ *     index_set_graph     a graph is built on SQ8 codes or full rows, and may be searched on others
  *     index_image_...     as bytes, in place                              image.h
  *
- * Manhattan and hamming have none: quantize_supports(). */
+ * Manhattan and hamming have no codes but the rows themselves: quantize_supports(). */
 #ifndef INDEX_INDEX_H
 #define INDEX_INDEX_H
 

@@ -2,8 +2,9 @@
  *
  * What kinds have in common comes first: a sample is read and trained on, then every row is read
  * once and encoded. The rest is each kind's own. A graph is built on SQ8 codes, between whose rows
- * distances are exact integers; where searches shall use other codes, both are made from the one
- * reading, and the SQ8 codes are dropped with the end of the graph.
+ * distances are exact integers, or on full rows where those are what is kept; where searches shall
+ * use other codes, both are made from the one reading, and the SQ8 codes are dropped with the end
+ * of the graph.
  *
  * Errors: a part that fails says so in a place of its own, since other parts run at the same time;
  * the making ends with the phase. A part allocates nothing, unless it is alone: heaps know one
@@ -68,7 +69,7 @@ static int sample_part(struct index_make *make, uint32_t part, struct index_work
         if (vector == NULL)
             return PDB_DATA_LOSS;
         memcpy(make->sample + (size_t)i * make->spec.dimension, vector,
-               make->spec.dimension * sizeof(float));
+               quantize_vector_bytes(make->spec.metric, make->spec.dimension));
     }
     return PDB_OK;
 }
@@ -129,7 +130,7 @@ static bool has_graph(const struct index_spec *spec)
 /* Whether the graph is built on other codes than searches use. */
 static bool has_graph_codes(const struct index_spec *spec)
 {
-    return has_graph(spec) && spec->codes != QUANTIZE_SQ8;
+    return has_graph(spec) && !quantize_builds(spec->codes);
 }
 
 static int train_part(struct index_make *make, uint32_t part, struct index_worker *worker)
@@ -275,12 +276,12 @@ static const struct make_phase *const hnsw_phases[] = {
 /* NULL: no such index. */
 static const struct make_phase *const *phases_of(const struct index_spec *spec)
 {
-    const bool codes = spec->codes == QUANTIZE_SQ8 || spec->codes == QUANTIZE_SQ4;
+    const bool codes = quantize_supports(spec->codes, spec->metric);
     switch (spec->kind) {
     case INDEX_FLAT:
-        return codes && quantize_supports(spec->metric) ? flat_phases : NULL;
+        return codes ? flat_phases : NULL;
     case INDEX_HNSW:
-        return codes && quantize_supports(spec->metric) ? hnsw_phases : NULL;
+        return codes ? hnsw_phases : NULL;
     case INDEX_IVF:
         break;
     }

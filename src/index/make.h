@@ -42,7 +42,8 @@ struct index_rows {
 struct index_make;
 struct index_worker;
 
-/* Whether vectors of this metric can have such an index: manhattan and hamming can not. */
+/* Whether vectors of this metric can have such an index: manhattan and hamming only with codes
+ * QUANTIZE_NONE. */
 bool index_make_supports(const struct index_spec *spec);
 /* Bytes that making it takes at most, with so many workers, the finished index included. */
 uint64_t index_make_bytes(const struct index_spec *spec, uint32_t row_count, uint32_t worker_count);

@@ -26,19 +26,44 @@ enum { BIN_SHIFT = 16, BIN_COUNT = 1 << (31 - BIN_SHIFT) };
 static const double quantile = 0.9995;
 static const float code_max = 127.0f;
 
-bool quantize_supports(enum pdb_metric metric)
+bool quantize_supports(enum quantize_kind kind, enum pdb_metric metric)
 {
-    return metric == PDB_METRIC_COSINE || metric == PDB_METRIC_DOT ||
-           metric == PDB_METRIC_EUCLIDEAN;
+    bool any =
+        metric == PDB_METRIC_COSINE || metric == PDB_METRIC_DOT || metric == PDB_METRIC_EUCLIDEAN;
+    bool full = metric == PDB_METRIC_MANHATTAN || metric == PDB_METRIC_HAMMING;
+    switch (kind) {
+    case QUANTIZE_SQ8:
+    case QUANTIZE_SQ4:
+        return any;
+    case QUANTIZE_NONE:
+        return any || full;
+    }
+    return false;
+}
+
+size_t quantize_vector_bytes(enum pdb_metric metric, uint32_t dimension)
+{
+    return metric == PDB_METRIC_HAMMING ? (dimension + 7) / 8 : dimension * sizeof(float);
+}
+
+static size_t code_bytes(const struct quantizer *quantizer)
+{
+    switch (quantizer->kind) {
+    case QUANTIZE_SQ8:
+        break;
+    case QUANTIZE_SQ4:
+        return vecmath_sq4_code_bytes(quantizer->columns);
+    case QUANTIZE_NONE:
+        return quantize_vector_bytes(quantizer->metric, quantizer->columns);
+    }
+    return quantizer->columns;
 }
 
 void quantize_shape(struct quantizer *quantizer)
 {
-    const bool wider = quantizer->kind == QUANTIZE_SQ8 && quantizer->metric == PDB_METRIC_DOT;
+    const bool wider = quantize_builds(quantizer->kind) && quantizer->metric == PDB_METRIC_DOT;
     quantizer->columns = quantizer->dimension + wider;
-    size_t bytes = quantizer->kind == QUANTIZE_SQ8 ? quantizer->columns
-                                                   : vecmath_sq4_code_bytes(quantizer->columns);
-    quantizer->stride = (uint32_t)bytes_align_up(bytes, VECMATH_CODE_ALIGNMENT);
+    quantizer->stride = (uint32_t)bytes_align_up(code_bytes(quantizer), VECMATH_CODE_ALIGNMENT);
 }
 
 uint32_t quantize_sample_count(uint32_t row_count)
@@ -65,7 +90,7 @@ static float last_column(const struct quantizer *quantizer, const float *vector)
 }
 
 /* The vector's `columns` numbers before anything is learned or taken off. */
-static void place(const struct quantizer *quantizer, const float *vector, float *placed_out)
+void quantize_place(const struct quantizer *quantizer, const float *vector, float *placed_out)
 {
     if (quantizer->metric == PDB_METRIC_COSINE)
         (void)vecmath_normalise_f32(vector, quantizer->dimension, placed_out);
@@ -85,7 +110,7 @@ void quantize_centre(const struct quantizer *quantizer, const float *vector, flo
 {
     const float *mean = quantizer->mean;
     const float scale = quantizer->scale;
-    place(quantizer, vector, centred_out);
+    quantize_place(quantizer, vector, centred_out);
     for (uint32_t i = 0; i < quantizer->columns; i++)
         centred_out[i] = clipped((centred_out[i] - mean[i]) / scale);
 }
@@ -121,7 +146,7 @@ static void learn_mean(const struct training *t)
 {
     const uint32_t columns = t->quantizer->columns;
     for (uint32_t i = 0; i < t->count; i++) {
-        place(t->quantizer, sample_at(t, i), t->placed);
+        quantize_place(t->quantizer, sample_at(t, i), t->placed);
         for (uint32_t j = 0; j < columns; j++)
             t->sums[j] += (double)t->placed[j];
     }
@@ -147,7 +172,7 @@ static void learn_scale(const struct training *t)
 {
     const uint32_t columns = t->quantizer->columns;
     for (uint32_t i = 0; i < t->count; i++) {
-        place(t->quantizer, sample_at(t, i), t->placed);
+        quantize_place(t->quantizer, sample_at(t, i), t->placed);
         for (uint32_t j = 0; j < columns; j++)
             t->bins[bin_of(fabsf(t->placed[j] - t->mean[j]))]++;
     }
@@ -165,7 +190,7 @@ static void learn_scale(const struct training *t)
 int quantize_train(const struct quantize_spec *spec, const float *sample, size_t stride_bytes,
                    uint32_t count, struct heap *heap, struct quantizer *quantizer_out)
 {
-    ASSERT(quantize_supports(spec->metric) && spec->dimension > 0);
+    ASSERT(quantize_supports(spec->kind, spec->metric) && spec->dimension > 0);
     struct quantizer quantizer = {
         .kind = spec->kind,
         .metric = spec->metric,
@@ -174,6 +199,13 @@ int quantize_train(const struct quantize_spec *spec, const float *sample, size_t
     };
     quantize_shape(&quantizer);
     struct training t = {&quantizer, sample, stride_bytes, count, NULL, NULL, NULL, NULL};
+    if (spec->kind == QUANTIZE_NONE) {
+        quantizer.scale = 1.0f;
+        if (quantizer.columns > quantizer.dimension)
+            learn_norm_max(&t);
+        *quantizer_out = quantizer;
+        return PDB_OK;
+    }
     t.sums = heap_calloc(heap, quantizer.columns, sizeof(double));
     t.placed = heap_calloc(heap, quantizer.columns, sizeof(float));
     t.bins = heap_calloc(heap, BIN_COUNT, sizeof(uint64_t));
@@ -217,7 +249,15 @@ size_t quantize_codes_bytes(const struct quantizer *quantizer, uint32_t row_coun
 
 size_t quantize_sums_bytes(const struct quantizer *quantizer, uint32_t row_count)
 {
-    return (size_t)row_count * sizeof(uint32_t) * (quantizer->kind == QUANTIZE_SQ8 ? 1 : 2);
+    switch (quantizer->kind) {
+    case QUANTIZE_SQ8:
+        return (size_t)row_count * sizeof(uint32_t);
+    case QUANTIZE_SQ4:
+        return (size_t)row_count * 2 * sizeof(float);
+    case QUANTIZE_NONE:
+        break;
+    }
+    return 0;
 }
 
 static size_t centred_bytes(const struct quantizer *quantizer)
@@ -234,6 +274,10 @@ void quantize_encode(const struct quantizer *quantizer, const float *vector, voi
                      const struct codes *codes, uint32_t row)
 {
     ASSERT(row < codes->row_count);
+    if (quantizer->kind == QUANTIZE_NONE) {
+        full_encode(quantizer, vector, codes, row);
+        return;
+    }
     float *centred = scratch;
     quantize_centre(quantizer, vector, centred);
     if (quantizer->kind == QUANTIZE_SQ8)
@@ -304,6 +348,10 @@ void quantize_query(const struct quantizer *quantizer, const float *vector, void
     float *placed = memory;
     void *coded = (char *)memory + centred_bytes(quantizer);
     const uint32_t columns = quantizer->columns;
+    if (quantizer->kind == QUANTIZE_NONE) {
+        full_query(quantizer, vector, memory, query_out);
+        return;
+    }
     if (quantizer->metric == PDB_METRIC_DOT)
         place_dot_query(quantizer, vector, placed, query_out);
     else
@@ -355,6 +403,8 @@ void quantize_score(const struct quantizer *quantizer, const struct codes *codes
             __builtin_prefetch(codes->norms + rows[i], 0, 3);
         vecmath_sq8_gather(&query->sq8, codes->bytes, quantizer->stride, rows, count, distance_out);
         finish_sq8(query, codes->norms, rows, count, distance_out);
+    } else if (quantizer->kind == QUANTIZE_NONE) {
+        full_score(quantizer, codes, query, rows, count, distance_out);
     } else {
         for (uint32_t i = 0; i < count; i++)
             __builtin_prefetch(codes->factors + 2 * (size_t)rows[i], 0, 3);
@@ -371,6 +421,8 @@ void quantize_scan(const struct quantizer *quantizer, const struct codes *codes,
     if (quantizer->kind == QUANTIZE_SQ8) {
         vecmath_sq8_scan(&query->sq8, bytes, quantizer->stride, count, distance_out);
         finish_sq8(query, codes->norms + first, NULL, count, distance_out);
+    } else if (quantizer->kind == QUANTIZE_NONE) {
+        full_scan(quantizer, codes, query, first, count, distance_out);
     } else {
         vecmath_sq4_scan(&query->sq4, bytes, quantizer->stride, count, distance_out);
         finish_sq4(query, codes->factors + 2 * (size_t)first, NULL, count, distance_out);
@@ -394,8 +446,12 @@ enum { ROWS_AT_ONCE = 64 };
 void quantize_score_row(const struct quantizer *quantizer, const struct codes *codes, uint32_t from,
                         const uint32_t *rows, uint32_t count, float *distance_out)
 {
-    ASSERT(quantizer->kind == QUANTIZE_SQ8);
+    ASSERT(quantize_builds(quantizer->kind));
     int32_t dots[ROWS_AT_ONCE];
+    if (quantizer->kind == QUANTIZE_NONE) {
+        full_score_row(quantizer, codes, from, rows, count, distance_out);
+        return;
+    }
     for (uint32_t done = 0; done < count;) {
         uint32_t some = count - done < ROWS_AT_ONCE ? count - done : ROWS_AT_ONCE;
         for (uint32_t i = 0; i < some; i++)
@@ -412,6 +468,8 @@ void quantize_score_row(const struct quantizer *quantizer, const struct codes *c
 float quantize_between(const struct quantizer *quantizer, const struct codes *codes, uint32_t a,
                        uint32_t b)
 {
+    if (quantizer->kind == QUANTIZE_NONE)
+        return full_between(quantizer, codes, a, b);
     return between(codes->norms[a], codes->norms[b],
                    vecmath_s8_dot(code_of(quantizer, codes, a), code_of(quantizer, codes, b),
                                   quantizer->columns));

@@ -5,16 +5,18 @@
  *        (the 99.95 % quantile of the deviations is 127), clipped to +-127
  * SQ4  half a byte a dimension, after a rotation that makes dimensions alike, with a step of its
  *        own for every row
+ * NONE the row itself: float32, or packed bits for hamming. Distances are the metric's own
  *
  * Metrics: a cosine is a Euclidean distance once vectors are normalised, so rows are. For dot an
  * SQ8 code has one column more, sqrt(R^2 - |x|^2): among such rows the Euclidean distance is a true
  * one and the graph is built on it, while a query has 0 there, and is ranked by the inner product
- * alone. Manhattan and hamming have no codes: quantize_supports() says so, search exactly.
+ * alone. Manhattan and hamming have NONE only.
  *
  * Distances of a query are in units of the code, so vectors of any magnitude have codes, and
  * nothing overflows: half the squared distance divided by the squared scale; for dot a negated
- * inner product. Lower is better. Between rows (SQ8 only) distances are sums of squared differences
- * of integers: exact, and the same on every processor, so that the same graph is built everywhere.
+ * inner product. Lower is better. Between rows (SQ8 and NONE) SQ8's are sums of squared differences
+ * of integers: exact, and the same on every processor, so that the same graph is built everywhere;
+ * NONE's are float32 sums, the same for one implementation of vecmath.
  *
  * Vectors are finite float32: who stores them has refused NaN and infinities. Nothing here fails
  * but for want of memory. */
@@ -27,7 +29,7 @@
 #include <vecmath/codes.h>
 
 /* Numbers are on disk. */
-enum quantize_kind { QUANTIZE_SQ8 = 1, QUANTIZE_SQ4 = 2 };
+enum quantize_kind { QUANTIZE_SQ8 = 1, QUANTIZE_SQ4 = 2, QUANTIZE_NONE = 5 };
 
 struct quantizer {
     enum quantize_kind kind;
@@ -38,11 +40,11 @@ struct quantizer {
     float scale;        /* what one unit of a code is worth; > 0 */
     float norm_max;     /* dot: R */
     uint64_t seed;      /* of SQ4's rotation */
-    float *mean;        /* one for each column, of the heap that trained or opened it */
+    float *mean;        /* one for each column, of the heap that trained or opened it; NONE: NULL */
 };
 
 /* The codes of rows 0 to row_count - 1, in memory of the caller or of a file. `bytes` is aligned to
- * 64. One of the other two is NULL. */
+ * 64. The others are NULL where the kind has none. */
 struct codes {
     uint8_t *bytes;  /* row_count x stride */
     uint32_t *norms; /* SQ8: squared norm of each code */
@@ -50,7 +52,15 @@ struct codes {
     uint32_t row_count;
 };
 
-bool quantize_supports(enum pdb_metric metric);
+/* Whether vectors of this metric have such codes. */
+bool quantize_supports(enum quantize_kind kind, enum pdb_metric metric);
+/* Whether a graph can be built on them: on others of the same rows it can be searched. */
+static inline bool quantize_builds(enum quantize_kind kind)
+{
+    return kind == QUANTIZE_SQ8 || kind == QUANTIZE_NONE;
+}
+/* Bytes of a vector as it is stored: float32, or packed bits. */
+size_t quantize_vector_bytes(enum pdb_metric metric, uint32_t dimension);
 /* Columns and stride, which follow from kind, metric and dimension. */
 void quantize_shape(struct quantizer *quantizer);
 
@@ -93,6 +103,7 @@ struct coded_query {
     float offset, worth;
     struct vecmath_sq8_query sq8;
     struct vecmath_sq4_query sq4;
+    const void *full; /* NONE: the query as its metric sees it */
 };
 /* memory: quantize_query_bytes, aligned to 64, lives as long as the query. `vector` may lie at any
  * address and is not kept. */
@@ -115,9 +126,10 @@ static inline float quantize_distance(const struct coded_query *query, float dis
     return query->offset + query->worth * distance;
 }
 
-/* ---- distances between rows, SQ8 ---- */
+/* ---- distances between rows, of codes that graphs are built on ---- */
 
-/* From row `from` to each of `rows`; exact integers up to 2^24, then rounded. */
+/* From row `from` to each of `rows`. SQ8: exact integers up to 2^24, then rounded. 0 for equal
+ * codes, and the same in both directions. */
 void quantize_score_row(const struct quantizer *quantizer, const struct codes *codes, uint32_t from,
                         const uint32_t *rows, uint32_t count, float *distance_out);
 float quantize_between(const struct quantizer *quantizer, const struct codes *codes, uint32_t a,

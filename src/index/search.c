@@ -28,7 +28,7 @@ enum {
 
 static size_t query_bytes(uint32_t dimension_max)
 {
-    /* one column more than dimensions; either kind */
+    /* one column more than dimensions; any kind: NONE's needs no more than the numbers of SQ8's */
     const uint32_t columns = dimension_max + 1;
     struct quantizer wide = {.kind = QUANTIZE_SQ8, .columns = columns};
     struct quantizer narrow = {.kind = QUANTIZE_SQ4, .columns = columns};
@@ -82,13 +82,26 @@ bool index_scratch_fits(const struct index_scratch *scratch, const struct index 
 
 /* ---- begin ---- */
 
+uint32_t index_want_of(const struct index *index, uint32_t k)
+{
+    return index->quantizer.kind == QUANTIZE_NONE ? k : index_want(k);
+}
+
+/* Of what codes give as distances; 0: they are none. */
+static float stretch_of(enum pdb_metric metric, float gamma)
+{
+    if (metric == PDB_METRIC_DOT || !(gamma > 0))
+        return 0;
+    bool squared = metric == PDB_METRIC_EUCLIDEAN || metric == PDB_METRIC_COSINE;
+    return squared ? (1 + gamma) * (1 + gamma) : 1 + gamma;
+}
+
 static void choose_stop(struct index_search *search, const struct index_query *query)
 {
-    bool distances = search->index->quantizer.metric != PDB_METRIC_DOT;
     float gamma = query->gamma < 0 ? INDEX_GAMMA_DEFAULT : query->gamma;
-    search->stretch = distances && gamma > 0 ? (1 + gamma) * (1 + gamma) : 0;
+    search->stretch = stretch_of(search->index->quantizer.metric, gamma);
     search->ef = query->ef != 0 ? query->ef : search->stretch > 0 ? INDEX_EF_CAP : INDEX_EF_DOT;
-    search->want = query->want != 0 ? query->want : index_want(query->k);
+    search->want = query->want != 0 ? query->want : index_want_of(search->index, query->k);
     search->want = search->want < query->k ? query->k : search->want;
     search->want = search->want < INDEX_WANT_MAX ? search->want : INDEX_WANT_MAX;
     search->ef = search->ef < search->want ? search->want : search->ef;
@@ -269,9 +282,20 @@ uint32_t index_search_end(struct index_search *search, struct index_candidate *c
 
 static enum vecmath_metric kernel_of(enum pdb_metric metric)
 {
-    if (metric == PDB_METRIC_EUCLIDEAN)
+    switch (metric) {
+    case PDB_METRIC_DOT:
+        return VECMATH_DOT;
+    case PDB_METRIC_EUCLIDEAN:
         return VECMATH_L2_SQUARED;
-    return metric == PDB_METRIC_DOT ? VECMATH_DOT : VECMATH_COSINE;
+    case PDB_METRIC_MANHATTAN:
+        return VECMATH_L1;
+    case PDB_METRIC_HAMMING:
+        return VECMATH_HAMMING;
+    case PDB_METRIC_COSINE:
+    case PDB_METRIC_UNSPECIFIED:
+        break;
+    }
+    return VECMATH_COSINE;
 }
 
 uint32_t index_rerank(const struct quantizer *quantizer, const float *query,

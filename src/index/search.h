@@ -15,7 +15,8 @@
  * that expands the nearest
  *    row not yet expanded, and stops when that lies farther than (1 + gamma) times the k-th best
  *    (Al-Jazzazi et al., NeurIPS 2025, arXiv 2505.15636). Farther rows do not enter the pool. `ef`
- *    caps the pool. For dot there are no true distances and gamma means nothing: `ef` alone.
+ *    caps the pool. For dot there are no true distances and gamma means nothing: `ef` alone. The
+ *    ratio is one of distances: on squared ones it is squared.
  * - Rows that may not be returned (dead, or not allowed) are walked through like others and never
  *    count as the k-th best.
  * - Without a graph, or when few rows are allowed, or when a walk has cost as much as that would
@@ -38,7 +39,7 @@ enum {
 struct index_query {
     const float *vector; /* of the index's dimension, finite, at any address; used by begin only */
     uint32_t k;          /* 1 to PDB_K_MAX */
-    uint32_t want;       /* candidates to return; 0: index_want(k); at least k */
+    uint32_t want;       /* candidates to return; 0: index_want_of(k); at least k */
     float gamma;         /* < 0: the default; 0: no such stop, `ef` alone */
     uint32_t ef;         /* 0: the default; raised to `want` */
     /* Which rows may be returned; all that are given must agree. Bitsets cover all rows and stay
@@ -55,6 +56,9 @@ static inline uint32_t index_want(uint32_t k)
 {
     return k + (k < 10 ? 2 : k / 5);
 }
+
+/* The same for an index: none where codes are the rows themselves. */
+uint32_t index_want_of(const struct index *index, uint32_t k);
 
 struct index_candidate {
     float distance; /* as quantize_distance(): the metric's, lower is better */
@@ -86,7 +90,7 @@ struct index_search {
     struct index_scratch *scratch;
     enum index_search_phase phase;
     uint32_t k, want, ef;
-    float stretch; /* (1 + gamma)^2; 0: no such stop */
+    float stretch; /* 1 + gamma, squared where distances are; 0: no such stop */
     bool selective;
     const uint64_t *dead, *allowed;
     bool (*accepts)(const void *owner, uint32_t row);

@@ -68,20 +68,49 @@ static inline struct data data_clustered(uint32_t count, uint32_t dimension, uin
     return data;
 }
 
+/* The same vectors as bits, one for each dimension: whether its number is above 0. They lie at the
+ * front of each vector's memory. */
+static inline void data_to_bits(struct data *data)
+{
+    for (uint32_t row = 0; row < data->count; row++) {
+        float *vector = vector_of(data, row);
+        uint8_t *bits = calloc(data->dimension, sizeof(float));
+        assert_non_null(bits);
+        for (uint32_t j = 0; j < data->dimension; j++)
+            bits[j / 8] = (uint8_t)(bits[j / 8] | (vector[j] > 0) << j % 8);
+        memcpy(vector, bits, data->dimension * sizeof(float));
+        free(bits);
+    }
+}
+
 /* ---- the oracle ---- */
+
+static inline double differing_bits(const void *a, const void *b, uint32_t dimension)
+{
+    const uint8_t *x = a, *y = b;
+    double count = 0;
+    for (uint32_t j = 0; j < dimension; j++)
+        count += (x[j / 8] ^ y[j / 8]) >> j % 8 & 1;
+    return count;
+}
 
 /* Lower is better, as index_rerank() has it. */
 static inline double exact_distance(enum pdb_metric metric, const float *a, const float *b,
                                     uint32_t dimension)
 {
-    double dot = 0, aa = 0, bb = 0, squares = 0;
+    double dot = 0, aa = 0, bb = 0, squares = 0, sizes = 0;
+    if (metric == PDB_METRIC_HAMMING)
+        return differing_bits(a, b, dimension);
     for (uint32_t j = 0; j < dimension; j++) {
         double x = (double)a[j], y = (double)b[j];
         dot += x * y;
         aa += x * x;
         bb += y * y;
         squares += (x - y) * (x - y);
+        sizes += fabs(x - y);
     }
+    if (metric == PDB_METRIC_MANHATTAN)
+        return sizes;
     if (metric == PDB_METRIC_EUCLIDEAN)
         return squares;
     if (metric == PDB_METRIC_DOT)
@@ -151,7 +180,8 @@ static inline void build_codes(struct built *built, const struct data *data,
     encode_all(built, data);
 }
 
-/* The graph of an SQ8 index, by `workers` workers that take turns, parts last to first. */
+/* The graph of an index of SQ8 or full rows, by `workers` workers that take turns, parts last to
+ * first. */
 static inline void build_graph(struct built *built, const struct hnsw_params *params,
                                uint32_t workers, struct hnsw *graph_out)
 {
@@ -175,14 +205,20 @@ static inline void build_graph(struct built *built, const struct hnsw_params *pa
     hnsw_build_end(build, graph_out);
 }
 
-static inline void build_index(struct built *built, const struct data *data, enum pdb_metric metric)
+static inline void build_index_on(struct built *built, const struct data *data,
+                                  enum quantize_kind kind, enum pdb_metric metric)
 {
     struct hnsw_params params = {.seed = 7};
     struct hnsw graph;
     *built = (struct built){0};
-    build_codes(built, data, QUANTIZE_SQ8, metric);
+    build_codes(built, data, kind, metric);
     build_graph(built, &params, 1, &graph);
     index_set_graph(&built->index, &graph);
+}
+
+static inline void build_index(struct built *built, const struct data *data, enum pdb_metric metric)
+{
+    build_index_on(built, data, QUANTIZE_SQ8, metric);
 }
 
 static inline void built_free(struct built *built)

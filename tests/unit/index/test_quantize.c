@@ -239,11 +239,17 @@ static void samples_are_in_range_and_differ(void **state)
 static void only_metrics_with_codes_are_supported(void **state)
 {
     (void)state;
-    assert_true(quantize_supports(PDB_METRIC_EUCLIDEAN));
-    assert_true(quantize_supports(PDB_METRIC_COSINE));
-    assert_true(quantize_supports(PDB_METRIC_DOT));
-    assert_false(quantize_supports(PDB_METRIC_MANHATTAN));
-    assert_false(quantize_supports(PDB_METRIC_HAMMING));
+    const enum quantize_kind kinds[] = {QUANTIZE_SQ8, QUANTIZE_SQ4, QUANTIZE_NONE};
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        const bool full = kinds[i] == QUANTIZE_NONE;
+        assert_true(quantize_supports(kinds[i], PDB_METRIC_EUCLIDEAN));
+        assert_true(quantize_supports(kinds[i], PDB_METRIC_COSINE));
+        assert_true(quantize_supports(kinds[i], PDB_METRIC_DOT));
+        assert_int_equal(quantize_supports(kinds[i], PDB_METRIC_MANHATTAN), full);
+        assert_int_equal(quantize_supports(kinds[i], PDB_METRIC_HAMMING), full);
+        assert_false(quantize_supports(kinds[i], PDB_METRIC_UNSPECIFIED));
+    }
+    assert_false(quantize_supports((enum quantize_kind)0, PDB_METRIC_COSINE));
 }
 
 static void every_allocation_may_fail(void **state)
