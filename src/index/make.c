@@ -462,7 +462,8 @@ void index_make_progress(const struct index_make *make, uint64_t *done_out, uint
     uint64_t total = make->work_done;
     for (uint32_t i = make->phase; make->phases[i] != NULL; i++)
         total += make->phases[i]->work(make);
-    *done_out = make->work_done + (now != NULL && now->done != NULL ? now->done(make) : 0);
+    *done_out = make->work_done +
+                (now != NULL && now->done != NULL && make->rc == PDB_OK ? now->done(make) : 0);
     *total_out = total;
 }
 
