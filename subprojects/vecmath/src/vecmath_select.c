@@ -22,6 +22,7 @@
 static const struct vecmath_kernels *active = &vecmath_kernels_scalar;
 static const struct vecmath_code_kernels *active_codes = &vecmath_codes_scalar;
 static const struct vecmath_pq4_kernels *active_pq4 = &vecmath_pq4_scalar;
+static bool selected;
 
 static const char *const known_names[] = {"scalar", "avx2", "avx512", "neon"};
 
@@ -135,6 +136,11 @@ size_t vecmath_code_tables(const struct vecmath_code_kernels *tables_out[VECMATH
     return count;
 }
 
+bool vecmath_selected(void)
+{
+    return selected;
+}
+
 const char *vecmath_isa_name(void)
 {
     return active->name;
@@ -193,6 +199,7 @@ int vecmath_select(const char *forced_name, char *error_out, size_t error_bytes)
         active = kernels;
         active_codes = candidates[i].codes;
         active_pq4 = candidates[i].pq4;
+        selected = true;
         return VECMATH_OK;
     }
     bool known = is_known(forced_name);

@@ -60,6 +60,9 @@ struct vecmath_cosine_pieces {
  * `error_bytes` bytes with its terminator. */
 int vecmath_select(const char *forced_name, char *error_out, size_t error_bytes);
 
+/* Whether that has happened: for libraries in a program that may have chosen already. */
+bool vecmath_selected(void);
+
 /* Name of the implementation in use, a constant string. */
 const char *vecmath_isa_name(void);
 
