@@ -5,6 +5,7 @@
 #include <proximadb/call.h>
 #include <proximadb/collection.h>
 #include <proximadb/error.h>
+#include <proximadb/index.h>
 #include <proximadb/record.h>
 #include <proximadb/search.h>
 #include <proximadb/snapshot.h>
