@@ -89,7 +89,7 @@ struct catalog_image {
     struct uuid *dropped;
     uint32_t dropped_count;
 };
-enum { CATALOG_FORMAT_VERSION = 3, CATALOG_HEADER_BYTES = 64, CATALOG_FILE_BYTES_MAX = 1 << 30 };
+enum { CATALOG_FORMAT_VERSION = 4, CATALOG_HEADER_BYTES = 64, CATALOG_FILE_BYTES_MAX = 1 << 30 };
 /* In steps: begin, one entry at a time, end (which adds the dropped ids and fills in the header).
  * buffer->failed tells. */
 void catalog_encode_begin(struct buffer *out, uint32_t entry_count);
@@ -160,9 +160,10 @@ struct catalog_change { /* in the arena of its call */
 };
 int catalog_master_start(struct engine_core *core, struct catalog_image *image);
 void catalog_master_stop(struct engine_core *core);
-/* The settings that the update gives, but not its columns. */
-void catalog_apply_settings(struct pdb_collection_config *config,
-                            const struct pdb_collection_update *update);
+/* The settings that the update gives, but not its columns; fields that change are in the arena. 0
+ * or PDB_RESOURCE_EXHAUSTED. */
+int catalog_apply_settings(struct arena *arena, struct pdb_collection_config *config,
+                           const struct pdb_collection_update *update);
 void catalog_change_queue(struct engine_core *core, struct catalog_change *change);
 /* Start-up: gives every core its share of the first snapshot; called on each core. */
 void catalog_adopt(struct engine_core *core, struct catalog_snapshot *snapshot);

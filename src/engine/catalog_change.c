@@ -118,8 +118,26 @@ static int extend_columns(struct catalog_master *m, struct catalog_change *chang
     return 0;
 }
 
-void catalog_apply_settings(struct pdb_collection_config *config,
-                            const struct pdb_collection_update *update)
+/* The fields of the config with the changes, in the arena; 0 or PDB_RESOURCE_EXHAUSTED. */
+static int change_fields(struct arena *arena, struct pdb_collection_config *config,
+                         const struct pdb_collection_update *update)
+{
+    if (update->field_change_count == 0)
+        return 0;
+    struct pdb_field *fields = arena_array(arena, struct pdb_field, config->field_count);
+    if (fields == NULL)
+        return PDB_RESOURCE_EXHAUSTED;
+    memcpy(fields, config->fields, config->field_count * sizeof(fields[0]));
+    for (uint32_t i = 0; i < config->field_count; i++)
+        for (uint32_t k = 0; k < update->field_change_count; k++)
+            if (text_equal(fields[i].name, update->field_changes[k].name))
+                validate_apply_change(&fields[i], &update->field_changes[k]);
+    config->fields = fields;
+    return 0;
+}
+
+int catalog_apply_settings(struct arena *arena, struct pdb_collection_config *config,
+                           const struct pdb_collection_update *update)
 {
     if (update->has_sync)
         config->sync = update->sync;
@@ -133,6 +151,9 @@ void catalog_apply_settings(struct pdb_collection_config *config,
         config->vector_storage = update->vector_storage;
     if (update->has_version_retention)
         config->version_retention_s = update->version_retention_s;
+    if (update->has_target_recall)
+        config->target_recall = update->target_recall;
+    return change_fields(arena, config, update);
 }
 
 static int apply_update(struct catalog_master *m, struct catalog_change *change)
@@ -145,7 +166,8 @@ static int apply_update(struct catalog_master *m, struct catalog_change *change)
                          CALL_TEXT(change->name));
     const struct catalog_entry *old = m->entries[at];
     struct pdb_collection_config config = old->config;
-    catalog_apply_settings(&config, update);
+    if (catalog_apply_settings(&m->arena, &config, update) < 0)
+        return call_no_memory(change->call);
     int rc = extend_columns(m, change, &config);
     if (rc < 0)
         return rc;

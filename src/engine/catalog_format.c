@@ -9,7 +9,8 @@
  * Version 2 added how files are stored (compression, vectors): a reader of version 1 would write
  * files of another kind than asked for. Version 3 added the version that a collection was born
  * with: an archive without it could not tell a collection whose rows are in no log from an empty
- * one. What older versions say is read for ever. */
+ * one. Version 4 added the parameters of indexes and the recall aimed at: a reader of version 3
+ * would refuse their types as damage. What older versions say is read for ever. */
 #include "base/bytes.h"
 #include "base/crc32c.h"
 #include "base/utf8.h"
@@ -26,6 +27,7 @@ enum {
     FORMAT_VERSION = CATALOG_FORMAT_VERSION,
     FORMAT_WITH_STORAGE = 2,
     FORMAT_WITH_BIRTH = 3,
+    FORMAT_WITH_INDEXES = 4,
     AT_VERSION = 8,
     AT_HEADER_LEN = 12,
     AT_CATALOG_VERSION = 16,
@@ -59,6 +61,20 @@ void catalog_encode_begin(struct buffer *out, uint32_t entry_count)
     buffer_put_u32(out, entry_count);
 }
 
+static void add_indexes(struct buffer *out, const struct pdb_collection_config *config)
+{
+    uint32_t bits;
+    memcpy(&bits, &config->target_recall, sizeof(bits));
+    buffer_put_u32(out, bits);
+    for (uint32_t i = 0; i < config->field_count; i++) {
+        const struct pdb_field *field = &config->fields[i];
+        buffer_put_u32(out, field->hnsw_m);
+        buffer_put_u32(out, field->ef_construction);
+        buffer_put_u32(out, field->ivf_lists);
+        add_u8(out, field->quantization_bits);
+    }
+}
+
 void catalog_encode_entry(struct buffer *out, const struct catalog_entry *entry)
 {
     const struct pdb_collection_config *config = &entry->config;
@@ -90,6 +106,7 @@ void catalog_encode_entry(struct buffer *out, const struct catalog_entry *entry)
     add_u8(out, config->compression);
     add_u8(out, config->vector_storage);
     buffer_put_u64(out, entry->born_version);
+    add_indexes(out, config);
     if (!out->failed)
         bytes_put_u32(out->ptr + start, (uint32_t)(out->len - start - 4));
 }
@@ -128,7 +145,7 @@ static struct pdb_text take_text(struct bytes_reader *r)
 }
 
 static int take_fields(struct bytes_reader *r, struct arena *scratch,
-                       struct pdb_collection_config *config)
+                       struct pdb_collection_config *config, struct pdb_field **fields_out)
 {
     config->field_count = bytes_take_u16(r);
     struct pdb_field *fields = arena_array(scratch, struct pdb_field, config->field_count);
@@ -136,7 +153,7 @@ static int take_fields(struct bytes_reader *r, struct arena *scratch,
         return PDB_RESOURCE_EXHAUSTED;
     for (uint32_t i = 0; i < config->field_count; i++) {
         struct pdb_field *field = &fields[i];
-        field->name = take_text(r);
+        *field = (struct pdb_field){.name = take_text(r)};
         field->dimension = bytes_take_u32(r);
         field->metric = (enum pdb_metric)bytes_take_u8(r);
         field->index = (enum pdb_index_type)bytes_take_u8(r);
@@ -152,6 +169,7 @@ static int take_fields(struct bytes_reader *r, struct arena *scratch,
         columns[i].type = (enum pdb_column_type)bytes_take_u8(r);
     }
     config->columns = columns;
+    *fields_out = fields;
     return 0;
 }
 
@@ -164,6 +182,20 @@ static void take_storage(struct bytes_reader *r, uint32_t format,
         config->vector_storage = (enum pdb_vector_storage)bytes_take_u8(r);
     } else if (config->version_retention_s > PDB_VERSION_RETENTION_S_MAX) {
         config->version_retention_s = PDB_VERSION_RETENTION_S_MAX;
+    }
+}
+
+/* Of `fields`, which are the config's. */
+static void take_indexes(struct bytes_reader *r, struct pdb_collection_config *config,
+                         struct pdb_field *fields)
+{
+    uint32_t bits = bytes_take_u32(r);
+    memcpy(&config->target_recall, &bits, sizeof(bits));
+    for (uint32_t i = 0; i < config->field_count; i++) {
+        fields[i].hnsw_m = bytes_take_u32(r);
+        fields[i].ef_construction = bytes_take_u32(r);
+        fields[i].ivf_lists = bytes_take_u32(r);
+        fields[i].quantization_bits = bytes_take_u8(r);
     }
 }
 
@@ -185,11 +217,14 @@ static int decode_entry(struct bytes_reader *r, uint32_t format, struct arena *s
     config.sync = (enum pdb_sync_mode)bytes_take_u8(r);
     config.name = take_text(r);
     config.description = take_text(r);
-    int rc = take_fields(r, scratch, &config);
+    struct pdb_field *fields = NULL;
+    int rc = take_fields(r, scratch, &config, &fields);
     if (rc < 0)
         return trail_add(trail, rc, "catalog: out of memory");
     take_storage(r, format, &config);
     uint64_t born_version = format >= FORMAT_WITH_BIRTH ? bytes_take_u64(r) : 0;
+    if (format >= FORMAT_WITH_INDEXES)
+        take_indexes(r, &config, fields);
     if (id == NULL || r->failed)
         return trail_add(trail, PDB_DATA_LOSS, "an entry ends too early");
     struct trail why = {0};

@@ -325,7 +325,11 @@ static int update_check(struct pdb_collection_update *u, struct update_work *wor
     const struct catalog_entry *entry = call_state(call)->entry;
     struct pdb_collection_config config = entry->config;
     struct trail trail = {0};
-    catalog_apply_settings(&config, u);
+    int rc = validate_field_changes(&config, u->field_changes, u->field_change_count, &trail);
+    if (rc < 0)
+        return call_fail_trail(call, rc, &trail);
+    if (catalog_apply_settings(call->arena, &config, u) < 0)
+        return call_no_memory(call);
     size_t count = (size_t)config.column_count + u->add_column_count;
     struct pdb_column *columns = arena_array(call->arena, struct pdb_column, count);
     work->columns = arena_array(call->arena, struct filter_column, u->add_column_count);
@@ -341,7 +345,7 @@ static int update_check(struct pdb_collection_update *u, struct update_work *wor
     config.column_count = (uint32_t)count;
     work->guard.columns = work->columns;
     work->guard.column_count = u->add_column_count;
-    int rc = validate_config(&config, &trail);
+    rc = validate_config(&config, &trail);
     return rc < 0 ? call_fail_trail(call, rc, &trail) : 0;
 }
 

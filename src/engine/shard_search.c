@@ -120,6 +120,10 @@ static int check_query(struct pdb_search *s, uint32_t i, struct query_work *work
         query_path(s, i, "min_score", path);
         return call_fail(&s->call, PDB_INVALID_ARGUMENT, "%s: expected a finite number", path);
     }
+    struct trail trail = {0};
+    query_path(s, i, "params", path);
+    if ((rc = validate_search_params(query, path, &trail)) < 0)
+        return call_fail_trail(&s->call, rc, &trail);
     query_path(s, i, "filter", path);
     return call_compile_filter(&s->call, query->filter, path, &work->filter);
 }

@@ -70,12 +70,7 @@ static int validate_field_config(const struct pdb_field *field, const char *path
         return trail_add(trail, PDB_INVALID_ARGUMENT,
                          "%smetric: expected one of cosine, dot, euclidean, manhattan, hamming",
                          path);
-    if ((unsigned)field->index > PDB_INDEX_FLAT)
-        return trail_add(trail, PDB_INVALID_ARGUMENT, "%sindex.type: expected auto or flat", path);
-    if ((unsigned)field->quantization > PDB_QUANTIZATION_NONE)
-        return trail_add(trail, PDB_INVALID_ARGUMENT, "%squantization.type: expected auto or none",
-                         path);
-    return 0;
+    return validate_field_index(field, path, trail);
 }
 
 static int validate_fields(const struct pdb_collection_config *config, struct trail *trail)
@@ -151,7 +146,8 @@ int validate_config(const struct pdb_collection_config *config, struct trail *tr
     int rc;
     if ((rc = validate_collection_name(config->name, trail)) < 0 ||
         (rc = validate_fields(config, trail)) < 0 || (rc = validate_columns(config, trail)) < 0 ||
-        (rc = validate_storage(config, trail)) < 0)
+        (rc = validate_storage(config, trail)) < 0 ||
+        (rc = validate_target_recall(config->target_recall, trail)) < 0)
         return rc;
     if ((unsigned)config->sync > PDB_SYNC_NEVER)
         return trail_add(trail, PDB_INVALID_ARGUMENT,

@@ -18,6 +18,21 @@ int validate_collection_name(struct pdb_text name, struct trail *trail);
 /* `path` is put before the message: "ids[3]". */
 int validate_id(struct pdb_text id, const char *path, struct trail *trail);
 
+/* ---- of indexes (validate_index.c) ---- */
+
+/* Type and parameters of index and quantization; `path` is put before: "" or "fields[3].". */
+int validate_field_index(const struct pdb_field *field, const char *path, struct trail *trail);
+/* 0: the default; else 0.5 to 1. */
+bool validate_is_recall(float target);
+int validate_target_recall(float target, struct trail *trail);
+/* Each names another field of the collection, and what becomes of it is valid. */
+int validate_field_changes(const struct pdb_collection_config *config,
+                           const struct pdb_field_change *changes, uint32_t change_count,
+                           struct trail *trail);
+void validate_apply_change(struct pdb_field *field, const struct pdb_field_change *change);
+/* What a query says of how it is answered; `path`: "params", "queries[3].params". */
+int validate_search_params(const struct pdb_query *query, const char *path, struct trail *trail);
+
 /* Where a value lies, for messages: "<list>[<index>].vector" or ".vectors.<field>"; no list:
  * "vector". */
 struct validate_place {

@@ -205,7 +205,7 @@ COLLECTIONS = [
     create("metric-missing", "metric: expected one of", metric="absent"),
     create("nothing", "fields", dimension="absent", metric="absent"),
     create("both", "not both", fields=[{"name": "a", "dimension": 1, "metric": "dot"}]),
-    create("index", "not one of auto, flat", index={"type": "hnsw2"}),
+    create("index", "not one of auto, flat, hnsw, ivf", index={"type": "hnsw2"}),
     create("column-type", "not one of string", columns=[{"name": "a", "type": "uuid"}]),
     create("column-twice", "declared already", columns=[{"name": "a", "type": "text"}] * 2),
     create("column-dollar", "columns[0].name", columns=[{"name": "$a", "type": "text"}]),

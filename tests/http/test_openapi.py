@@ -94,14 +94,26 @@ CALLS: list[tuple[str, str, Json | None]] = [
         {
             "name": "{c}",
             "fields": [
-                {"name": "a", "dimension": 2, "metric": "dot", "index": {"type": "flat"}},
-                {"name": "b", "dimension": 9, "metric": "hamming"},
+                {
+                    "name": "a",
+                    "dimension": 2,
+                    "metric": "dot",
+                    "index": {"type": "hnsw", "m": 8, "ef_construction": 40},
+                    "quantization": {"type": "binary", "bits": 2},
+                },
+                {
+                    "name": "b",
+                    "dimension": 9,
+                    "metric": "hamming",
+                    "index": {"type": "ivf", "nlist": 4},
+                },
             ],
             "columns": [{"name": "n", "type": "integer"}],
             "sync": "batch",
             "ttl_s": 1000,
             "description": "two fields",
             "storage": {"compression": "zstd", "vectors": "mmap", "version_retention_s": 5},
+            "target_recall": 0.9,
         },
     ),
     ("post", "/v1/collections", {"name": "{d}", "dimension": 2, "metric": "cosine"}),
@@ -110,7 +122,18 @@ CALLS: list[tuple[str, str, Json | None]] = [
     (
         "patch",
         "/v1/collections/{c}",
-        {"ttl_s": None, "sync": "always", "storage": {"compression": "lz4"}},
+        {
+            "ttl_s": None,
+            "sync": "always",
+            "storage": {"compression": "lz4"},
+            "fields": [{"name": "a", "index": {"type": "flat"}}],
+            "target_recall": None,
+        },
+    ),
+    (
+        "patch",
+        "/v1/collections/{d}",
+        {"index": {"type": "auto", "m": 12}, "quantization": {"type": "sq8"}},
     ),
     (
         "put",
@@ -137,7 +160,18 @@ CALLS: list[tuple[str, str, Json | None]] = [
         {"vector": [1, 2], "field": "a", "include": ["vectors", "times", "metadata"]},
     ),
     ("post", "/v1/collections/{d}/search", {"id": "x", "params": {"exact": True}}),
-    ("post", "/v1/collections/{d}/search/batch", {"searches": [{"vector": [1, 2]}, {"id": "x"}]}),
+    ("post", "/v1/collections/{d}/search", {"id": "x", "params": {"ef": 64}}),
+    (
+        "post",
+        "/v1/collections/{d}/search/batch",
+        {
+            "searches": [
+                {"vector": [1, 2], "params": {"nprobe": 1}},
+                {"id": "x", "params": {"target_recall": 0.5}},
+                {"id": "x", "params": None},
+            ]
+        },
+    ),
     ("post", "/v1/snapshots", {"name": "contract-s", "collection": "{d}"}),
     ("get", "/v1/snapshots?limit=1", None),
     ("get", "/v1/snapshots/{s}", None),

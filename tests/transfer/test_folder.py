@@ -19,12 +19,23 @@ from tests.lib.server import Server, StartServer
 from tests.segments.made import CONFIG, FLUSH_ROWS, metric, wait_for_flush
 from tests.transfer.client import kept, records, run
 
-SETTINGS = ("fields", "columns", "sync", "ttl_s", "description", "storage")
+SETTINGS = ("fields", "columns", "sync", "ttl_s", "description", "storage", "target_recall")
 COLLECTION: Json = {
     "fields": [
         {"name": "", "dimension": 3, "metric": "euclidean", "index": {"type": "flat"}},
-        {"name": "image", "dimension": 2, "metric": "dot"},
-        {"name": "code", "dimension": 11, "metric": "hamming"},
+        {
+            "name": "image",
+            "dimension": 2,
+            "metric": "dot",
+            "index": {"type": "hnsw", "m": 8, "ef_construction": 64},
+            "quantization": {"type": "binary", "bits": 3},
+        },
+        {
+            "name": "code",
+            "dimension": 11,
+            "metric": "hamming",
+            "index": {"type": "ivf", "nlist": 3},
+        },
     ],
     "columns": [
         {"name": "price", "type": "float"},
@@ -37,6 +48,7 @@ COLLECTION: Json = {
     "ttl_s": 500_000_000,
     "description": 'a "text" ä\n',
     "storage": {"compression": "zstd", "vectors": "mmap", "version_retention_s": 3600},
+    "target_recall": 0.875,
 }
 ODD_FLOATS = [-0.0, 0.0, 1e-45, -3.4028235e38, 1.1754942e-38, 0.1, 2.0**-126, 16777217.0]
 
@@ -106,6 +118,8 @@ def bits(folder: Path) -> Json:
 def settings(server: Server, name: str) -> Json:
     with RestClient(server) as rest:
         described = rest.get_collection(name)
+    for field in described["fields"]:
+        field.pop("index_state", None)
     return {key: described[key] for key in SETTINGS}
 
 

@@ -1,6 +1,7 @@
 /* json_requests.c: the bodies of REST requests, each a table of its fields. */
 #include "base/clock.h"
 #include "transport/codec/json_fields.h"
+#include "transport/codec/json_indexes.h"
 #include "transport/codec/storage_names.h"
 
 #include "base/no_libc_heap.h"
@@ -23,60 +24,14 @@ static int read_whole(struct json_decoder *d, const struct json_field *fields, s
 
 /* ---- collections ---- */
 
-struct type_object {
-    struct pdb_text type;
-};
-
-static int read_type(struct json_decoder *d, struct pdb_text *type_out)
-{
-    static const struct json_field fields[] = {
-        JSON_FIELD("type", json_text_field, struct type_object, type)};
-    struct type_object object = {0};
-    int rc = json_read_object(d, fields, COUNT(fields), &object);
-    *type_out = object.type;
-    return rc;
-}
-
-static int index_field(struct json_decoder *d, void *into)
-{
-    struct pdb_text type = {0};
-    int rc = read_type(d, &type);
-    if (rc != 0)
-        return rc;
-    if (type.len == 0 || text_equal(type, TEXT_LIT("auto")))
-        *(enum pdb_index_type *)into = PDB_INDEX_AUTO;
-    else if (text_equal(type, TEXT_LIT("flat")))
-        *(enum pdb_index_type *)into = PDB_INDEX_FLAT;
-    else
-        return json_fail(&d->reader, "index type '%.*s' is not one of auto, flat",
-                         type.len < 64 ? (int)type.len : 64, type.ptr);
-    return 0;
-}
-
-static int quantization_field(struct json_decoder *d, void *into)
-{
-    struct pdb_text type = {0};
-    int rc = read_type(d, &type);
-    if (rc != 0)
-        return rc;
-    if (type.len == 0 || text_equal(type, TEXT_LIT("auto")))
-        *(enum pdb_quantization_type *)into = PDB_QUANTIZATION_AUTO;
-    else if (text_equal(type, TEXT_LIT("none")))
-        *(enum pdb_quantization_type *)into = PDB_QUANTIZATION_NONE;
-    else
-        return json_fail(&d->reader, "quantization type '%.*s' is not one of auto, none",
-                         type.len < 64 ? (int)type.len : 64, type.ptr);
-    return 0;
-}
-
 static int vector_field_object(struct json_decoder *d, void *into)
 {
     static const struct json_field fields[] = {
         JSON_FIELD("name", json_text_field, struct pdb_field, name),
         JSON_FIELD("dimension", json_u32_field, struct pdb_field, dimension),
         JSON_FIELD("metric", json_metric_field, struct pdb_field, metric),
-        JSON_FIELD("index", index_field, struct pdb_field, index),
-        JSON_FIELD("quantization", quantization_field, struct pdb_field, quantization),
+        JSON_FIELD_WHOLE("index", json_index_field),
+        JSON_FIELD_WHOLE("quantization", json_quantization_field),
     };
     return json_read_object(d, fields, COUNT(fields), into);
 }
@@ -95,6 +50,10 @@ struct collection_body {
     struct pdb_field single; /* top-level dimension, metric, index, quantization */
     bool has_sync, has_ttl, has_description;
     bool has_compression, has_vector_storage, has_version_retention;
+    bool has_target_recall;
+    struct pdb_field_change single_change; /* top-level index, quantization of a change */
+    struct pdb_field_change *changes;      /* room for that one behind those of fields */
+    uint32_t change_count;
 };
 
 static int fields_field(struct json_decoder *d, void *into)
@@ -180,14 +139,23 @@ static int description_field(struct json_decoder *d, void *into)
     return json_text_field(d, &body->config.description);
 }
 
+/* 0.5 to 1, or null for the default. */
+static int target_recall_field(struct json_decoder *d, void *into)
+{
+    struct collection_body *body = into;
+    body->has_target_recall = true;
+    return json_take_null(d) ? 0 : json_recall_field(d, &body->config.target_recall);
+}
+
 int json_decode_collection(struct json_decoder *d, struct pdb_collection_config *config_out)
 {
     static const struct json_field fields[] = {
         JSON_FIELD("name", json_text_field, struct collection_body, config.name),
         JSON_FIELD("dimension", json_u32_field, struct collection_body, single.dimension),
         JSON_FIELD("metric", json_metric_field, struct collection_body, single.metric),
-        JSON_FIELD("index", index_field, struct collection_body, single.index),
-        JSON_FIELD("quantization", quantization_field, struct collection_body, single.quantization),
+        JSON_FIELD("index", json_index_field, struct collection_body, single),
+        JSON_FIELD("quantization", json_quantization_field, struct collection_body, single),
+        JSON_FIELD_WHOLE("target_recall", target_recall_field),
         JSON_FIELD_WHOLE("fields", fields_field),
         JSON_FIELD_WHOLE("columns", columns_field),
         JSON_FIELD_WHOLE("sync", sync_field),
@@ -205,11 +173,44 @@ int json_decode_collection(struct json_decoder *d, struct pdb_collection_config 
     if (single && body->config.field_count != 0)
         return trail_add(d->reader.trail, PDB_INVALID_ARGUMENT,
                          "either dimension and metric, or fields: not both");
+    if (!single &&
+        (body->single.index != PDB_INDEX_AUTO || body->single.hnsw_m != 0 ||
+         body->single.ef_construction != 0 || body->single.ivf_lists != 0 ||
+         body->single.quantization != PDB_QUANTIZATION_AUTO || body->single.quantization_bits != 0))
+        return trail_add(d->reader.trail, PDB_INVALID_ARGUMENT,
+                         "index and quantization go with dimension and metric, or into fields");
     if (single) {
         body->config.fields = &body->single;
         body->config.field_count = 1;
     }
     *config_out = body->config;
+    return 0;
+}
+
+static int field_changes_field(struct json_decoder *d, void *into)
+{
+    struct collection_body *body = into;
+    void *elements = NULL;
+    int rc = json_read_array(d, json_field_change, sizeof(struct pdb_field_change), PDB_FIELD_MAX,
+                             &elements, &body->change_count);
+    body->changes = elements;
+    return rc;
+}
+
+/* The default field's, given beside the others, comes behind them. */
+static int add_single_change(struct json_decoder *d, struct collection_body *body)
+{
+    const struct pdb_field_change *single = &body->single_change;
+    if (!single->has_index && !single->has_quantization)
+        return 0;
+    struct pdb_field_change *all =
+        arena_array(d->arena, struct pdb_field_change, (size_t)body->change_count + 1);
+    if (all == NULL)
+        return json_no_memory(d);
+    if (body->change_count != 0)
+        memcpy(all, body->changes, body->change_count * sizeof(all[0]));
+    all[body->change_count++] = *single;
+    body->changes = all;
     return 0;
 }
 
@@ -221,10 +222,14 @@ int json_decode_collection_update(struct json_decoder *d, struct pdb_collection_
         JSON_FIELD_WHOLE("description", description_field),
         JSON_FIELD_WHOLE("storage", storage_field),
         JSON_FIELD_WHOLE("add_columns", columns_field),
+        JSON_FIELD("index", json_index_change, struct collection_body, single_change),
+        JSON_FIELD("quantization", json_quantization_change, struct collection_body, single_change),
+        JSON_FIELD_WHOLE("fields", field_changes_field),
+        JSON_FIELD_WHOLE("target_recall", target_recall_field),
     };
     struct collection_body body = {0};
     int rc = read_whole(d, fields, COUNT(fields), &body);
-    if (rc != 0)
+    if (rc != 0 || (rc = add_single_change(d, &body)) != 0)
         return rc;
     update_out->has_sync = body.has_sync;
     update_out->has_ttl = body.has_ttl;
@@ -240,6 +245,10 @@ int json_decode_collection_update(struct json_decoder *d, struct pdb_collection_
     update_out->version_retention_s = body.config.version_retention_s;
     update_out->add_columns = body.config.columns;
     update_out->add_column_count = body.config.column_count;
+    update_out->has_target_recall = body.has_target_recall;
+    update_out->target_recall = body.config.target_recall;
+    update_out->field_changes = body.changes;
+    update_out->field_change_count = body.change_count;
     return 0;
 }
 
@@ -430,15 +439,6 @@ static int min_score_field(struct json_decoder *d, void *into)
     return rc;
 }
 
-static int params_field(struct json_decoder *d, void *into)
-{
-    static const struct json_field fields[] = {
-        JSON_FIELD("ef", json_u32_field, struct pdb_query, ef),
-        JSON_FIELD("exact", json_bool_field, struct pdb_query, exact),
-    };
-    return json_take_null(d) ? 0 : json_read_object(d, fields, COUNT(fields), into);
-}
-
 static int query_object(struct json_decoder *d, void *into)
 {
     static const struct json_field fields[] = {
@@ -448,7 +448,7 @@ static int query_object(struct json_decoder *d, void *into)
         JSON_FIELD("k", json_u32_field, struct pdb_query, k),
         JSON_FIELD("filter", filter_field, struct pdb_query, filter),
         JSON_FIELD("include", include_field, struct pdb_query, include),
-        JSON_FIELD_WHOLE("params", params_field),
+        JSON_FIELD_WHOLE("params", json_params_field),
         JSON_FIELD_WHOLE("min_score", min_score_field),
     };
     struct pdb_query *q = into;

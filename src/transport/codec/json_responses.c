@@ -1,6 +1,7 @@
 /* json_responses.c: results as JSON. Key order is fixed, so that answers can be compared as
  * text. */
 #include "transport/codec/json_responses.h"
+#include "transport/codec/index_names.h"
 #include "transport/codec/storage_names.h"
 
 #include "base/bytes.h"
@@ -71,16 +72,47 @@ static const char *sync_name(enum pdb_sync_mode sync)
     return names[sync];
 }
 
-static void encode_field(struct buffer *out, const struct pdb_field *f)
+/* A parameter that was given. */
+static void encode_parameter(struct buffer *out, const char *name, uint32_t value)
+{
+    if (value != 0)
+        buffer_format(out, ",\"%s\":%u", name, value);
+}
+
+static void encode_index_state(struct buffer *out, const struct pdb_index_info *i)
+{
+    buffer_format(out,
+                  ",\"index_state\":{\"state\":\"%s\",\"rows\":%llu,\"rows_indexed\":%llu,"
+                  "\"rows_wanted\":%llu,\"progress\":%.3f,\"eta_s\":%llu,\"bytes\":%llu,"
+                  "\"indexes\":%u,\"recall_estimate\":",
+                  index_state_name(i->state), (unsigned long long)i->rows,
+                  (unsigned long long)i->rows_indexed, (unsigned long long)i->rows_wanted,
+                  (double)i->progress, (unsigned long long)i->eta_s, (unsigned long long)i->bytes,
+                  i->indexes);
+    if (i->has_recall)
+        buffer_format(out, "%.4f}", (double)i->recall_estimate);
+    else
+        buffer_add_lit(out, "null}");
+}
+
+/* `state`: NULL where it is not asked for. */
+static void encode_field(struct buffer *out, const struct pdb_field *f,
+                         const struct pdb_index_info *state)
 {
     buffer_add_lit(out, "{\"name\":");
     json_write_string(out, f->name);
-    buffer_format(out,
-                  ",\"dimension\":%u,\"metric\":\"%s\",\"index\":{\"type\":\"%s\"},"
-                  "\"quantization\":{\"type\":\"%s\"}}",
-                  f->dimension, metric_name(f->metric),
-                  f->index == PDB_INDEX_FLAT ? "flat" : "auto",
-                  f->quantization == PDB_QUANTIZATION_NONE ? "none" : "auto");
+    buffer_format(out, ",\"dimension\":%u,\"metric\":\"%s\",\"index\":{\"type\":\"%s\"",
+                  f->dimension, metric_name(f->metric), index_type_name(f->index));
+    encode_parameter(out, "m", f->hnsw_m);
+    encode_parameter(out, "ef_construction", f->ef_construction);
+    encode_parameter(out, "nlist", f->ivf_lists);
+    buffer_format(out, "},\"quantization\":{\"type\":\"%s\"",
+                  quantization_type_name(f->quantization));
+    encode_parameter(out, "bits", f->quantization_bits);
+    buffer_add_byte(out, '}');
+    if (state != NULL)
+        encode_index_state(out, state);
+    buffer_add_byte(out, '}');
 }
 
 /* Where the rows are, now. */
@@ -95,13 +127,14 @@ static void encode_stats(struct buffer *out, const struct pdb_collection_info *i
 }
 
 /* All but the name, as members that follow others. */
-static void encode_settings(struct buffer *out, const struct pdb_collection_config *c)
+static void encode_settings(struct buffer *out, const struct pdb_collection_config *c,
+                            const struct pdb_index_info *states)
 {
     buffer_add_lit(out, ",\"fields\":[");
     for (uint32_t i = 0; i < c->field_count; i++) {
         if (i != 0)
             buffer_add_byte(out, ',');
-        encode_field(out, &c->fields[i]);
+        encode_field(out, &c->fields[i], states != NULL ? &states[i] : NULL);
     }
     buffer_add_lit(out, "],\"columns\":[");
     for (uint32_t i = 0; i < c->column_count; i++) {
@@ -121,13 +154,18 @@ static void encode_settings(struct buffer *out, const struct pdb_collection_conf
                   "\"version_retention_s\":%llu}",
                   compression_name(c->compression), vector_storage_name(c->vector_storage),
                   (unsigned long long)c->version_retention_s);
+    buffer_add_lit(out, ",\"target_recall\":");
+    if (c->target_recall != 0)
+        json_write_float(out, c->target_recall);
+    else
+        buffer_add_lit(out, "null");
 }
 
 void json_encode_collection_config(struct buffer *out, const struct pdb_collection_config *config)
 {
     buffer_add_lit(out, "{\"name\":");
     json_write_string(out, config->name);
-    encode_settings(out, config);
+    encode_settings(out, config, NULL);
     buffer_add_byte(out, '}');
 }
 
@@ -140,7 +178,7 @@ void json_encode_collection(struct buffer *out, const struct pdb_collection_info
     if (c->field_count == 1 && c->fields[0].name.len == 0)
         buffer_format(out, ",\"dimension\":%u,\"metric\":\"%s\"", c->fields[0].dimension,
                       metric_name(c->fields[0].metric));
-    encode_settings(out, c);
+    encode_settings(out, c, info->indexes);
     buffer_add_lit(out, ",\"created_at\":");
     add_time(out, info->created_at_us);
     buffer_add_lit(out, ",\"updated_at\":");

@@ -4,6 +4,7 @@
  * The field numbers are the proto's; protobuf-c's structures are not used here, because each text
  * and each vector would have to be copied into one first. */
 #include "transport/codec/protobuf_replies.h"
+#include "transport/codec/protobuf_indexes.h"
 #include "transport/codec/storage_names.h"
 
 #include "base/clock.h"
@@ -30,20 +31,14 @@ static void put_time(struct protobuf_writer *w, uint32_t number, int64_t realtim
 static void put_fields(struct protobuf_writer *w, uint32_t number,
                        const struct pdb_collection_config *c)
 {
-    enum { NAME = 1, DIMENSION, METRIC, INDEX, QUANTIZATION };
+    enum { NAME = 1, DIMENSION, METRIC };
     for (uint32_t i = 0; i < c->field_count; i++) {
         const struct pdb_field *f = &c->fields[i];
         protobuf_begin(w, number, f->name.len + 16);
         protobuf_put_text(w, NAME, f->name);
         protobuf_put_u64(w, DIMENSION, f->dimension);
         protobuf_put_u64(w, METRIC, f->metric);
-        protobuf_put_u64(w, INDEX,
-                         f->index == PDB_INDEX_FLAT ? PROXIMADB__V1__INDEX_TYPE__INDEX_TYPE_FLAT
-                                                    : PROXIMADB__V1__INDEX_TYPE__INDEX_TYPE_AUTO);
-        protobuf_put_u64(w, QUANTIZATION,
-                         f->quantization == PDB_QUANTIZATION_NONE
-                             ? PROXIMADB__V1__QUANTIZATION_TYPE__QUANTIZATION_TYPE_NONE
-                             : PROXIMADB__V1__QUANTIZATION_TYPE__QUANTIZATION_TYPE_AUTO);
+        protobuf_put_index(w, f);
         protobuf_end(w);
     }
 }
@@ -117,7 +112,9 @@ static void put_collection(struct protobuf_writer *w, uint32_t number,
         MEMORY_BYTES,
         VERSION,
         OWNER_CORE,
-        STATS
+        STATS,
+        TARGET_RECALL,
+        INDEX_STATES
     };
     const struct pdb_collection_config *c = &info->config;
     protobuf_begin(w, number, 256);
@@ -136,6 +133,10 @@ static void put_collection(struct protobuf_writer *w, uint32_t number,
     protobuf_put_u64(w, VERSION, info->version);
     protobuf_put_u64(w, OWNER_CORE, info->owner_core);
     put_stats(w, STATS, info);
+    if (c->target_recall != 0)
+        protobuf_put_float(w, TARGET_RECALL, c->target_recall);
+    for (uint32_t i = 0; info->indexes != NULL && i < c->field_count; i++)
+        protobuf_put_index_state(w, INDEX_STATES, c->fields[i].name, &info->indexes[i]);
     protobuf_end(w);
 }
 

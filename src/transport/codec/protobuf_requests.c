@@ -1,6 +1,7 @@
 /* protobuf_requests.c: the small requests. Those on collections are unpacked by protobuf-c; those
  * with ids, filters or vectors are read in place. */
 #include "transport/codec/protobuf_requests.h"
+#include "transport/codec/protobuf_indexes.h"
 #include "transport/codec/storage_names.h"
 
 #include "base/no_libc_heap.h"
@@ -45,17 +46,6 @@ int protobuf_text_add(struct protobuf_decoder *d, struct protobuf_text_list *lis
 }
 
 /* ---- collections ---- */
-
-static enum pdb_index_type index_of(Proximadb__V1__IndexType type)
-{
-    return type == PROXIMADB__V1__INDEX_TYPE__INDEX_TYPE_FLAT ? PDB_INDEX_FLAT : PDB_INDEX_AUTO;
-}
-
-static enum pdb_quantization_type quantization_of(Proximadb__V1__QuantizationType type)
-{
-    return type == PROXIMADB__V1__QUANTIZATION_TYPE__QUANTIZATION_TYPE_NONE ? PDB_QUANTIZATION_NONE
-                                                                            : PDB_QUANTIZATION_AUTO;
-}
 
 static enum pdb_sync_mode sync_of(Proximadb__V1__SyncMode mode)
 {
@@ -103,18 +93,21 @@ static int decode_fields(struct protobuf_decoder *d,
     struct pdb_field *fields = arena_array(d->arena, struct pdb_field, count);
     if (fields == NULL)
         return protobuf_no_memory(d);
+    struct pdb_field_change beside; /* of the default field, beside its dimension */
+    protobuf_take_index((int)m->index, m->index_params, &beside);
+    protobuf_take_quantization((int)m->quantization, m->quantization_params, &beside);
+    if (!single && (beside.has_index || beside.has_quantization))
+        return trail_add(d->trail, PDB_INVALID_ARGUMENT,
+                         "index and quantization go with dimension and metric, or into fields");
     if (single)
-        fields[0] = (struct pdb_field){.name = {"", 0},
-                                       .dimension = m->dimension,
-                                       .metric = (enum pdb_metric)m->metric,
-                                       .index = index_of(m->index),
-                                       .quantization = quantization_of(m->quantization)};
-    for (size_t i = 0; i < m->n_fields; i++)
-        fields[i] = (struct pdb_field){.name = text_of(m->fields[i]->name),
-                                       .dimension = m->fields[i]->dimension,
-                                       .metric = (enum pdb_metric)m->fields[i]->metric,
-                                       .index = index_of(m->fields[i]->index),
-                                       .quantization = quantization_of(m->fields[i]->quantization)};
+        fields[0] = protobuf_vector_field("", m->dimension, (int)m->metric, &beside);
+    for (size_t i = 0; i < m->n_fields; i++) {
+        const Proximadb__V1__VectorField *field = m->fields[i];
+        struct pdb_field_change how;
+        protobuf_take_index((int)field->index, field->index_params, &how);
+        protobuf_take_quantization((int)field->quantization, field->quantization_params, &how);
+        fields[i] = protobuf_vector_field(field->name, field->dimension, (int)field->metric, &how);
+    }
     config->fields = fields;
     config->field_count = (uint32_t)count;
     return 0;
@@ -151,8 +144,10 @@ int protobuf_decode_collection(struct protobuf_decoder *d, struct pdb_text messa
         &proximadb__v1__create_collection_request__descriptor, message, d->arena, d->trail);
     if (m == NULL)
         return d->trail->code;
-    struct pdb_collection_config config = {
-        .name = text_of(m->name), .sync = sync_of(m->sync), .description = text_of(m->description)};
+    struct pdb_collection_config config = {.name = text_of(m->name),
+                                           .sync = sync_of(m->sync),
+                                           .description = text_of(m->description),
+                                           .target_recall = m->target_recall};
     if (m->maybe_ttl_s_case == PROXIMADB__V1__CREATE_COLLECTION_REQUEST__MAYBE_TTL_S_TTL_S)
         config.ttl_s = m->ttl_s;
     struct pdb_collection_update storage = {.has_compression = false}; /* the defaults */
@@ -203,6 +198,28 @@ int protobuf_decode_collection_delete(struct protobuf_decoder *d, struct pdb_tex
     return 0;
 }
 
+static int decode_field_changes(struct protobuf_decoder *d,
+                                const Proximadb__V1__UpdateCollectionRequest *m,
+                                struct pdb_collection_update *update_out)
+{
+    if (m->n_fields > PDB_FIELD_MAX)
+        return trail_add(d->trail, PDB_INVALID_ARGUMENT, "fields: %zu are more than %d",
+                         m->n_fields, PDB_FIELD_MAX);
+    struct pdb_field_change *changes = arena_array(d->arena, struct pdb_field_change, m->n_fields);
+    if (changes == NULL)
+        return protobuf_no_memory(d);
+    for (size_t i = 0; i < m->n_fields; i++) {
+        const Proximadb__V1__VectorFieldChange *change = m->fields[i];
+        protobuf_take_index((int)change->index, change->index_params, &changes[i]);
+        protobuf_take_quantization((int)change->quantization, change->quantization_params,
+                                   &changes[i]);
+        changes[i].name = text_of(change->name);
+    }
+    update_out->field_changes = changes;
+    update_out->field_change_count = (uint32_t)m->n_fields;
+    return 0;
+}
+
 int protobuf_decode_collection_update(struct protobuf_decoder *d, struct pdb_text message,
                                       struct pdb_collection_update *update_out)
 {
@@ -227,8 +244,13 @@ int protobuf_decode_collection_update(struct protobuf_decoder *d, struct pdb_tex
         update_out->has_description = true;
         update_out->description = text_of(m->description);
     }
+    if (m->maybe_target_recall_case ==
+        PROXIMADB__V1__UPDATE_COLLECTION_REQUEST__MAYBE_TARGET_RECALL_TARGET_RECALL) {
+        update_out->has_target_recall = true;
+        update_out->target_recall = m->target_recall;
+    }
     int rc = decode_storage(d, m->storage, update_out);
-    if (rc < 0)
+    if (rc < 0 || (rc = decode_field_changes(d, m, update_out)) < 0)
         return rc;
     return decode_columns(d, m->add_columns, m->n_add_columns, &update_out->add_columns,
                           &update_out->add_column_count);
@@ -402,19 +424,6 @@ enum query_field {
 };
 enum { QUERY_K_DEFAULT = 10 };
 
-static void read_params(struct pdb_text message, struct pdb_query *q)
-{
-    enum { EF = 1, EXACT };
-    struct protobuf_reader r = protobuf_reader_of(message);
-    struct protobuf_field f;
-    while (protobuf_next(&r, &f) > 0) {
-        if (f.number == EF)
-            q->ef = (uint32_t)f.value;
-        else if (f.number == EXACT)
-            q->exact = f.value != 0;
-    }
-}
-
 static int read_min_score(struct protobuf_decoder *d, struct protobuf_place place,
                           const struct protobuf_field *f, struct pdb_query *q)
 {
@@ -475,7 +484,7 @@ static int read_query(struct protobuf_decoder *d, struct pdb_text message,
             rc = read_filter(d, f.bytes, place, &q->filter);
             break;
         case QUERY_PARAMS:
-            read_params(f.bytes, q);
+            rc = protobuf_read_params(d, f.bytes, place, q);
             break;
         case QUERY_MIN_SCORE:
             rc = read_min_score(d, place, &f, q);

@@ -25,16 +25,23 @@ static const struct uuid shoes_uuid = {{0xf1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
 static const uint64_t born_version = 0x123456789ab;
 static const struct uuid dropped_uuid = {{0xd, 1, 2}};
 
-static const struct pdb_field product_fields[] = {
-    {.name = TXT("image"), .dimension = 512, .metric = PDB_METRIC_COSINE},
-    {.name = TXT("bits"),
-     .dimension = 9,
-     .metric = PDB_METRIC_HAMMING,
-     .index = PDB_INDEX_FLAT,
-     .quantization = PDB_QUANTIZATION_NONE}};
+static const struct pdb_field product_fields[] = {{.name = TXT("image"),
+                                                   .dimension = 512,
+                                                   .metric = PDB_METRIC_COSINE,
+                                                   .index = PDB_INDEX_HNSW,
+                                                   .quantization = PDB_QUANTIZATION_BINARY,
+                                                   .hnsw_m = 24,
+                                                   .ef_construction = 300,
+                                                   .quantization_bits = 5},
+                                                  {.name = TXT("bits"),
+                                                   .dimension = 9,
+                                                   .metric = PDB_METRIC_HAMMING,
+                                                   .index = PDB_INDEX_FLAT,
+                                                   .quantization = PDB_QUANTIZATION_NONE}};
 static const struct pdb_column product_columns[] = {{TXT("price"), PDB_COLUMN_FLOAT},
                                                     {TXT("a.b"), PDB_COLUMN_STRING_LIST}};
-static const struct pdb_field shoe_field = {.dimension = 3, .metric = PDB_METRIC_DOT};
+static const struct pdb_field shoe_field = {
+    .dimension = 3, .metric = PDB_METRIC_DOT, .index = PDB_INDEX_IVF, .ivf_lists = 65536};
 
 static const struct pdb_collection_config products = {.name = TXT("products"),
                                                       .fields = product_fields,
@@ -53,7 +60,8 @@ static const struct pdb_collection_config shoes = {.name = TXT("shoes"),
                                                    .compression = PDB_COMPRESSION_SNAPPY,
                                                    .vector_storage = PDB_VECTORS_DISK,
                                                    .version_retention_s =
-                                                       PDB_VERSION_RETENTION_S_MAX};
+                                                       PDB_VERSION_RETENTION_S_MAX,
+                                                   .target_recall = 0.875f};
 
 /* The file of two collections and a dropped one, in `out`. */
 static void make_catalog(struct buffer *out)
@@ -141,13 +149,13 @@ static void the_writer_still_makes_the_golden_file(void **state)
     make_catalog(&made);
     if (getenv("PDB_WRITE_GOLDEN") != NULL) {
         char path[512];
-        path_of("v3.catalog", path);
+        path_of("v4.catalog", path);
         FILE *f = fopen(path, "wb");
         assert_non_null(f);
         assert_int_equal(fwrite(made.ptr, 1, made.len, f), made.len);
         assert_int_equal(fclose(f), 0);
     }
-    assert_int_equal(read_golden("v3.catalog", golden, sizeof(golden)), made.len);
+    assert_int_equal(read_golden("v4.catalog", golden, sizeof(golden)), made.len);
     assert_memory_equal(golden, made.ptr, made.len);
     buffer_dispose(&made);
 }
@@ -163,20 +171,59 @@ static void assert_storage(const struct catalog_image *image)
     assert_int_equal(second->version_retention_s, PDB_VERSION_RETENTION_S_MAX);
 }
 
+static void assert_indexes(const struct catalog_image *image)
+{
+    const struct pdb_collection_config *first = &image->entries[0]->config;
+    const struct pdb_collection_config *second = &image->entries[1]->config;
+    assert_int_equal(first->fields[0].index, PDB_INDEX_HNSW);
+    assert_int_equal(first->fields[0].hnsw_m, 24);
+    assert_int_equal(first->fields[0].ef_construction, 300);
+    assert_int_equal(first->fields[0].quantization, PDB_QUANTIZATION_BINARY);
+    assert_int_equal(first->fields[0].quantization_bits, 5);
+    assert_int_equal(first->fields[1].hnsw_m, 0);
+    assert_true(first->target_recall == 0);
+    assert_int_equal(second->fields[0].index, PDB_INDEX_IVF);
+    assert_int_equal(second->fields[0].ivf_lists, 65536);
+    assert_true(second->target_recall == 0.875f);
+}
+
 static void the_golden_file_reads_back_as_it_was_made(void **state)
 {
     (void)state;
     char bytes[4096];
     struct decoded d;
-    assert_int_equal(decode(&d, bytes, read_golden("v3.catalog", bytes, sizeof(bytes))), 0);
+    assert_int_equal(decode(&d, bytes, read_golden("v4.catalog", bytes, sizeof(bytes))), 0);
     assert_int_equal(d.image.version, 7);
     assert_int_equal(d.image.count, 2);
     assert_products(d.image.entries[0]);
     assert_storage(&d.image);
     assert_int_equal(d.image.entries[0]->born_version, 0);
     assert_int_equal(d.image.entries[1]->born_version, born_version);
+    assert_indexes(&d.image);
     assert_int_equal(d.image.dropped_count, 1);
     assert_memory_equal(d.image.dropped, &dropped_uuid, sizeof(dropped_uuid));
+    dispose(&d);
+}
+
+/* It knew no parameters of indexes. */
+static void a_catalog_of_version_3_still_reads(void **state)
+{
+    (void)state;
+    char bytes[4096];
+    struct decoded d;
+    assert_int_equal(decode(&d, bytes, read_golden("v3.catalog", bytes, sizeof(bytes))), 0);
+    assert_int_equal(d.image.count, 2);
+    assert_products(d.image.entries[0]);
+    assert_storage(&d.image);
+    assert_int_equal(d.image.entries[1]->born_version, born_version);
+    for (int i = 0; i < 2; i++) {
+        const struct pdb_field *field = &d.image.entries[i]->config.fields[0];
+        assert_int_equal(field->index, PDB_INDEX_AUTO);
+        assert_int_equal(field->quantization, PDB_QUANTIZATION_AUTO);
+        assert_true(field->hnsw_m == 0 && field->ef_construction == 0 && field->ivf_lists == 0 &&
+                    field->quantization_bits == 0);
+        assert_true(d.image.entries[i]->config.target_recall == 0);
+    }
     dispose(&d);
 }
 
@@ -226,15 +273,16 @@ static void a_later_format_is_refused_as_newer(void **state)
     (void)state;
     char bytes[4096];
     struct decoded d;
-    size_t len = read_golden("v3.catalog", bytes, sizeof(bytes));
-    bytes_put_u32(bytes + 8, 4);
+    size_t len = read_golden("v4.catalog", bytes, sizeof(bytes));
+    bytes_put_u32(bytes + 8, 5);
     seal(bytes, len);
     assert_int_equal(decode(&d, bytes, len), PDB_FAILED_PRECONDITION);
-    assert_non_null(strstr(d.trail.text, "written by a newer proximadb; this one reads up to 3"));
+    assert_non_null(strstr(d.trail.text, "written by a newer proximadb; this one reads up to 4"));
     dispose(&d);
 }
 
-/* Before the list of dropped collections: two bytes of the second one's settings, and its birth. */
+/* Before the list of dropped collections: the second one's compression and place of vectors, its
+ * birth, the recall it aims at, and the 13 bytes of its field's index. */
 static void an_unknown_setting_is_refused_with_its_name(void **state)
 {
     (void)state;
@@ -244,8 +292,8 @@ static void an_unknown_setting_is_refused_with_its_name(void **state)
     for (int i = 0; i < 2; i++) {
         char bytes[4096];
         struct decoded d;
-        size_t len = read_golden("v3.catalog", bytes, sizeof(bytes));
-        bytes[len - 4 - sizeof(dropped_uuid) - 8 - 2 + (size_t)i] = unknown[i];
+        size_t len = read_golden("v4.catalog", bytes, sizeof(bytes));
+        bytes[len - 4 - sizeof(dropped_uuid) - 13 - 4 - 8 - 2 + (size_t)i] = unknown[i];
         seal(bytes, len);
         assert_int_equal(decode(&d, bytes, len), PDB_DATA_LOSS);
         assert_non_null(strstr(d.trail.text, says[i]));
@@ -258,7 +306,7 @@ static void an_entry_that_is_longer_than_known_is_read(void **state)
     (void)state;
     char bytes[4096];
     struct decoded d;
-    size_t len = read_golden("v3.catalog", bytes, sizeof(bytes));
+    size_t len = read_golden("v4.catalog", bytes, sizeof(bytes));
     size_t tail = 4 + sizeof(dropped_uuid), at = len - tail;
     memmove(bytes + at + 3, bytes + at, tail);
     memset(bytes + at, 0x55, 3);
@@ -276,8 +324,8 @@ static void an_entry_that_is_longer_than_known_is_read(void **state)
 static void every_flipped_bit_and_every_cut_is_detected(void **state)
 {
     (void)state;
-    static const char *const files[] = {"v1.catalog", "v2.catalog", "v3.catalog"};
-    for (int f = 0; f < 3; f++) {
+    static const char *const files[] = {"v1.catalog", "v2.catalog", "v3.catalog", "v4.catalog"};
+    for (int f = 0; f < 4; f++) {
         char bytes[4096];
         struct decoded d;
         size_t len = read_golden(files[f], bytes, sizeof(bytes));
@@ -301,6 +349,7 @@ int main(void)
         cmocka_unit_test(the_golden_file_reads_back_as_it_was_made),
         cmocka_unit_test(a_catalog_of_version_1_still_reads),
         cmocka_unit_test(a_catalog_of_version_2_still_reads),
+        cmocka_unit_test(a_catalog_of_version_3_still_reads),
         cmocka_unit_test(a_later_format_is_refused_as_newer),
         cmocka_unit_test(an_unknown_setting_is_refused_with_its_name),
         cmocka_unit_test(an_entry_that_is_longer_than_known_is_read),

@@ -245,6 +245,61 @@ static void storage_settings_change_one_by_one(void **state)
     fixture_end(&fx);
 }
 
+/* The same for how fields are indexed: each half by itself, with all of its parameters. */
+static void indexes_of_fields_change_one_by_one(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    fixture_begin(&fx, 2);
+    struct pdb_field fields[2] = {
+        {.name = txt("a"), .dimension = 4, .metric = PDB_METRIC_DOT, .ef_construction = 50},
+        {.name = txt("b"), .dimension = 4, .metric = PDB_METRIC_MANHATTAN}};
+    struct pdb_collection_create c = {
+        .config = {.name = txt("one"), .fields = fields, .field_count = 2, .target_recall = 0.9f}};
+    assert_done(&fx, do_create(&fx, &c));
+    const struct pdb_field_change steps[2][2] = {
+        {{.name = txt("b"), .has_index = true, .index = PDB_INDEX_HNSW, .hnsw_m = 6},
+         {.name = txt("a"),
+          .has_quantization = true,
+          .quantization = PDB_QUANTIZATION_BINARY,
+          .quantization_bits = 3}},
+        {{.name = txt("a"), .has_index = true, .index = PDB_INDEX_IVF, .ivf_lists = 5},
+         {.name = txt("b"), .has_index = true, .index = PDB_INDEX_FLAT}}};
+    for (int i = 0; i < 2; i++) {
+        struct pdb_collection_update u = {.name = txt("one"),
+                                          .field_changes = steps[i],
+                                          .field_change_count = 2,
+                                          .has_target_recall = i == 1,
+                                          .target_recall = 0.6f};
+        assert_done(&fx, do_alter(&fx, &u));
+        assert_int_equal(u.info_out.config.fields[0].quantization, PDB_QUANTIZATION_BINARY);
+        fixture_reopen(&fx, 2);
+        struct pdb_collection_get g = {.name = txt("one")};
+        assert_done(&fx, do_describe(&fx, &g));
+        const struct pdb_field *a = &g.info_out.config.fields[0], *b = a + 1;
+        assert_int_equal(a->quantization, PDB_QUANTIZATION_BINARY);
+        assert_int_equal(a->quantization_bits, 3);
+        assert_int_equal(a->index, i == 0 ? PDB_INDEX_AUTO : PDB_INDEX_IVF);
+        assert_int_equal(a->ef_construction, i == 0 ? 50 : 0);
+        assert_int_equal(a->ivf_lists, i == 0 ? 0 : 5);
+        assert_int_equal(b->index, i == 0 ? PDB_INDEX_HNSW : PDB_INDEX_FLAT);
+        assert_int_equal(b->hnsw_m, i == 0 ? 6 : 0);
+        assert_true(g.info_out.config.target_recall == (i == 0 ? 0.9f : 0.6f));
+    }
+    const struct pdb_field_change bad = {
+        .name = txt("b"), .has_quantization = true, .quantization = PDB_QUANTIZATION_PQ};
+    struct pdb_collection_update u = {
+        .name = txt("one"), .field_changes = &bad, .field_change_count = 1};
+    assert_refused(&fx, do_alter(&fx, &u), PDB_INVALID_ARGUMENT,
+                   "fields[0].quantization.type: expected auto or none, as the metric is "
+                   "manhattan");
+    u = (struct pdb_collection_update){
+        .name = txt("one"), .has_target_recall = true, .target_recall = 2};
+    assert_refused(&fx, do_alter(&fx, &u), PDB_INVALID_ARGUMENT,
+                   "target_recall: expected 0.5 to 1");
+    fixture_end(&fx);
+}
+
 static void a_column_is_added_only_when_all_rows_fit_it(void **state)
 {
     (void)state;
@@ -337,6 +392,7 @@ int main(void)
         cmocka_unit_test(a_list_comes_in_order_and_in_pages),
         cmocka_unit_test(settings_change_and_stay_changed),
         cmocka_unit_test(storage_settings_change_one_by_one),
+        cmocka_unit_test(indexes_of_fields_change_one_by_one),
         cmocka_unit_test(a_column_is_added_only_when_all_rows_fit_it),
         cmocka_unit_test(a_deleted_collection_is_gone_and_its_name_free),
         cmocka_unit_test(old_catalogs_are_archived_and_limited),
