@@ -12,25 +12,36 @@
 
 #include "index/index.h"
 #include "index/make.h"
+#include "reactor/reactor.h"
 
 #include <proximadb/collection.h>
 
+struct engine_core;
 struct shard;
 struct shard_part;
 
 struct ann {
-    struct heap heap; /* of all that follows: made on a worker, freed on the owner's core */
+    struct heap heap; /* of all that follows: made and freed on a worker */
     unsigned refs;    /* the owner's core counts */
     struct index_spec spec;
     struct index index;
     uint32_t *rows; /* segment's row of each of the index's, ascending; NULL: the same numbers */
     void *image;    /* the index lies in it, if it was read from its file */
-    uint64_t bytes; /* of memory, in all */
+    size_t image_bytes;
+    uint64_t bytes;        /* of memory, in all */
+    struct list_link link; /* core->ann_frees: nobody has it any more */
+    struct job freeing;
 };
 
+/* One reference, nothing in it yet. NULL without memory. */
+struct ann *ann_new(struct engine_core *core);
 void ann_hold(struct ann *ann);
-/* Freed in steps, or by the worker, after the last one. */
+/* Frees all that it holds; any thread, while nobody else has it. */
+void ann_clear(struct ann *ann);
+/* After the last one a worker frees it. NULL is legal. */
 void ann_let_go(struct shard *shard, struct ann *ann);
+/* The end of a core: frees at once what a worker was to free. */
+void ann_free_rest(struct engine_core *core);
 
 /* The segment's row behind a row of the index. */
 static inline uint32_t ann_row(const struct ann *ann, uint32_t row)
@@ -41,6 +52,11 @@ static inline uint32_t ann_row(const struct ann *ann, uint32_t row)
 /* What the field is to have for a segment of so many vectors, by the collection's settings; false:
  * none (small, flat without codes, a metric without indexes): such rows are searched exactly. */
 bool ann_wanted(const struct pdb_field *field, uint64_t vector_count, struct index_spec *spec_out);
+/* Whether an index that was made by the one is what the other asks for. */
+bool ann_spec_equal(const struct index_spec *a, const struct index_spec *b);
+
+/* What is told of the indexes of one field; recall is not known here. */
+void ann_state(const struct shard *shard, uint32_t field, struct pdb_index_info *info_out);
 
 /* The published sets of every core have to follow: a segment has got its index, or segments have
  * taken the place of others. Cheap; what follows is queued. (ann_set.c) */

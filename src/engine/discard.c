@@ -5,6 +5,7 @@
  * bulk task, mostly into the core's pool for the next ones, and segments are unmapped by the
  * worker. Until they have gone they count as upkeep, which the core's end waits for. */
 #include "base/assert.h"
+#include "engine/ann.h"
 #include "engine/part.h"
 #include "engine/upkeep.h"
 
@@ -121,5 +122,6 @@ void discard_rest(struct engine_core *core)
         free_rest(core, first_of(&core->discards));
     while (!list_empty(&core->unmappings))
         free_rest(core, first_of(&core->unmappings));
+    ann_free_rest(core);
     memtable_pool_dispose(&core->memtable_pool);
 }

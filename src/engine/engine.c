@@ -477,6 +477,8 @@ static int start_core(struct reactor *r, void *arg)
     list_init(&core->flush_line);
     list_init(&core->merge_line);
     list_init(&core->held_merges);
+    list_init(&core->index_line);
+    list_init(&core->ann_frees);
     list_init(&core->staged);
     list_init(&core->old_logs);
     shard_table_init(core);

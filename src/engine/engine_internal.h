@@ -59,6 +59,11 @@ struct engine_core {
     struct list
         merge_line; /* struct upkeep.merge_link: there is something to merge, but no place */
     bool lines_move;
+    /* indexes of segments: upkeep_index.c */
+    struct list index_line;  /* struct upkeep.index_link: there is one to make, but no place yet */
+    unsigned index_builds;   /* under way */
+    unsigned index_large;    /* of these */
+    struct list ann_frees;   /* ann.c: nobody has them, and they are not freed yet */
     struct task memory_task; /* upkeep_free_memory */
     uint64_t memory_looked_ns;
     uint64_t segment_bytes; /* of segments that are to stay in memory */

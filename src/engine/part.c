@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "engine/ann.h"
 #include "engine/call.h"
 #include "engine/catalog.h"
 
@@ -56,7 +57,9 @@ struct shard_part *part_of_segment(struct shard *shard, struct segment_file *fil
     part->resident_bytes += part->mapped_bytes;
     shard->core->segment_bytes += part->resident_bytes;
     shard->core->memory.mapped += part->mapped_bytes;
-    if (segment_deletes_new(heap, (uint32_t)file->stats.rows, &part->deletes) < 0) {
+    part->anns = heap_calloc(heap, shard->field_count, sizeof(*part->anns));
+    if (part->anns == NULL ||
+        segment_deletes_new(heap, (uint32_t)file->stats.rows, &part->deletes) < 0) {
         part_let_go(part);
         return NULL;
     }
@@ -90,6 +93,19 @@ void part_file_options(struct segment_file_options *options, const struct uuid *
     };
 }
 
+void part_set_ann(struct shard_part *part, uint32_t field, struct ann *ann)
+{
+    struct shard *shard = part->shard;
+    struct ann *old = part->anns[field];
+    uint64_t less = old != NULL ? old->bytes : 0, more = ann != NULL ? ann->bytes : 0;
+    part->anns[field] = ann;
+    part->resident_bytes += more - less;
+    shard->core->segment_bytes += more - less;
+    ann_let_go(shard, old);
+    ann_set_changed(shard);
+    memory_note_change(shard->core);
+}
+
 void part_hold(struct shard_part *part)
 {
     part->refs++;
@@ -103,6 +119,10 @@ void part_let_go(struct shard_part *part)
     struct engine_core *core = part->shard->core;
     if (part->successor != NULL)
         part_let_go(part->successor);
+    for (uint32_t f = 0; part->anns != NULL && f < part->shard->field_count; f++)
+        ann_let_go(part->shard, part->anns[f]);
+    heap_free(&core->r->heap, (void *)part->anns);
+    part->anns = NULL;
     core->segment_bytes -= part->resident_bytes;
     core->memory.mapped -= part->mapped_bytes;
     discard_part(core, part);

@@ -16,6 +16,8 @@
 
 enum { PARTS_MAX = 128 }; /* no memtable is sealed beyond; keys have room for 255 */
 
+struct ann;
+
 struct shard_part {
     struct list_link link; /* shard->parts; not linked once replaced */
     struct shard *shard;
@@ -49,6 +51,8 @@ void part_keep_schema(struct shard_part *part, struct arena *arena, uint64_t sch
 /* Where a segment of this collection lies and how it is made; `config` must live as long as it. */
 void part_file_options(struct segment_file_options *options, const struct uuid *uuid,
                        const struct pdb_collection_config *config, uint64_t number);
+/* Its index of a field from now on, whose reference it takes; NULL: none. Tells the sets. */
+void part_set_ann(struct shard_part *part, uint32_t field, struct ann *ann);
 void part_hold(struct shard_part *part);
 void part_let_go(struct shard_part *part);
 /* Takes it out of the shard's list, which lets go of it. */

@@ -189,6 +189,8 @@ void shard_follow_catalog(struct engine_core *core, const struct catalog_snapsho
         struct shard *shard = container_of(link, struct shard, link);
         if (shard->entry == NULL)
             drop(core, shard);
+        else
+            upkeep_index_settings(shard);
     }
     memory_note_change(core);
 }

@@ -66,6 +66,7 @@ int upkeep_new(struct shard *shard)
     u->changed_ns = shard->core->r->now_ns;
     list_init(&u->ready);
     list_init(&u->flush_waits);
+    list_init(&u->ann_ops);
     return 0;
 }
 
@@ -82,6 +83,7 @@ void upkeep_free(struct shard *shard)
         change_drop(u->flush);
     if (u->merge != NULL)
         change_drop(u->merge);
+    upkeep_index_drop(shard);
     heap_free(heap, u->retained);
     heap_free(heap, u);
     shard->upkeep = NULL;
@@ -462,6 +464,8 @@ void upkeep_look(struct shard *shard)
         look_for_flush(shard);
     look_for_merge(shard);
     upkeep_move_lines(shard->core);
+    upkeep_index_look(shard);
+    upkeep_index_move_line(shard->core);
 }
 
 /* ---- the sweep of a shard ---- */
@@ -611,6 +615,7 @@ void upkeep_drop(struct shard *shard)
     refuse_waits(shard, PDB_NOT_FOUND, "the collection was dropped");
     change_cancel(shard->upkeep->flush);
     change_cancel(shard->upkeep->merge);
+    upkeep_index_cancel(shard);
 }
 
 void upkeep_abandon(struct engine_core *core)
@@ -770,6 +775,7 @@ void upkeep_sweep_core(struct engine_core *core)
 {
     struct flush_note *note = &core->flush_note;
     upkeep_move_lines(core);
+    upkeep_index_move_line(core);
     if (memory_used(core) > core->db->options.memory_limit / 10 * 9)
         upkeep_free_memory(core);
     if (core->wal == NULL || core->closing || note->under_way || !find_holder(core, &note->uuid))

@@ -54,6 +54,9 @@ uint64_t upkeep_next_segment(const struct shard *shard);
 /* This core is closing: nobody may wait for a flush any more. */
 void upkeep_end_waits(struct engine_core *core);
 
+/* The collection's settings may have changed: its indexes follow. */
+void upkeep_index_settings(struct shard *shard);
+
 /* The collection was dropped: stops what is under way. */
 void upkeep_drop(struct shard *shard);
 /* Every version from this one on can be read with as_of. */

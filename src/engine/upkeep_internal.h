@@ -3,6 +3,7 @@
 #ifndef ENGINE_UPKEEP_INTERNAL_H
 #define ENGINE_UPKEEP_INTERNAL_H
 
+#include "engine/ann.h"
 #include "engine/segment_merge.h"
 #include "engine/upkeep.h"
 
@@ -32,6 +33,11 @@ struct upkeep {
     struct change *flush, *merge; /* under way; NULL: none */
     struct change *publishing;    /* one of them */
     struct list ready;            /* changes whose segment is built */
+    struct list_link index_link;  /* core->index_line: for a place, or for memory */
+    struct list ann_ops;          /* indexes that are being made: upkeep_index.c */
+    uint64_t index_retry_ns;      /* after a failure: none is begun before */
+    double index_rows_per_s;      /* of the last one; 0: none yet */
+    bool index_failed;            /* the last one; cleared by the next that succeeds */
     struct task publish_task;
     /* versions for as_of */
     uint64_t retained_floor; /* all from here on are readable */
@@ -41,6 +47,7 @@ struct upkeep {
 
 enum change_kind { CHANGE_FLUSH, CHANGE_MERGE };
 
+struct ann_build;
 struct folder_begin;
 
 /* One part that is to take the place of others. */
@@ -87,6 +94,17 @@ struct change {
     struct shard_remove remove;
 };
 
+struct ann_op {            /* one index being made */
+    struct list_link link; /* upkeep->ann_ops */
+    struct shard *shard;
+    struct shard_part *part; /* held */
+    uint32_t field;
+    struct index_spec spec;
+    uint64_t reserved, begun_ns;
+    bool large, cancelled;
+    struct ann_build *build;
+};
+
 /* ---- upkeep.c ---- */
 
 /* Begins what is to be done for the shard, if there is a place for it. */
@@ -118,6 +136,16 @@ void change_cancel(struct change *change);
 void change_over(struct change *change);
 /* After a crash of a simulated disk. */
 void change_drop(struct change *change);
+
+/* ---- upkeep_index.c ---- */
+
+/* Gives up what is not wanted any more, and gets in line if an index is to be made. */
+void upkeep_index_look(struct shard *shard);
+/* A place is free, or memory: those who wait for one begin, in their order. */
+void upkeep_index_move_line(struct engine_core *core);
+void upkeep_index_cancel(struct shard *shard);
+/* After a crash of a simulated disk. */
+void upkeep_index_drop(struct shard *shard);
 
 /* ---- upkeep_warm.c ---- */
 

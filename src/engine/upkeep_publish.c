@@ -9,6 +9,7 @@
  * not durable replaces nothing, and the log keeps what it has. */
 #include "base/assert.h"
 #include "base/log.h"
+#include "engine/ann.h"
 #include "engine/dedup.h"
 #include "engine/upkeep_internal.h"
 #include "os/failpoint.h"
@@ -278,6 +279,7 @@ static void put_in_force(struct change *change)
     }
     for (uint32_t i = 0; i < change->source_count; i++)
         part_remove(change->sources[i]);
+    ann_set_changed(shard);
     count_change(change);
     memory_note_change(shard->core);
     if (!list_empty(&u->ready))

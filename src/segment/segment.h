@@ -208,6 +208,8 @@ bool segment_row(const struct segment *s, uint32_t row, struct pdb_row *row_out,
 /* The same without a look at the pages: pointers to vectors tell only whether there is one. */
 void segment_row_unread(const struct segment *s, uint32_t row, struct pdb_row *row_out,
                         const void **vectors);
+/* Rows with a vector of this field. */
+uint32_t segment_vector_count(const struct segment *s, uint32_t field);
 /* Whether the row has a vector of this field. */
 bool segment_has_vector_of(const struct segment *s, uint32_t field, uint32_t row);
 /* The vector of a row that has one, as `dimension` floats (of hamming: its packed bits): in place

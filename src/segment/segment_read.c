@@ -44,6 +44,12 @@ static bool vector_of(const struct segment *s, uint32_t f, uint32_t row, const v
     return true;
 }
 
+uint32_t segment_vector_count(const struct segment *s, uint32_t field)
+{
+    ASSERT(field < s->field_count);
+    return s->fields[field].vector_count;
+}
+
 bool segment_has_vector_of(const struct segment *s, uint32_t field, uint32_t row)
 {
     ASSERT(field < s->field_count && row < s->row_count);
