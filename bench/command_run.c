@@ -12,6 +12,14 @@
 
 enum { ROWS_DEFAULT = 10000, QUERY_SEED = 7919 };
 
+static struct dataset_shape shape_of(const struct options *o, uint64_t dimension, uint64_t seed)
+{
+    return (struct dataset_shape){.dimension = (size_t)dimension,
+                                  .seed = seed,
+                                  .cluster_count = (uint32_t)o->cluster_count,
+                                  .cluster_seed = o->seed};
+}
+
 static int make_rows(struct session *s)
 {
     struct options *o = &s->options;
@@ -26,8 +34,10 @@ static int make_rows(struct session *s)
         uint64_t fitting = (o->pool_mib << 20) / (o->dimension * sizeof(float));
         if (fitting < o->batch)
             fitting = o->batch;
-        rc = dataset_generate(&s->rows, (size_t)(s->row_count < fitting ? s->row_count : fitting),
-                              (size_t)o->dimension, o->seed, (uint32_t)o->label_count, &s->trail);
+        struct dataset_shape shape = shape_of(o, o->dimension, o->seed);
+        shape.row_count = (size_t)(s->row_count < fitting ? s->row_count : fitting);
+        shape.label_count = (uint32_t)o->label_count;
+        rc = dataset_generate(&s->rows, &shape, &s->trail);
     }
     if (rc == 0 && s->rows.row_count == 0)
         rc = trail_add(&s->trail, PDB_INVALID_ARGUMENT, "no rows");
@@ -37,13 +47,12 @@ static int make_rows(struct session *s)
 static int make_queries(struct session *s)
 {
     const struct options *o = &s->options;
-    size_t dimension = s->rows.dimension != 0 ? s->rows.dimension : (size_t)o->dimension;
-    int rc = 0;
-    if (o->query_data != NULL)
-        rc = dataset_read(&s->queries, o->query_data, (size_t)o->queries, &s->trail);
-    else
-        rc = dataset_generate(&s->queries, (size_t)o->queries, dimension, o->seed + QUERY_SEED, 0,
-                              &s->trail);
+    uint64_t dimension = s->rows.dimension != 0 ? s->rows.dimension : o->dimension;
+    struct dataset_shape shape = shape_of(o, dimension, o->seed + QUERY_SEED);
+    shape.row_count = (size_t)o->queries;
+    int rc = o->query_data != NULL
+                 ? dataset_read(&s->queries, o->query_data, (size_t)o->queries, &s->trail)
+                 : dataset_generate(&s->queries, &shape, &s->trail);
     if (rc == 0 && s->queries.row_count == 0)
         rc = trail_add(&s->trail, PDB_INVALID_ARGUMENT, "no queries");
     return rc;
@@ -91,6 +100,8 @@ static int prepare(struct session *s, struct load_job *load, struct search_job *
         rc = session_load_job(s, load);
     if (rc == 0 && searches)
         rc = session_search_job(s, search);
+    if (rc == 0 && o->wait_indexed && o->command == COMMAND_SEARCH)
+        rc = control_wait_indexed(o, &s->endpoint, &s->arena, NULL, &s->trail);
     if (rc == 0 && searches && o->recall && search_job_keep_answers(search) < 0)
         rc = trail_add(&s->trail, PDB_RESOURCE_EXHAUSTED, "no memory for the answers");
     return rc;
@@ -129,6 +140,16 @@ static int finish(struct session *s, struct report *report)
     return report_is_good(report) ? 0 : 1;
 }
 
+/* After a load: tells how long the server needs until every row is in an index. */
+static int wait_indexed(struct session *s)
+{
+    double seconds = 0;
+    int rc = control_wait_indexed(&s->options, &s->endpoint, &s->arena, &seconds, &s->trail);
+    if (rc == 0)
+        (void)printf("indexed %.3f s after the last answer\n", seconds);
+    return rc;
+}
+
 /* The exit status, or negative: the trail says why nothing could be run. */
 static int run(struct session *s, struct load_job *load, struct search_job *search,
                struct run_result *results)
@@ -149,6 +170,9 @@ static int run(struct session *s, struct load_job *load, struct search_job *sear
     rc = run_groups(groups, report.group_count, report_live_line, &s->options, results,
                     &report.interrupted, &s->trail);
     if (rc < 0)
+        return rc;
+    if (s->options.wait_indexed && s->options.command == COMMAND_LOAD && !report.interrupted &&
+        (rc = wait_indexed(s)) < 0)
         return rc;
     for (size_t i = 0; i < report.group_count; i++)
         report.groups[i] = (struct report_group){

@@ -1,14 +1,16 @@
-/* control.c: cold requests, so gRPC messages are made by the generated code, one connection
- * each. */
+/* control.c: cold requests, one connection each, over REST in any case: every listener serves all
+ * protocols. */
 #include "bench/control.h"
 
+#include "base/clock.h"
 #include "base/json.h"
+#include "base/text.h"
 
-#include "proximadb_v1_proximadb.pb-c.h"
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
-enum { NAME_COPY = PDB_NAME_BYTES_MAX + 1, GRPC_NOT_FOUND = 5, GRPC_ALREADY_EXISTS = 6 };
+enum { POLL_MS = 100 };
 
 struct pdb_text control_rest_path(struct arena *arena, const char *collection, const char *suffix)
 {
@@ -21,21 +23,7 @@ const char *control_grpc_path(struct arena *arena, const char *method)
     return arena_format(arena, "/proximadb.v1.ProximaDB/%s", method).ptr;
 }
 
-/* One call of the gRPC door with a packed message. */
-static int call_grpc(const struct endpoint *endpoint, const char *method,
-                     const ProtobufCMessage *message, struct arena *arena,
-                     struct run_reply *reply_out, struct trail *trail)
-{
-    size_t size = protobuf_c_message_get_packed_size(message);
-    uint8_t *bytes = arena_alloc(arena, size + 1);
-    const struct route route = {"POST", control_grpc_path(arena, method), "application/grpc+proto"};
-    if (bytes == NULL || route.path == NULL)
-        return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "no memory for a request");
-    (void)protobuf_c_message_pack(message, bytes);
-    return run_once(endpoint, PROTOCOL_GRPC, &route, (struct pdb_text){(const char *)bytes, size},
-                    arena, reply_out, trail);
-}
-
+/* Over the connection's own protocol: the gRPC door is HTTP/2. */
 static int call_rest(const struct options *options, const struct endpoint *endpoint,
                      const char *method, struct pdb_text path, struct pdb_text body,
                      struct arena *arena, struct run_reply *reply_out, struct trail *trail)
@@ -43,8 +31,9 @@ static int call_rest(const struct options *options, const struct endpoint *endpo
     const struct route route = {method, path.ptr, "application/json"};
     if (path.ptr == NULL || (body.ptr == NULL && body.len != 0))
         return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "no memory for a request");
-    return run_once(endpoint, (enum protocol)options->protocol, &route, body, arena, reply_out,
-                    trail);
+    enum protocol protocol =
+        options->protocol == PROTOCOL_GRPC ? PROTOCOL_REST2 : (enum protocol)options->protocol;
+    return run_once(endpoint, protocol, &route, body, arena, reply_out, trail);
 }
 
 static int judge(const struct run_reply *reply, int tolerated, const char *what, const char *name,
@@ -60,46 +49,11 @@ int control_drop(const struct options *options, const struct endpoint *endpoint,
                  struct arena *arena, struct trail *trail)
 {
     struct run_reply reply;
-    int rc = 0;
-    if (options->protocol == PROTOCOL_GRPC) {
-        char name[NAME_COPY];
-        (void)snprintf(name, sizeof(name), "%s", options->collection);
-        Proximadb__V1__DeleteCollectionRequest request;
-        proximadb__v1__delete_collection_request__init(&request);
-        request.collection = name;
-        rc = call_grpc(endpoint, "DeleteCollection", &request.base, arena, &reply, trail);
-    } else {
-        rc = call_rest(options, endpoint, "DELETE",
-                       control_rest_path(arena, options->collection, ""), (struct pdb_text){0},
-                       arena, &reply, trail);
-    }
+    int rc =
+        call_rest(options, endpoint, "DELETE", control_rest_path(arena, options->collection, ""),
+                  (struct pdb_text){0}, arena, &reply, trail);
     return rc < 0 ? rc
-                  : judge(&reply, GRPC_NOT_FOUND, "delete collection", options->collection, trail);
-}
-
-static Proximadb__V1__SyncMode sync_of(const char *name)
-{
-    if (strcmp(name, "batch") == 0)
-        return PROXIMADB__V1__SYNC_MODE__SYNC_MODE_BATCH;
-    if (strcmp(name, "periodic") == 0)
-        return PROXIMADB__V1__SYNC_MODE__SYNC_MODE_PERIODIC;
-    return strcmp(name, "never") == 0 ? PROXIMADB__V1__SYNC_MODE__SYNC_MODE_NEVER
-                                      : PROXIMADB__V1__SYNC_MODE__SYNC_MODE_ALWAYS;
-}
-
-static int create_grpc(const struct options *options, const struct endpoint *endpoint,
-                       size_t dimension, struct arena *arena, struct run_reply *reply_out,
-                       struct trail *trail)
-{
-    char name[NAME_COPY];
-    (void)snprintf(name, sizeof(name), "%s", options->collection);
-    Proximadb__V1__CreateCollectionRequest request;
-    proximadb__v1__create_collection_request__init(&request);
-    request.name = name;
-    request.dimension = (uint32_t)dimension;
-    request.metric = (Proximadb__V1__Metric)options->metric; /* the same numbers */
-    request.sync = sync_of(options->sync);
-    return call_grpc(endpoint, "CreateCollection", &request.base, arena, reply_out, trail);
+                  : judge(&reply, -PDB_NOT_FOUND, "delete collection", options->collection, trail);
 }
 
 int control_prepare(const struct options *options, const struct endpoint *endpoint,
@@ -109,18 +63,17 @@ int control_prepare(const struct options *options, const struct endpoint *endpoi
     int rc = options->drop ? control_drop(options, endpoint, arena, trail) : 0;
     if (rc < 0)
         return rc;
-    if (options->protocol == PROTOCOL_GRPC) {
-        rc = create_grpc(options, endpoint, dimension, arena, &reply, trail);
-    } else {
-        struct pdb_text body = arena_format(
-            arena, "{\"name\":\"%s\",\"dimension\":%zu,\"metric\":\"%s\",\"sync\":\"%s\"}",
-            options->collection, dimension, options_metric_name((enum pdb_metric)options->metric),
-            options->sync);
-        rc = call_rest(options, endpoint, "POST", control_rest_path(arena, "", ""), body, arena,
-                       &reply, trail);
-    }
+    struct pdb_text body = arena_format(
+        arena,
+        "{\"name\":\"%s\",\"dimension\":%zu,\"metric\":\"%s\",\"sync\":\"%s\","
+        "\"index\":{\"type\":\"%s\"},\"quantization\":{\"type\":\"%s\"}}",
+        options->collection, dimension, options_metric_name((enum pdb_metric)options->metric),
+        options->sync, options_index_name(options->index),
+        options_quantization_name(options->quantization));
+    rc = call_rest(options, endpoint, "POST", control_rest_path(arena, "", ""), body, arena, &reply,
+                   trail);
     return rc < 0 ? rc
-                  : judge(&reply, GRPC_ALREADY_EXISTS, "create collection", options->collection,
+                  : judge(&reply, -PDB_ALREADY_EXISTS, "create collection", options->collection,
                           trail);
 }
 
@@ -136,24 +89,111 @@ struct pdb_text control_info(const struct options *options, const struct endpoin
                              struct arena *arena)
 {
     struct run_reply reply = {.code = CODE_UNKNOWN};
-    struct pdb_text info = {0};
-    int rc = 0;
-    if (options->protocol == PROTOCOL_GRPC) {
-        Proximadb__V1__GetInfoRequest request;
-        proximadb__v1__get_info_request__init(&request);
-        rc = call_grpc(endpoint, "GetInfo", &request.base, arena, &reply, NULL);
-        if (rc == 0 && reply.code == CODE_OK) {
-            Proximadb__V1__GetInfoResponse *response = proximadb__v1__get_info_response__unpack(
-                NULL, reply.body.len, (const uint8_t *)reply.body.ptr);
-            if (response != NULL)
-                info = arena_copy_text(arena, response->json, strlen(response->json));
-            proximadb__v1__get_info_response__free_unpacked(response, NULL);
-        }
-    } else {
-        rc = call_rest(options, endpoint, "GET", TEXT_LIT("/v1/info"), (struct pdb_text){0}, arena,
+    int rc = call_rest(options, endpoint, "GET", TEXT_LIT("/v1/info"), (struct pdb_text){0}, arena,
                        &reply, NULL);
-        if (rc == 0 && reply.code == CODE_OK)
-            info = reply.body;
-    }
+    struct pdb_text info = rc == 0 && reply.code == CODE_OK ? reply.body : (struct pdb_text){0};
     return info.ptr != NULL && is_object(info) ? info : TEXT_LIT("{}");
+}
+
+/* ---- waiting for indexes ---- */
+
+/* Of the answer to GET /v1/collections/NAME: all that has to be built is built. */
+struct settled {
+    uint64_t memtable_rows;
+    bool memtable_known, ready;
+};
+
+static int read_state(struct json_reader *reader, struct arena *arena, struct settled *settled)
+{
+    struct pdb_text key, state;
+    bool first = true;
+    int rc = json_enter_object(reader);
+    while (rc == 0 && (rc = json_object_next(reader, arena, &first, &key)) > 0) {
+        rc = text_equal(key, TEXT_LIT("state")) ? json_read_string(reader, arena, &state)
+                                                : json_skip(reader);
+        if (rc == 0 && text_equal(key, TEXT_LIT("state")))
+            settled->ready = settled->ready && text_equal(state, TEXT_LIT("ready"));
+    }
+    return rc;
+}
+
+static int read_field(struct json_reader *reader, struct arena *arena, struct settled *settled)
+{
+    struct pdb_text key;
+    bool first = true;
+    int rc = json_enter_object(reader);
+    while (rc == 0 && (rc = json_object_next(reader, arena, &first, &key)) > 0)
+        rc = text_equal(key, TEXT_LIT("index_state")) ? read_state(reader, arena, settled)
+                                                      : json_skip(reader);
+    return rc;
+}
+
+static int read_fields(struct json_reader *reader, struct arena *arena, struct settled *settled)
+{
+    bool first = true;
+    int rc = json_enter_array(reader);
+    while (rc == 0 && (rc = json_array_next(reader, &first)) > 0)
+        rc = read_field(reader, arena, settled);
+    return rc;
+}
+
+static int read_stats(struct json_reader *reader, struct arena *arena, struct settled *settled)
+{
+    struct pdb_text key;
+    bool first = true;
+    int rc = json_enter_object(reader);
+    while (rc == 0 && (rc = json_object_next(reader, arena, &first, &key)) > 0) {
+        bool wanted = text_equal(key, TEXT_LIT("memtable_rows"));
+        rc = wanted ? json_read_u64(reader, &settled->memtable_rows) : json_skip(reader);
+        settled->memtable_known = settled->memtable_known || wanted;
+    }
+    return rc;
+}
+
+static int read_collection(struct pdb_text json, struct arena *arena, struct settled *settled,
+                           struct trail *trail)
+{
+    struct json_reader reader;
+    struct pdb_text key;
+    bool first = true;
+    json_open(&reader, json.ptr, json.len, DOC_DEPTH_MAX, trail);
+    int rc = json_enter_object(&reader);
+    while (rc == 0 && (rc = json_object_next(&reader, arena, &first, &key)) > 0) {
+        if (text_equal(key, TEXT_LIT("stats")))
+            rc = read_stats(&reader, arena, settled);
+        else if (text_equal(key, TEXT_LIT("fields")))
+            rc = read_fields(&reader, arena, settled);
+        else
+            rc = json_skip(&reader);
+    }
+    return rc;
+}
+
+int control_wait_indexed(const struct options *options, const struct endpoint *endpoint,
+                         struct arena *arena, double *seconds_out, struct trail *trail)
+{
+    const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
+    const struct pdb_text path = control_rest_path(arena, options->collection, "");
+    uint64_t begun_ns = clock_monotonic_ns();
+    struct arena scratch = {0};
+    struct settled settled;
+    int rc;
+    for (;;) {
+        struct run_reply reply;
+        settled = (struct settled){.ready = true};
+        rc = call_rest(options, endpoint, "GET", path, (struct pdb_text){0}, &scratch, &reply,
+                       trail);
+        if (rc == 0)
+            rc = judge(&reply, CODE_OK, "collection", options->collection, trail);
+        if (rc == 0)
+            rc = read_collection(reply.body, &scratch, &settled, trail);
+        if (rc < 0 || (settled.ready && settled.memtable_known && settled.memtable_rows == 0))
+            break;
+        arena_reset(&scratch);
+        (void)nanosleep(&pause, NULL);
+    }
+    arena_dispose(&scratch);
+    if (seconds_out != NULL)
+        *seconds_out = (double)(clock_monotonic_ns() - begun_ns) / 1e9;
+    return rc < 0 ? rc : 0;
 }

@@ -17,6 +17,11 @@ int control_prepare(const struct options *options, const struct endpoint *endpoi
 int control_drop(const struct options *options, const struct endpoint *endpoint,
                  struct arena *arena, struct trail *trail);
 
+/* Until all rows are in segments and all of these have the indexes they are to have; asks ten times
+ * a second. seconds_out (may be NULL): how long that was. 0 or an error. */
+int control_wait_indexed(const struct options *options, const struct endpoint *endpoint,
+                         struct arena *arena, double *seconds_out, struct trail *trail);
+
 /* The document of GET /v1/info, a JSON object; {} when the server does not answer that. */
 struct pdb_text control_info(const struct options *options, const struct endpoint *endpoint,
                              struct arena *arena);

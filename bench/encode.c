@@ -230,6 +230,8 @@ static void search_message(struct body *body, const struct encode_target *target
     size_t query = field_size(row_bytes(target)) + 1 + varint_size(target->k);
     if (target->filter.len != 0)
         query += field_size(target->filter.len);
+    if (target->params.len != 0)
+        query += field_size(target->params.len);
     begin_message(body, target, field_size(query));
     add_head(out, 2, query);
     add_head(out, target->format == ENCODE_PACKED ? 2 : 1, row_bytes(target));
@@ -239,6 +241,10 @@ static void search_message(struct body *body, const struct encode_target *target
     if (target->filter.len != 0) {
         add_head(out, 6, target->filter.len);
         buffer_add_text(out, target->filter);
+    }
+    if (target->params.len != 0) {
+        add_head(out, 8, target->params.len);
+        buffer_add_text(out, target->params);
     }
 }
 
@@ -418,6 +424,10 @@ static void search_json(struct body *body, const struct encode_target *target, s
     if (target->filter.len != 0) {
         buffer_add_lit(out, ",\"filter\":");
         buffer_add_text(out, target->filter);
+    }
+    if (target->params.len != 0) {
+        buffer_add_lit(out, ",\"params\":");
+        buffer_add_text(out, target->params);
     }
     buffer_add_byte(out, '}');
 }

@@ -29,6 +29,7 @@ struct encode_target {
         *text; /* of `rows`; needed by REST, except for packed and Avro writes */
     struct pdb_text
         filter; /* searches: as encode_filter made it (gRPC), or JSON (REST); len 0: none */
+    struct pdb_text params; /* searches: a SearchParams message (gRPC), or JSON; len 0: none */
     uint32_t k;
 };
 

@@ -25,6 +25,8 @@ struct row {
 static const char protocols[] = "grpc|rest|rest2";
 static const char formats[] = "packed|records|avro";
 static const char metrics[] = "cosine|dot|euclidean|manhattan";
+static const char indexes[] = "auto|flat|hnsw|ivf";
+static const char quantizations[] = "auto|none|sq8|sq4|pq|binary";
 
 static const struct row table[] = {
     {"url", KIND_TEXT, AT(url), 0, 0, NULL,
@@ -54,6 +56,12 @@ static const struct row table[] = {
     {"drop", KIND_FLAG, AT(drop), 0, 0, NULL, "delete the collection first"},
     {"metric", KIND_CHOICE, AT(metric), PDB_METRIC_COSINE, 0, metrics,
      "metric of the collection (cosine)"},
+    {"index", KIND_CHOICE, AT(index), PDB_INDEX_AUTO, 0, indexes,
+     "index of a collection made here (auto)"},
+    {"quantization", KIND_CHOICE, AT(quantization), PDB_QUANTIZATION_AUTO, 0, quantizations,
+     "what its index is navigated by (auto)"},
+    {"wait-indexed", KIND_FLAG, AT(wait_indexed), 0, 0, NULL,
+     "after load, before search: wait until all rows are in segments with their indexes"},
     {"sync", KIND_TEXT, AT(sync), 0, 0, NULL,
      "always, batch, periodic or never, for a collection made here (batch)"},
     {"data", KIND_TEXT, AT(data), 0, 0, NULL,
@@ -68,6 +76,8 @@ static const struct row table[] = {
      "of generated rows (768)"},
     {"label-count", KIND_NUMBER, AT(label_count), 0, 1e9, NULL,
      "generated rows get {\"label\": below this}; 0: no metadata (0)"},
+    {"clusters", KIND_NUMBER, AT(cluster_count), 0, 1e6, NULL,
+     "generated rows and queries lie around so many centres; 0: anywhere (0)"},
     {"seed", KIND_NUMBER, AT(seed), 0, 9e15, NULL,
      "of generated rows: the same seed, the same rows (1)"},
     {"pool-mib", KIND_NUMBER, AT(pool_mib), 1, 1 << 20, NULL,
@@ -78,8 +88,17 @@ static const struct row table[] = {
     {"k", KIND_NUMBER, AT(k), 1, PDB_K_MAX, NULL, "hits asked for (10)"},
     {"queries", KIND_NUMBER, AT(queries), 1, 1e9, NULL, "different queries (demo: 10,000; 1,000)"},
     {"filter", KIND_TEXT, AT(filter), 0, 0, NULL, "JSON filter of every search"},
+    {"ef", KIND_NUMBER, AT(ef), 0, PDB_EF_MAX, NULL,
+     "of graphs: rows kept while walking; 0: the server decides (0)"},
+    {"nprobe", KIND_NUMBER, AT(nprobe), 0, PDB_NPROBE_MAX, NULL,
+     "of lists: how many are scanned; 0: the server decides (0)"},
+    {"target-recall", KIND_REAL, AT(target_recall), 0, 1, NULL,
+     "what searches aim at, 0.5 to 1; 0: the collection's (0)"},
+    {"exact", KIND_FLAG, AT(exact), 0, 0, NULL, "searches look at every row"},
     {"recall", KIND_FLAG, AT(recall), 0, 0, NULL,
      "compare answers with exact neighbours; needs the data that was loaded"},
+    {"min-recall", KIND_REAL, AT(min_recall), 0, 1, NULL,
+     "less than this is a failure (with --exact 1, else 0.95)"},
     {"write-rate", KIND_REAL, AT(write_rate), 0, 1e9, NULL, "mixed: upserts a second (10)"},
     {"read-rate", KIND_REAL, AT(read_rate), 0, 1e9, NULL, "mixed: searches a second (100)"},
     {"server", KIND_TEXT, AT(server), 0, 0, NULL, "demo: start this program on a temporary folder"},
@@ -115,6 +134,18 @@ const char *options_metric_name(enum pdb_metric metric)
     static const char *const names[] = {"unspecified", "cosine",    "dot",
                                         "euclidean",   "manhattan", "hamming"};
     return names[metric];
+}
+
+const char *options_index_name(unsigned index)
+{
+    static const char *const names[] = {"auto", "flat", "hnsw", "ivf"};
+    return names[index];
+}
+
+const char *options_quantization_name(unsigned quantization)
+{
+    static const char *const names[] = {"auto", "none", "sq8", "sq4", "pq", "binary"};
+    return names[quantization];
 }
 
 enum encode_format options_format(const struct options *options)
@@ -282,6 +313,11 @@ static int check(const struct options *o, unsigned file_count, struct trail *tra
         return trail_add(trail, PDB_INVALID_ARGUMENT, "mixed needs --duration");
     if (o->recall && o->filter != NULL)
         return trail_add(trail, PDB_INVALID_ARGUMENT, "--recall cannot be checked with --filter");
+    if (o->exact + (o->ef != 0) + (o->nprobe != 0) + (o->target_recall > 0) > 1)
+        return trail_add(trail, PDB_INVALID_ARGUMENT,
+                         "give one of --exact, --ef, --nprobe and --target-recall");
+    if (o->target_recall > 0 && o->target_recall < 0.5)
+        return trail_add(trail, PDB_INVALID_ARGUMENT, "--target-recall: must be 0.5 to 1");
     return 0;
 }
 
@@ -303,6 +339,7 @@ int options_parse(struct options *options_out, int argc, char *const *argv, stru
         .write_rate = 10,
         .read_rate = 100,
         .timeout_s = 60,
+        .min_recall = -1, /* not given */
     };
     unsigned file_count = 0;
     int rc = find_command(&options, argc > 1 ? argv[1] : "help", trail);
@@ -320,6 +357,8 @@ int options_parse(struct options *options_out, int argc, char *const *argv, stru
         return rc;
     if (options.queries == 0)
         options.queries = options.command == COMMAND_DEMO ? 10000 : 1000;
+    if (options.min_recall < 0)
+        options.min_recall = options.exact ? 1 : 0.95;
     *options_out = options;
     return 0;
 }

@@ -29,8 +29,12 @@ struct options {
     uint64_t connections, streams; /* of each group of a run */
     uint64_t threads;              /* 0: as many as cores, at most the connections */
     uint64_t batch, dimension, rows, queries, k, seed, label_count, pool_mib;
+    uint64_t cluster_count;           /* of generated rows; 0: none */
+    unsigned index, quantization;     /* enum pdb_index_type, enum pdb_quantization_type */
+    uint64_t ef, nprobe;              /* 0: the server's choice */
+    double target_recall, min_recall; /* 0: the collection's; below which a run is not good */
     double rate, write_rate, read_rate, duration_s, warmup_s, timeout_s;
-    bool drop, live, recall, reconnect, tls, insecure;
+    bool drop, live, recall, reconnect, tls, insecure, exact, wait_indexed;
     const char *files[2]; /* compare */
 };
 
@@ -48,5 +52,7 @@ const char *options_command_name(enum command command);
 const char *options_protocol_name(enum protocol protocol);
 const char *options_format_name(enum encode_format format);
 const char *options_metric_name(enum pdb_metric metric);
+const char *options_index_name(unsigned index);
+const char *options_quantization_name(unsigned quantization);
 
 #endif

@@ -84,8 +84,8 @@ bool report_is_good(const struct report *report)
         const struct report_group *group = &report->groups[i];
         if (group->result->tally.error_count != 0)
             return false;
-        if (group->verdict != NULL &&
-            (group->verdict->recall < 1 || group->verdict->wrong_scores != 0))
+        if (group->verdict != NULL && (group->verdict->recall < report->options->min_recall ||
+                                       group->verdict->wrong_scores != 0))
             return false;
     }
     return true;

@@ -1,8 +1,11 @@
 /* session.c: from options to jobs. */
 #include "bench/session.h"
 
+#include "base/text.h"
 #include "bench/control.h"
 
+#include "proximadb_v1_proximadb.pb-c.h"
+#include <inttypes.h>
 #include <string.h>
 
 enum { REPLY_MAX = 64 << 20 };
@@ -87,6 +90,46 @@ int session_load_job(struct session *s, struct load_job *job_out)
     return rc;
 }
 
+/* What searches ask of the index: as a SearchParams message, or as JSON. */
+static int make_params(struct session *s, bool grpc, struct pdb_text *params_out)
+{
+    const struct options *o = &s->options;
+    if (!o->exact && o->ef == 0 && o->nprobe == 0 && o->target_recall <= 0)
+        return 0;
+    if (!grpc) {
+        *params_out = o->exact     ? TEXT_LIT("{\"exact\":true}")
+                      : o->ef != 0 ? arena_format(&s->arena, "{\"ef\":%" PRIu64 "}", o->ef)
+                      : o->nprobe != 0
+                          ? arena_format(&s->arena, "{\"nprobe\":%" PRIu64 "}", o->nprobe)
+                          : arena_format(&s->arena, "{\"target_recall\":%g}", o->target_recall);
+    } else {
+        Proximadb__V1__SearchParams params;
+        proximadb__v1__search_params__init(&params);
+        params.exact = o->exact;
+        if (o->ef != 0) {
+            params.maybe_ef_case = PROXIMADB__V1__SEARCH_PARAMS__MAYBE_EF_EF;
+            params.ef = (uint32_t)o->ef;
+        }
+        if (o->nprobe != 0) {
+            params.maybe_nprobe_case = PROXIMADB__V1__SEARCH_PARAMS__MAYBE_NPROBE_NPROBE;
+            params.nprobe = (uint32_t)o->nprobe;
+        }
+        if (o->target_recall > 0) {
+            params.maybe_target_recall_case =
+                PROXIMADB__V1__SEARCH_PARAMS__MAYBE_TARGET_RECALL_TARGET_RECALL;
+            params.target_recall = (float)o->target_recall;
+        }
+        uint8_t *bytes =
+            arena_alloc(&s->arena, proximadb__v1__search_params__get_packed_size(&params));
+        if (bytes != NULL)
+            *params_out = (struct pdb_text){(char *)bytes,
+                                            proximadb__v1__search_params__pack(&params, bytes)};
+    }
+    return params_out->ptr != NULL
+               ? 0
+               : trail_add(&s->trail, PDB_RESOURCE_EXHAUSTED, "no memory for a request");
+}
+
 int session_search_job(struct session *s, struct search_job *job_out)
 {
     struct search_job job = {0};
@@ -102,6 +145,8 @@ int session_search_job(struct session *s, struct search_job *job_out)
         rc = need_text(s, &s->query_text, &s->queries);
         job.target.text = &s->query_text;
     }
+    if (rc == 0)
+        rc = make_params(s, job.target.grpc, &job.target.params);
     if (rc == 0 && s->options.filter != NULL) {
         struct pdb_text json = text_of(s->options.filter);
         rc = encode_filter(&s->arena, json, &job.target.filter, &s->trail);

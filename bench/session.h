@@ -18,7 +18,7 @@ struct session {
     struct trail trail;
 };
 
-/* Exit status of each command: 0 good, 1 errors or recall below 1, 2 could not run. */
+/* Exit status of each command: 0 good, 1 errors or too little recall, 2 could not run. */
 int command_run(const struct options *options); /* load, search, mixed */
 int command_demo(const struct options *options);
 

@@ -8,12 +8,15 @@
 #include "bench/client/vector_file.h"
 
 #include <errno.h>
+#include <math.h>
 #include <proximadb/types.h>
 #include <stdbool.h>
 #include <string.h>
 #include <zlib.h>
 
-enum { ROWS_MAX = 2000000000 };
+enum { ROWS_MAX = 2000000000, CLUSTER_DIRECTIONS = 24 };
+
+static const float CLUSTER_DEVIATION = 0.5f;
 
 /* Memory for the rows; nothing is taken on failure. */
 static int reserve(struct dataset *dataset, size_t row_count, size_t dimension, struct trail *trail)
@@ -35,25 +38,70 @@ static int reserve(struct dataset *dataset, size_t row_count, size_t dimension, 
     return 0;
 }
 
-int dataset_generate(struct dataset *dataset_out, size_t row_count, size_t dimension, uint64_t seed,
-                     uint32_t label_count, struct trail *trail)
+static void fill_normal(float *values, size_t count, struct rng *rng)
+{
+    for (size_t i = 0; i < count; i++)
+        values[i] = (float)rng_normal(rng);
+}
+
+/* A row within its cluster varies in CLUSTER_DIRECTIONS directions only, as real embeddings do: in
+ * all of them neighbours would be equally far. Weights fall, so directions differ in length. */
+static void add_deviation(float *row, size_t dimension, const float *directions, struct rng *rng)
+{
+    for (unsigned i = 0; i < CLUSTER_DIRECTIONS; i++) {
+        const float *direction = directions + (size_t)i * dimension;
+        float weight = CLUSTER_DEVIATION * (float)rng_normal(rng) / sqrtf(1.0f + (float)i);
+        for (size_t d = 0; d < dimension; d++)
+            row[d] += weight * direction[d];
+    }
+}
+
+static int fill_clusters(struct dataset *dataset, const struct dataset_shape *shape,
+                         struct trail *trail)
+{
+    size_t dimension = shape->dimension;
+    size_t centre_values = (size_t)shape->cluster_count * dimension;
+    size_t direction_values = (size_t)CLUSTER_DIRECTIONS * dimension;
+    float *centres = heap_alloc(NULL, (centre_values + direction_values) * sizeof(*centres));
+    if (centres == NULL)
+        return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "no memory for the clusters");
+    struct rng rng;
+    rng_seed(&rng, shape->cluster_seed);
+    fill_normal(centres, centre_values + direction_values, &rng);
+    rng_seed(&rng, shape->seed);
+    for (size_t i = 0; i < shape->row_count; i++) {
+        float *row = dataset->values + i * dimension;
+        size_t centre = rng_below(&rng, shape->cluster_count);
+        memcpy(row, centres + centre * dimension, dimension * sizeof(*row));
+        add_deviation(row, dimension, centres + centre_values, &rng);
+    }
+    heap_free(NULL, centres);
+    return 0;
+}
+
+int dataset_generate(struct dataset *dataset_out, const struct dataset_shape *shape,
+                     struct trail *trail)
 {
     struct dataset dataset;
-    int rc = reserve(&dataset, row_count, dimension, trail);
+    int rc = reserve(&dataset, shape->row_count, shape->dimension, trail);
     if (rc < 0)
         return rc;
     struct rng rng;
-    rng_seed(&rng, seed);
-    for (size_t i = 0; i < row_count * dimension; i++)
-        dataset.values[i] = (float)rng_normal(&rng);
-    if (label_count != 0) {
-        dataset.labels = heap_calloc(NULL, row_count, sizeof(*dataset.labels));
-        if (dataset.labels == NULL) {
-            dataset_dispose(&dataset);
-            return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "no memory for labels");
-        }
-        for (size_t i = 0; i < row_count; i++)
-            dataset.labels[i] = (int32_t)rng_below(&rng, label_count);
+    rng_seed(&rng, shape->seed);
+    if (shape->cluster_count != 0)
+        rc = fill_clusters(&dataset, shape, trail);
+    else
+        fill_normal(dataset.values, shape->row_count * shape->dimension, &rng);
+    if (rc == 0 && shape->label_count != 0) {
+        dataset.labels = heap_calloc(NULL, shape->row_count, sizeof(*dataset.labels));
+        if (dataset.labels == NULL)
+            rc = trail_add(trail, PDB_RESOURCE_EXHAUSTED, "no memory for labels");
+        for (size_t i = 0; i < shape->row_count && rc == 0; i++)
+            dataset.labels[i] = (int32_t)rng_below(&rng, shape->label_count);
+    }
+    if (rc < 0) {
+        dataset_dispose(&dataset);
+        return rc;
     }
     *dataset_out = dataset;
     return 0;

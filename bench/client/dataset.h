@@ -13,10 +13,18 @@ struct dataset {
     int32_t *labels; /* row_count, or NULL: rows have no metadata */
 };
 
-/* Standard normal values from `seed`; labels below `label_count` (0: none). The same arguments give
- * the same rows. 0 or PDB_RESOURCE_EXHAUSTED. */
-int dataset_generate(struct dataset *dataset_out, size_t row_count, size_t dimension, uint64_t seed,
-                     uint32_t label_count, struct trail *trail);
+struct dataset_shape {
+    size_t row_count, dimension;
+    uint64_t seed;
+    uint32_t label_count;   /* labels are below it; 0: none */
+    uint32_t cluster_count; /* 0: none */
+    uint64_t cluster_seed;  /* of the centres: rows and queries share it */
+};
+/* Standard normal values from the seed; with clusters, each row is one of the centres and a normal
+ * deviation along a few directions that all clusters share, as embeddings have. The same arguments give the same
+ * rows. 0 or PDB_RESOURCE_EXHAUSTED. */
+int dataset_generate(struct dataset *dataset_out, const struct dataset_shape *shape,
+                     struct trail *trail);
 
 /* Reads at most `row_max` rows (0: all) of a file; vector_file.h says which.
  * 0, PDB_NOT_FOUND, PDB_INVALID_ARGUMENT (says what is wrong with it) or PDB_RESOURCE_EXHAUSTED. */

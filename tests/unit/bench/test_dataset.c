@@ -224,23 +224,79 @@ static void unknown_names_and_missing_files_are_told_apart(void **state)
                      PDB_NOT_FOUND);
 }
 
+/* Squared distance of two rows of a data set. */
+static double apart(const struct dataset *a, size_t i, const struct dataset *b, size_t j)
+{
+    double sum = 0;
+    for (size_t d = 0; d < a->dimension; d++) {
+        double delta = a->values[i * a->dimension + d] - b->values[j * b->dimension + d];
+        sum += delta * delta;
+    }
+    return sum;
+}
+
+/* Twenty rows of two clusters: of any row some other is far nearer than the farthest, and rows of
+ * another seed lie around the same centres. */
+static void clusters_are_shared_by_rows_of_other_seeds(void **state)
+{
+    struct fixture *fx = *state;
+    struct dataset other;
+    struct dataset_shape shape = {
+        .row_count = 20, .dimension = 64, .seed = 5, .cluster_count = 2, .cluster_seed = 9};
+    assert_int_equal(dataset_generate(&fx->dataset, &shape, &fx->trail), 0);
+    shape.seed = 6;
+    assert_int_equal(dataset_generate(&other, &shape, &fx->trail), 0);
+    for (size_t i = 0; i < 20; i++) {
+        double nearest = 1e30, farthest = 0;
+        for (size_t j = 0; j < 20; j++) {
+            double distance = apart(&other, i, &fx->dataset, j);
+            nearest = distance < nearest ? distance : nearest;
+            farthest = distance > farthest ? distance : farthest;
+        }
+        assert_true(apart(&other, i, &fx->dataset, i) > 0);
+        assert_true(nearest * 2 < farthest);
+    }
+    dataset_dispose(&other);
+}
+
 static void the_same_seed_makes_the_same_rows(void **state)
 {
     struct fixture *fx = *state;
     struct dataset other;
-    assert_int_equal(dataset_generate(&fx->dataset, 50, 30, 5, 10, &fx->trail), 0);
-    assert_int_equal(dataset_generate(&other, 50, 30, 5, 10, &fx->trail), 0);
+    assert_int_equal(
+        dataset_generate(
+            &fx->dataset,
+            &(struct dataset_shape){.row_count = 50, .dimension = 30, .seed = 5, .label_count = 10},
+            &fx->trail),
+        0);
+    assert_int_equal(
+        dataset_generate(
+            &other,
+            &(struct dataset_shape){.row_count = 50, .dimension = 30, .seed = 5, .label_count = 10},
+            &fx->trail),
+        0);
     assert_memory_equal(fx->dataset.values, other.values, 50 * 30 * sizeof(float));
     assert_memory_equal(fx->dataset.labels, other.labels, 50 * sizeof(int32_t));
     dataset_dispose(&other);
-    assert_int_equal(dataset_generate(&other, 50, 30, 6, 0, &fx->trail), 0);
+    assert_int_equal(
+        dataset_generate(&other,
+                         &(struct dataset_shape){.row_count = 50, .dimension = 30, .seed = 6},
+                         &fx->trail),
+        0);
     assert_memory_not_equal(fx->dataset.values, other.values, 50 * 30 * sizeof(float));
     assert_null(other.labels);
     for (size_t i = 0; i < 50; i++)
         assert_in_range(fx->dataset.labels[i], 0, 9);
     dataset_dispose(&other);
-    assert_int_equal(dataset_generate(&other, 1, 0, 6, 0, &fx->trail), PDB_INVALID_ARGUMENT);
-    assert_int_equal(dataset_generate(&other, 1, 65536, 6, 0, &fx->trail), PDB_INVALID_ARGUMENT);
+    assert_int_equal(
+        dataset_generate(&other, &(struct dataset_shape){.row_count = 1, .dimension = 0, .seed = 6},
+                         &fx->trail),
+        PDB_INVALID_ARGUMENT);
+    assert_int_equal(
+        dataset_generate(&other,
+                         &(struct dataset_shape){.row_count = 1, .dimension = 65536, .seed = 6},
+                         &fx->trail),
+        PDB_INVALID_ARGUMENT);
 }
 
 int main(void)
@@ -258,6 +314,7 @@ int main(void)
                                         make, drop),
         cmocka_unit_test_setup_teardown(npy_of_doubles_and_of_version_3_is_read_too, make, drop),
         cmocka_unit_test_setup_teardown(unknown_names_and_missing_files_are_told_apart, make, drop),
+        cmocka_unit_test_setup_teardown(clusters_are_shared_by_rows_of_other_seeds, make, drop),
         cmocka_unit_test_setup_teardown(the_same_seed_makes_the_same_rows, make, drop),
     };
     return cmocka_run_group_tests_name("bench/dataset", tests, NULL, NULL);

@@ -35,7 +35,11 @@ static int make(void **state)
     memset(&fx, 0, sizeof(fx));
     body_init(&fx.body);
     *state = &fx;
-    if (dataset_generate(&fx.rows, ROWS, DIMENSION, 3, 100, NULL) < 0 ||
+    if (dataset_generate(
+            &fx.rows,
+            &(struct dataset_shape){
+                .row_count = ROWS, .dimension = DIMENSION, .seed = 3, .label_count = 100},
+            NULL) < 0 ||
         encode_text_make(&fx.text, &fx.rows, 3) < 0)
         return 1;
     fx.rows.labels[2] = 0;
@@ -221,6 +225,7 @@ static void a_grpc_search_reads_back(void **state)
         assert_int_equal(
             encode_filter(&fx->arena, TEXT_LIT("{\"label\":3}"), &fx->target.filter, &fx->trail),
             0);
+        fx->target.params = TEXT_LIT("\x08\x40"); /* ef = 64 */
         assert_int_equal(encode_search(&fx->body, &fx->target, 4), 0);
         size_t len = flatten(fx);
         Proximadb__V1__SearchRequest *request =
@@ -228,6 +233,7 @@ static void a_grpc_search_reads_back(void **state)
         assert_non_null(request);
         assert_string_equal(request->collection, "things");
         assert_int_equal(request->query->k, 300);
+        assert_int_equal(request->query->params->ef, 64);
         const void *vector = format == ENCODE_PACKED
                                  ? (const void *)request->query->packed_vector.data
                                  : (const void *)request->query->vector;

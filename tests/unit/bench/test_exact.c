@@ -86,8 +86,14 @@ static int make(void **state)
     memset(&fx, 0, sizeof(fx));
     fx.answers = (struct exact_answers){fx.hits, fx.counts, K};
     *state = &fx;
-    return dataset_generate(&fx.rows, ROWS, DIMENSION, 1, 0, NULL) < 0 ||
-           dataset_generate(&fx.queries, QUERIES, DIMENSION, 2, 0, NULL) < 0;
+    return dataset_generate(
+               &fx.rows,
+               &(struct dataset_shape){.row_count = ROWS, .dimension = DIMENSION, .seed = 1},
+               NULL) < 0 ||
+           dataset_generate(
+               &fx.queries,
+               &(struct dataset_shape){.row_count = QUERIES, .dimension = DIMENSION, .seed = 2},
+               NULL) < 0;
 }
 
 static int drop(void **state)

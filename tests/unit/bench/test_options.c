@@ -49,6 +49,22 @@ static void both_ways_to_give_a_value_work(void **state)
     assert_int_equal(options.seed, 9000);
 }
 
+static void a_run_is_good_by_the_recall_that_its_searches_can_have(void **state)
+{
+    (void)state;
+    struct options options;
+    struct trail trail;
+    assert_int_equal(parse(&options, "search --recall", &trail), 0);
+    assert_true(options.min_recall == 0.95);
+    assert_int_equal(parse(&options, "search --recall --exact", &trail), 0);
+    assert_true(options.min_recall == 1);
+    assert_int_equal(parse(&options, "search --recall --min-recall 0", &trail), 0);
+    assert_true(options.min_recall == 0);
+    assert_int_equal(parse(&options, "load --index ivf --quantization pq", &trail), 0);
+    assert_int_equal(options.index, PDB_INDEX_IVF);
+    assert_int_equal(options.quantization, PDB_QUANTIZATION_PQ);
+}
+
 static void the_natural_format_follows_the_protocol(void **state)
 {
     (void)state;
@@ -77,6 +93,9 @@ static void what_is_wrong_is_refused_with_what_would_be_right(void **state)
         {"load --batch 0x10", "whole number"},
         {"load --batch 1k", "whole number"},
         {"load --rate nan", "number"},
+        {"load --index tree", "must be one of auto|flat|hnsw|ivf"},
+        {"search --exact --ef 10", "one of --exact, --ef, --nprobe and --target-recall"},
+        {"search --target-recall 0.4", "0.5 to 1"},
         {"load --rate -1", "number"},
         {"load --protocol http", "grpc|rest|rest2"},
         {"load --protocol re", "grpc|rest|rest2"},
@@ -112,6 +131,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_ways_to_give_a_value_work),
+        cmocka_unit_test(a_run_is_good_by_the_recall_that_its_searches_can_have),
         cmocka_unit_test(the_natural_format_follows_the_protocol),
         cmocka_unit_test(what_is_wrong_is_refused_with_what_would_be_right),
         cmocka_unit_test(there_are_never_more_threads_than_connections),
