@@ -1,0 +1,222 @@
+#!/usr/bin/env python3
+"""What the server makes of its indexes: speed over gRPC, a second core, searches beside ingest.
+
+    approximate.py [--build DIR] [--rounds N] [--seconds N] [--rows N] [--json FILE]
+                   doors | cores | ingest
+
+doors   queries a second and recall over gRPC, one query a request, 64 in flight, one reactor, on
+        clustered rows (768-d) and Fashion-MNIST; beside it the exact search of the same server
+cores   the same of one single collection with one reactor and with two, in turns
+ingest  p99 of searches at a constant rate in an indexed collection, alone and while a million rows
+        come into another one and are indexed; a search counts from the moment when it was due
+
+doors and cores need cores for the client beside the reactors: with fewer cores than both need, the
+client and a reactor share one, and the figures say so ("shared").
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from measure import free_port, wait_for_port
+from steady import group_of, number
+
+FASHION = Path("/usr/share/datasets/fashion-mnist")
+INGEST_ROWS = 1_000_000
+INGEST_DIMENSION = 128
+STREAMS = ["--connections", "4", "--streams", "16"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    build: Path
+    rounds: int
+    seconds: int
+    rows: int
+    rate: float
+    folder: Path
+
+
+class Server:
+    def __init__(self, settings: Settings, data: Path, cores: int) -> None:
+        self.settings = settings
+        self.port = free_port()
+        environment = dict(os.environ, PROXIMADB_STORAGE__FLUSH_AGE_S="1")
+        self.process = subprocess.Popen(
+            [
+                str(settings.build / "proximadb"), "serve", "--data-dir", str(data),
+                "--listen", f"127.0.0.1:{self.port}", "--cores", str(cores),
+            ],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        wait_for_port(self.port, self.process)  # type: ignore[arg-type]
+
+    def end(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=300)
+
+    def bench(self, *arguments: str) -> list[str]:
+        program = str(self.settings.build / "pdb-bench")
+        return [program, *arguments, "--url", f"127.0.0.1:{self.port}"]
+
+
+@contextmanager
+def serving(settings: Settings, cores: int) -> Iterator[tuple[Server, Path]]:
+    with tempfile.TemporaryDirectory(dir=settings.folder) as folder:
+        server = Server(settings, Path(folder) / "data", cores)
+        try:
+            yield server, Path(folder)
+        finally:
+            server.end()
+
+
+def run(command: list[str], out: Path) -> dict[str, object]:
+    """The one group of a run of pdb-bench."""
+    done = subprocess.run(
+        [*command, "--json", str(out)], capture_output=True, text=True, timeout=3600, check=False
+    )
+    if done.returncode == 2 or not out.exists():
+        raise SystemExit(f"{' '.join(command)}: {done.stdout}{done.stderr}")
+    return group_of(out)
+
+
+def clustered(settings: Settings) -> list[str]:
+    return [
+        "--rows", str(settings.rows), "--dimension", "768", "--clusters", "200",
+        "--metric", "cosine", "--pool-mib", "2048",
+    ]  # fmt: skip
+
+
+def fashion() -> list[str]:
+    rows = FASHION / "train-images-idx3-ubyte.gz"
+    queries = FASHION / "t10k-images-idx3-ubyte.gz"
+    return ["--data", str(rows), "--query-data", str(queries), "--metric", "euclidean"]
+
+
+def load(server: Server, data: list[str], collection: str, folder: Path) -> float:
+    """Seconds until all rows are in segments with their indexes."""
+    begun = time.monotonic()
+    run(
+        server.bench("load", "--collection", collection, "--batch", "500", "--wait-indexed", *data),
+        folder / "load.json",
+    )
+    return time.monotonic() - begun
+
+
+def search(
+    server: Server, data: list[str], collection: str, folder: Path, *more: str
+) -> dict[str, object]:
+    command = server.bench(
+        "search", "--collection", collection, "--queries", "2000", *STREAMS, *data,
+        "--warmup", "1", "--duration", str(server.settings.seconds), *more,
+    )  # fmt: skip
+    return run(command, folder / "search.json")
+
+
+def doors(settings: Settings) -> dict[str, float]:
+    result: dict[str, float] = {}
+    for name, data in (("clustered", clustered(settings)), ("fashion", fashion())):
+        with serving(settings, 1) as (server, folder):
+            result[f"{name}_ready_s"] = load(server, data, "bench", folder)
+            judged = search(server, data, "bench", folder, "--recall", "--min-recall", "0")
+            result[f"{name}_recall"] = number(judged, "recall", "value")
+            found = search(server, data, "bench", folder)
+            result[f"{name}_qps"] = number(found, "operations_per_s")
+            result[f"{name}_p50_us"] = number(found, "latency_us", "p50")
+            exact = search(server, data, "bench", folder, "--exact")
+            result[f"{name}_exact_qps"] = number(exact, "operations_per_s")
+    return result
+
+
+def cores(settings: Settings) -> dict[str, float]:
+    result: dict[str, float] = {}
+    for count in (1, 2):
+        with serving(settings, count) as (server, folder):
+            data = clustered(settings)
+            load(server, data, "bench", folder)
+            found = search(server, data, "bench", folder)
+            result[f"qps_{count}"] = number(found, "operations_per_s")
+    result["ratio"] = result["qps_2"] / result["qps_1"]
+    result["shared"] = float(len(os.sched_getaffinity(0)) < 3)
+    return result
+
+
+def ingest(settings: Settings) -> dict[str, float]:
+    shape = ["--dimension", str(INGEST_DIMENSION), "--clusters", "1000", "--metric", "euclidean"]
+    searched = ["--rows", str(settings.rows), *shape]
+    offered = [
+        "search", "--collection", "bench", "--queries", "2000", "--connections", "2",
+        "--rate", str(settings.rate), *searched, "--warmup", "1",
+    ]  # fmt: skip
+    with serving(settings, 1) as (server, folder):
+        load(server, searched, "bench", folder)
+        idle = run(
+            server.bench(*offered, "--duration", str(settings.seconds)), folder / "idle.json"
+        )
+        out = folder / "busy.json"
+        busy = subprocess.Popen(
+            server.bench(*offered, "--duration", "86000", "--json", str(out)),
+            stdout=subprocess.DEVNULL,
+        )
+        more = ["--rows", str(INGEST_ROWS), *shape, "--pool-mib", "1024", "--connections", "2"]
+        seconds = load(server, more, "other", folder)
+        busy.send_signal(signal.SIGINT)  # ends the run; what there is is printed
+        busy.wait(timeout=300)
+        group = group_of(out)
+    idle_us, busy_us = number(idle, "latency_us", "p99"), number(group, "latency_us", "p99")
+    return {
+        "idle_p99_us": idle_us,
+        "busy_p99_us": busy_us,
+        "ratio": busy_us / idle_us,
+        "idle_p50_us": number(idle, "latency_us", "p50"),
+        "busy_p50_us": number(group, "latency_us", "p50"),
+        "rows_per_s": INGEST_ROWS / seconds,
+        "seconds": seconds,
+    }
+
+
+def main() -> None:
+    measures: dict[str, Callable[[Settings], dict[str, float]]] = {
+        "doors": doors,
+        "cores": cores,
+        "ingest": ingest,
+    }
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("measure", choices=sorted(measures))
+    parser.add_argument("--build", type=Path, default=Path("build"))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=10, help="of a phase")
+    parser.add_argument("--rows", type=int, default=100_000, help="that are searched")
+    parser.add_argument("--rate", type=float, default=200, help="ingest: searches a second")
+    parser.add_argument("--folder", type=Path, default=Path())
+    parser.add_argument("--json", type=Path)
+    a = parser.parse_args()
+    settings = Settings(a.build.resolve(), a.rounds, a.seconds, a.rows, a.rate, a.folder.resolve())
+    rounds: list[dict[str, float]] = []
+    for _ in range(settings.rounds):
+        rounds.append(measures[a.measure](settings))
+        print("  ".join(f"{key} {value:.4g}" for key, value in rounds[-1].items()), flush=True)
+    medians = {key: statistics.median(r[key] for r in rounds) for key in rounds[0]}
+    print("median: " + "  ".join(f"{key} {value:.4g}" for key, value in medians.items()))
+    if a.json is not None:
+        a.json.write_text(json.dumps({"measure": a.measure, "rounds": rounds, "median": medians}))
+
+
+if __name__ == "__main__":
+    main()
