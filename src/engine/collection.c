@@ -7,6 +7,7 @@
  * goes round all cores once, each filling in what it owns. */
 #include "base/assert.h"
 #include "base/text.h"
+#include "engine/ann.h"
 #include "engine/call.h"
 #include "engine/catalog.h"
 #include "engine/part.h"
@@ -39,9 +40,25 @@ int collection_fill_info(struct pdb_call *call, const struct catalog_entry *entr
                                                                            : call_no_memory(call);
 }
 
-/* The live part, on the owner. */
-void collection_fill_live(const struct shard *shard, struct pdb_collection_info *info)
+/* Of each field, in the call's arena; none without memory: what a collection is can be told
+ * without. */
+static void fill_indexes(struct pdb_call *call, const struct shard *shard,
+                         struct pdb_collection_info *info)
 {
+    struct pdb_index_info *indexes =
+        arena_array(call->arena, struct pdb_index_info, shard->field_count);
+    if (indexes == NULL)
+        return;
+    for (uint32_t i = 0; i < shard->field_count; i++)
+        ann_state(shard, i, &indexes[i]);
+    info->indexes = indexes;
+}
+
+/* The live part, on the owner. */
+void collection_fill_live(struct pdb_call *call, const struct shard *shard,
+                          struct pdb_collection_info *info)
+{
+    fill_indexes(call, shard, info);
     struct parts_stats stats;
     parts_stats(shard, &stats);
     info->record_count = stats.rows_live;
@@ -119,7 +136,7 @@ void pdb_collection_create_start(struct pdb_collection_create *c)
 static void get_at_shard(struct pdb_call *call)
 {
     struct pdb_collection_get *g = container_of(call, struct pdb_collection_get, call);
-    collection_fill_live(call_state(call)->shard, &g->info_out);
+    collection_fill_live(call, call_state(call)->shard, &g->info_out);
     call_return(call);
 }
 
@@ -155,7 +172,7 @@ static void list_step(struct pdb_call *call)
         const struct shard *shard =
             info->owner_core == s->here->id ? shard_find(s->here, &work->uuids[work->next]) : NULL;
         if (shard != NULL)
-            collection_fill_live(shard, info);
+            collection_fill_live(call, shard, info);
         if (++work->next % 64 == 0 && reactor_slice_over(s->here->r)) {
             call_again(call);
             return;
@@ -247,7 +264,7 @@ static void update_finish(struct pdb_call *call)
         const struct catalog_entry *entry = catalog_find(s->here->catalog, u->name);
         if (entry != NULL && collection_fill_info(call, entry, &u->info_out) == 0 &&
             s->shard != NULL)
-            collection_fill_live(s->shard, &u->info_out);
+            collection_fill_live(call, s->shard, &u->info_out);
     }
     call_return(call);
 }

@@ -177,7 +177,8 @@ struct write_op { /* in the arena of its call */
 /* Its settings, in the call's arena; 0 or told. Then its numbers, on the owner. */
 int collection_fill_info(struct pdb_call *call, const struct catalog_entry *entry,
                          struct pdb_collection_info *info);
-void collection_fill_live(const struct shard *shard, struct pdb_collection_info *info);
+void collection_fill_live(struct pdb_call *call, const struct shard *shard,
+                          struct pdb_collection_info *info);
 
 /* ---- writing (shard_write.c, shard_prepare.c) ---- */
 

@@ -124,7 +124,7 @@ static void fill_info(struct pdb_call *call)
     struct pdb_collection_info *info = &request_of(restore)->info_out;
     if (shard != NULL && shard->entry != NULL &&
         collection_fill_info(call, shard->entry, info) == 0)
-        collection_fill_live(shard, info);
+        collection_fill_live(call, shard, info);
     (void)call_send(call, 0, told);
 }
 
