@@ -53,6 +53,41 @@ static int count_page(struct pq_walker *w, struct pqfile_error *error)
     return rc < 0 ? rc : pq_page_levels(w, error);
 }
 
+/* A page of version 2 whose values are numbers of a dictionary of INT32, uncompressed. */
+static bool may_have_numbers(const struct pq_walker *w)
+{
+    const struct pq_page_header *h = &w->head;
+    return h->type == PQ_PAGE_DATA_V2 && h->encoding == PQFILE_RLE_DICTIONARY &&
+           (w->chunk->codec == PQFILE_UNCOMPRESSED || !h->is_compressed) &&
+           w->leaf->type == PQFILE_INT32 && w->value_count > 0;
+}
+
+/* Looks whether they are one run of 8 bits each: its head is the varint eights * 2 + 1. */
+static int find_numbers(struct pq_walker *w, struct pqfile_page *page, struct pqfile_error *error)
+{
+    const struct pq_page_header *h = &w->head;
+    size_t eights = (w->value_count + 7) / 8, at = w->levels_bytes;
+    int rc = pq_walker_fetch(w, error);
+    if (rc < 0)
+        return rc;
+    uint64_t head = 0;
+    if (at == h->stored_bytes || w->stored[at++] != 8)
+        return PQFILE_OK;
+    for (unsigned shift = 0; shift < 64; shift += 7) {
+        if (at == h->stored_bytes)
+            return PQFILE_OK;
+        uint8_t byte = w->stored[at++];
+        head |= (uint64_t)(byte & 127) << shift;
+        if (byte < 128)
+            break;
+    }
+    if (head != ((uint64_t)eights << 1 | 1) || h->stored_bytes - at != 8 * eights)
+        return PQFILE_OK;
+    page->numbers_in_place = true;
+    page->values_offset = w->page_offset + w->head_bytes + at;
+    return PQFILE_OK;
+}
+
 static int describe(struct pq_walker *w, struct pqfile_page *page_out, struct pqfile_error *error)
 {
     const struct pq_page_header *h = &w->head;
@@ -78,6 +113,11 @@ static int describe(struct pq_walker *w, struct pqfile_page *page_out, struct pq
             bytes != h->stored_bytes - w->levels_bytes)
             return pq_error(error, PQFILE_CORRUPT, "its bytes are not those of its values");
         page.values_offset = w->page_offset + w->head_bytes + w->levels_bytes;
+    }
+    if (may_have_numbers(w)) {
+        rc = find_numbers(w, &page, error);
+        if (rc < 0)
+            return rc;
     }
     w->next_row += w->row_count;
     *page_out = page;

@@ -366,7 +366,8 @@ int pq_column_begin(struct pqfile_writer *w, struct pqfile_error *error)
     pq_bounds_dispose(&w->chunk_bounds);
     pq_bounds_init(&w->page.bounds, column->node, &w->allocator);
     pq_bounds_init(&w->chunk_bounds, column->node, &w->allocator);
-    w->in_dictionary = column->options.encoding == PQFILE_RLE_DICTIONARY;
+    w->in_dictionary =
+        column->options.encoding == PQFILE_RLE_DICTIONARY && !column->options.as_bytes;
     if (w->in_dictionary) {
         pq_dictionary_dispose(&w->dictionary);
         pq_dictionary_init(&w->dictionary, &w->allocator, column->node->type,

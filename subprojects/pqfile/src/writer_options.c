@@ -36,6 +36,13 @@ static bool encoding_fits(enum pqfile_encoding encoding, enum pqfile_type type)
     }
 }
 
+static bool is_byte(const struct pqfile_node *node)
+{
+    const struct pqfile_logical *logical = &node->logical;
+    return node->type == PQFILE_INT32 && logical->kind == PQFILE_LOGICAL_INTEGER &&
+           logical->bits == 8 && logical->is_signed;
+}
+
 static const char *why_not(const struct pqfile_column_options *o, const struct pq_column *column)
 {
     if (!encoding_fits(o->encoding, column->node->type))
@@ -51,8 +58,14 @@ static const char *why_not(const struct pqfile_column_options *o, const struct p
     if (o->value_alignment > PQFILE_ALIGNMENT_MAX ||
         (o->value_alignment & (o->value_alignment - 1)) != 0)
         return "value_alignment is no power of two up to 4096";
-    if (o->value_alignment > 1 && !column->direct)
+    if (o->value_alignment > 1 && !column->direct &&
+        !(o->as_bytes && o->codec == PQFILE_UNCOMPRESSED))
         return "only PLAIN, uncompressed values of fixed width are aligned";
+    if (o->as_bytes && !is_byte(column->node))
+        return "only INT32 that is an INTEGER of 8 bits with sign is stored as bytes";
+    if (o->as_bytes && (o->encoding != PQFILE_RLE_DICTIONARY || o->page_version == 1 ||
+                        !o->no_statistics || o->bloom))
+        return "bytes are RLE_DICTIONARY in version 2 pages, without statistics";
     if (o->bloom && column->node->type == PQFILE_BOOLEAN)
         return "a bloom filter of booleans";
     if (!(o->bloom_fpp >= 0.0 && o->bloom_fpp < 1.0))
@@ -71,6 +84,8 @@ int pq_column_options(struct pq_column *column, const struct pqfile_column_optio
     const char *why = why_not(o, column);
     if (why != NULL)
         return pq_error(error, PQFILE_INVALID, "field \"%.80s\": %s", node->name, why);
+    if (o->as_bytes)
+        column->width = 1;
     o->page_version = o->page_version == 0 ? VERSION_DEFAULT : o->page_version;
     o->page_bytes = or_default(o->page_bytes, PQFILE_PAGE_BYTES_DEFAULT);
     o->page_rows = or_default(o->page_rows, PQFILE_PAGE_ROWS_DEFAULT);

@@ -129,6 +129,29 @@ static void encode_values(struct pqfile_writer *w, const struct pq_column *colum
     pieces->values_len = as_is ? page->values.len : w->encoded.len;
 }
 
+/* Bytes of columns that are stored as such: the width of a number, the head of the run, the
+ * numbers, filled up to a multiple of eight. Uncompressed, what stands before the numbers counts as
+ * levels, so that those can be aligned. */
+static void encode_bytes(struct pqfile_writer *w, const struct pq_column *column,
+                         struct pieces *pieces)
+{
+    static const uint8_t zeros[8] = {0};
+    struct pq_page *page = &w->page;
+    size_t eights = (page->value_count + 7) / 8;
+    bool as_is = column->options.codec == PQFILE_UNCOMPRESSED;
+    pq_buffer_clear(&w->encoded);
+    if (page->value_count == 0 && as_is)
+        return;
+    pq_buffer_add(&page->values, zeros, 8 * eights - page->value_count);
+    struct pq_buffer *head = as_is ? &w->levels : &w->encoded;
+    pq_buffer_add_byte(head, 8);
+    pq_buffer_add_varint(head, eights << 1 | 1);
+    if (!as_is)
+        pq_buffer_add(&w->encoded, page->values.data, page->values.len);
+    pieces->values = as_is ? page->values.data : w->encoded.data;
+    pieces->values_len = as_is ? page->values.len : w->encoded.len;
+}
+
 /* ---- compression ---- */
 
 /* Version 1: levels and values are compressed as one. */
@@ -236,6 +259,8 @@ static int record_page(struct pqfile_writer *w, const struct pq_column *column,
                     (header->encoding == PQFILE_PLAIN && !header->is_compressed &&
                      header->type == PQ_PAGE_DATA_V2 && column->node->type != PQFILE_BOOLEAN &&
                      column->node->type != PQFILE_BYTE_ARRAY);
+    bool numbers_in_place =
+        column->options.as_bytes && column->options.codec == PQFILE_UNCOMPRESSED;
     uint64_t offset = page_offset(w);
     list->pages[list->page_count] = (struct pqfile_page){
         .offset = offset,
@@ -249,7 +274,8 @@ static int record_page(struct pqfile_writer *w, const struct pq_column *column,
         .encoding = header->encoding,
         .version = column->options.page_version,
         .in_place = in_place,
-        .values_offset = in_place ? offset + w->header.len + w->levels.len : 0,
+        .numbers_in_place = numbers_in_place,
+        .values_offset = in_place || numbers_in_place ? offset + w->header.len + w->levels.len : 0,
     };
     list->entries[list->page_count] = (struct pqfile_page_entry){
         .offset = offset,
@@ -299,60 +325,19 @@ static bool page_failed(const struct pqfile_writer *w)
            pq_bounds_failed(&page->bounds) || pq_bounds_failed(&w->chunk_bounds);
 }
 
-int pq_page_write(struct pqfile_writer *w, const void *values, struct pqfile_error *error)
-{
-    const struct pq_column *column = &w->columns[w->column];
-    const struct pq_page *page = &w->page;
-    struct pieces pieces = {0};
-    struct pq_page_header header = {
-        .type = column->options.page_version == 1 ? PQ_PAGE_DATA : PQ_PAGE_DATA_V2,
-        .has_crc = true,
-        .level_count = (uint32_t)page->level_count,
-        .encoding = column->options.encoding,
-        .definition_encoding = PQFILE_RLE,
-        .repetition_encoding = PQFILE_RLE,
-        .null_count = (uint32_t)(page->level_count - page->value_count),
-        .row_count = (uint32_t)page->row_count,
-    };
-    if (header.encoding == PQFILE_RLE_DICTIONARY && !w->in_dictionary)
-        header.encoding = PQFILE_PLAIN;
-    if (page->level_count > INT32_MAX)
-        return pq_error(error, PQFILE_LIMIT, "a page has over 2^31 values");
-    encode_levels(w, column, &header);
-    encode_values(w, column, header.encoding, values, &pieces);
-    if (page_failed(w) || w->levels.failed || w->encoded.failed)
-        return pq_error_plain(error, PQFILE_NO_MEMORY);
-    int rc = compress(w, column, &pieces, &header);
-    if (rc < 0)
-        return pq_error(error, rc, "page of %zu values: %s", page->value_count,
-                        pqfile_code_text(rc));
-    header.crc = pq_crc32(0, pieces.levels, pieces.levels_len);
-    header.crc = pq_crc32(header.crc, pieces.values, pieces.values_len);
-    pq_buffer_clear(&w->header);
-    pq_page_header_write(&w->header, &header, page_offset(w), pieces.levels_len,
-                         column->options.value_alignment);
-    rc = record_page(w, column, &header, error);
-    if (rc == 0)
-        rc = put_page(w, &pieces, error);
-    if (rc < 0)
-        return rc;
-    count_page(w, &header);
-    empty_page(&w->page);
-    return 0;
-}
-
 /* ---- dictionary ---- */
 
+/* `plain`: the entries, `count` of them, in PLAIN. */
 static int write_dictionary_page(struct pqfile_writer *w, const struct pq_column *column,
+                                 struct pqfile_bytes plain, uint32_t count,
                                  struct pqfile_error *error)
 {
     struct pqfile_chunk *chunk = pq_writer_chunk(w);
-    struct pieces pieces = {.values = w->dictionary.plain.data,
-                            .values_len = w->dictionary.plain.len};
+    struct pieces pieces = {.values = plain.data, .values_len = plain.len};
     struct pq_page_header header = {
         .type = PQ_PAGE_DICTIONARY,
         .has_crc = true,
-        .level_count = w->dictionary.count,
+        .level_count = count,
         .encoding = PQFILE_PLAIN,
     };
     if (pieces.values_len > INT32_MAX)
@@ -376,11 +361,76 @@ static int write_dictionary_page(struct pqfile_writer *w, const struct pq_column
     return put_page(w, &pieces, error);
 }
 
+/* That of columns stored as bytes, before their first page. */
+static int write_byte_dictionary(struct pqfile_writer *w, const struct pq_column *column,
+                                 struct pqfile_error *error)
+{
+    int32_t values[256];
+    if (pq_writer_pages(w)->page_count > 0)
+        return 0;
+    for (int i = 0; i < 256; i++)
+        values[i] = i < 128 ? i : i - 256;
+    struct pqfile_bytes plain = {(const uint8_t *)values, sizeof(values)};
+    return write_dictionary_page(w, column, plain, 256, error);
+}
+
+/* ---- pages ---- */
+
+int pq_page_write(struct pqfile_writer *w, const void *values, struct pqfile_error *error)
+{
+    const struct pq_column *column = &w->columns[w->column];
+    const struct pq_page *page = &w->page;
+    struct pieces pieces = {0};
+    struct pq_page_header header = {
+        .type = column->options.page_version == 1 ? PQ_PAGE_DATA : PQ_PAGE_DATA_V2,
+        .has_crc = true,
+        .level_count = (uint32_t)page->level_count,
+        .encoding = column->options.encoding,
+        .definition_encoding = PQFILE_RLE,
+        .repetition_encoding = PQFILE_RLE,
+        .null_count = (uint32_t)(page->level_count - page->value_count),
+        .row_count = (uint32_t)page->row_count,
+    };
+    bool as_bytes = column->options.as_bytes;
+    if (header.encoding == PQFILE_RLE_DICTIONARY && !w->in_dictionary && !as_bytes)
+        header.encoding = PQFILE_PLAIN;
+    if (page->level_count > INT32_MAX)
+        return pq_error(error, PQFILE_LIMIT, "a page has over 2^31 values");
+    int rc = as_bytes ? write_byte_dictionary(w, column, error) : 0;
+    if (rc < 0)
+        return rc;
+    encode_levels(w, column, &header);
+    if (as_bytes)
+        encode_bytes(w, column, &pieces);
+    else
+        encode_values(w, column, header.encoding, values, &pieces);
+    if (page_failed(w) || w->levels.failed || w->encoded.failed)
+        return pq_error_plain(error, PQFILE_NO_MEMORY);
+    rc = compress(w, column, &pieces, &header);
+    if (rc < 0)
+        return pq_error(error, rc, "page of %zu values: %s", page->value_count,
+                        pqfile_code_text(rc));
+    header.crc = pq_crc32(0, pieces.levels, pieces.levels_len);
+    header.crc = pq_crc32(header.crc, pieces.values, pieces.values_len);
+    pq_buffer_clear(&w->header);
+    pq_page_header_write(&w->header, &header, page_offset(w), pieces.levels_len,
+                         column->options.value_alignment);
+    rc = record_page(w, column, &header, error);
+    if (rc == 0)
+        rc = put_page(w, &pieces, error);
+    if (rc < 0)
+        return rc;
+    count_page(w, &header);
+    empty_page(&w->page);
+    return 0;
+}
+
 int pq_page_end_dictionary(struct pqfile_writer *w, struct pqfile_error *error)
 {
     assert(w->in_dictionary && w->page.level_count == 0);
     w->in_dictionary = false;
-    int rc = write_dictionary_page(w, &w->columns[w->column], error);
+    struct pqfile_bytes plain = {w->dictionary.plain.data, w->dictionary.plain.len};
+    int rc = write_dictionary_page(w, &w->columns[w->column], plain, w->dictionary.count, error);
     if (rc < 0)
         return rc;
     struct pq_chunk_pages *list = pq_writer_pages(w);

@@ -250,7 +250,11 @@ struct pqfile_page {
     enum pqfile_encoding encoding;
     uint8_t version; /* of the page header: 1 or 2 */
     bool in_place;
-    uint64_t values_offset; /* in the file; 0 unless in_place */
+    /* RLE_DICTIONARY, uncompressed, one run of numbers of 8 bits: value i has the number that is
+     * byte i from values_offset on. Whether the dictionary is that of a column written `as_bytes`
+     * is not looked at. */
+    bool numbers_in_place;
+    uint64_t values_offset; /* in the file; 0 unless one of both */
 };
 
 /* "INT64", "ZSTD", "RLE_DICTIONARY", "corrupt file"; static text for messages, never NULL. */

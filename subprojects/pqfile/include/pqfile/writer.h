@@ -68,6 +68,12 @@ struct pqfile_column_options {
      * PQFILE_ALIGNMENT_MAX; 0: anywhere. Only for columns that are `in_place`: PLAIN,
      * uncompressed, of fixed width. */
     uint32_t value_alignment;
+    /* Of INT32 with the logical type INTEGER, 8 bits, signed: values are given as int8_t, a byte
+     * each, and stored in as many: RLE_DICTIONARY (which `encoding` must be) with a dictionary of
+     * all 256 values, in which each value's number has its bits, and one run of numbers a page.
+     * Any reader reads INT32. Uncompressed, the run lies `in_place`, and may be aligned. Version 2
+     * pages; wants no_statistics and no bloom filter. */
+    bool as_bytes;
     bool no_statistics; /* of chunks and in the column index */
     bool no_page_index;
     bool bloom;
