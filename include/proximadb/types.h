@@ -47,6 +47,17 @@ enum pdb_element_type {
     PDB_ELEMENT_INT8,    /* integers from -128 to 127 */
 };
 
+/* Bytes of one vector as it is stored. */
+static inline uint32_t pdb_vector_bytes(uint32_t dimension, enum pdb_metric metric,
+                                        enum pdb_element_type element)
+{
+    if (metric == PDB_METRIC_HAMMING)
+        return (dimension + 7) / 8;
+    return element == PDB_ELEMENT_FLOAT32   ? dimension * 4
+           : element == PDB_ELEMENT_FLOAT16 ? dimension * 2
+                                            : dimension;
+}
+
 /* How sealed segments are searched. Numbers are on disk. */
 enum pdb_index_type {
     PDB_INDEX_AUTO, /* flat for small segments, else a graph */
@@ -101,8 +112,9 @@ enum pdb_sync_mode { PDB_SYNC_ALWAYS, PDB_SYNC_BATCH, PDB_SYNC_PERIODIC, PDB_SYN
 /* One resulting row of a write: what is logged, kept and returned. All memory is the maker's. */
 struct pdb_row {
     struct pdb_text id;
-    /* One per vector field, NULL where the row has none: dimension float32 values, or for hamming
-     * (dimension + 7) / 8 packed bytes (bit i is byte i / 8, bit i % 8; the spare bits are 0). */
+    /* One per vector field, NULL where the row has none: dimension values of the field's element
+     * type, or for hamming (dimension + 7) / 8 packed bytes (bit i is byte i / 8, bit i % 8; the
+     * spare bits are 0). Little-endian, at any address. */
     const void *const *vectors;
     struct pdb_text metadata; /* a document (docs/formats/document.md), an object; len 0: {} */
     uint64_t version;

@@ -119,11 +119,6 @@ bool catalog_copy_config(struct arena *arena, const struct pdb_collection_config
     return true;
 }
 
-static uint32_t vector_bytes(const struct pdb_field *field)
-{
-    return field->metric == PDB_METRIC_HAMMING ? (field->dimension + 7) / 8 : field->dimension * 4;
-}
-
 /* What is derived from the config. */
 static bool complete_entry(struct catalog_entry *entry)
 {
@@ -136,7 +131,8 @@ static bool complete_entry(struct catalog_entry *entry)
         columns[i] =
             (struct filter_column){entry->config.columns[i].name, entry->config.columns[i].type};
     for (uint32_t i = 0; i < entry->config.field_count; i++) {
-        field_bytes[i] = vector_bytes(&entry->config.fields[i]);
+        const struct pdb_field *field = &entry->config.fields[i];
+        field_bytes[i] = pdb_vector_bytes(field->dimension, field->metric, field->element);
         entry->row_bytes += field_bytes[i];
     }
     entry->columns = columns;

@@ -46,8 +46,10 @@ static int make_memtable(struct shard *shard, const struct catalog_entry *entry)
 {
     for (uint32_t i = 0; i < entry->config.field_count; i++) {
         const struct pdb_field *field = &entry->config.fields[i];
-        shard->fields[i] =
-            (struct scan_field){field->dimension, field->metric, entry->field_bytes[i]};
+        shard->fields[i] = (struct scan_field){.dimension = field->dimension,
+                                               .metric = field->metric,
+                                               .bytes = entry->field_bytes[i],
+                                               .element = field->element};
         shard->field_bytes[i] = entry->field_bytes[i];
     }
     shard->active = part_of_memtable(shard);

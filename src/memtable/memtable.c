@@ -311,9 +311,8 @@ int memtable_new(const struct memtable_options *options, struct memtable **memta
     for (size_t f = 0; f < count; f++) {
         fields[f] = options->fields[f];
         ASSERT(fields[f].dimension != 0);
-        ASSERT(fields[f].bytes == (fields[f].metric == PDB_METRIC_HAMMING
-                                       ? (fields[f].dimension + 7) / 8
-                                       : fields[f].dimension * sizeof(float)));
+        ASSERT(fields[f].bytes ==
+               pdb_vector_bytes(fields[f].dimension, fields[f].metric, fields[f].element));
     }
     m->heap = options->heap;
     m->pool = options->pool;

@@ -110,7 +110,8 @@ static void copy_vectors(const struct memtable *m, struct memtable_chunk *chunk,
             memcpy(to, from, field->bytes);
         row->present |= (uint64_t)(from != NULL) << f;
         if (chunk->columns[f].inverse_norms != NULL)
-            chunk->columns[f].inverse_norms[row->index] = scan_inverse_norm(to, field->dimension);
+            chunk->columns[f].inverse_norms[row->index] =
+                scan_inverse_norm(to, field->dimension, field->element);
     }
 }
 

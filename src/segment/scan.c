@@ -20,7 +20,7 @@
 
 #include <math.h>
 #include <string.h>
-#include <vecmath/vecmath.h>
+#include <vecmath/elements.h>
 
 #include "base/no_libc_heap.h"
 
@@ -55,6 +55,13 @@ static enum vecmath_metric kernel_of(enum pdb_metric metric)
     return VECMATH_L2_SQUARED;
 }
 
+static enum vecmath_element kernel_element(enum pdb_element_type element)
+{
+    return element == PDB_ELEMENT_FLOAT16 ? VECMATH_F16
+           : element == PDB_ELEMENT_INT8  ? VECMATH_I8
+                                          : VECMATH_F32;
+}
+
 uint32_t scan_batch_rows(const struct scan_field *field)
 {
     ASSERT(field->bytes != 0);
@@ -72,6 +79,13 @@ void scan_query_begin(struct scan_query *query)
     memset(&query->selectivity, 0, sizeof(query->selectivity));
     if (query->field.metric == PDB_METRIC_COSINE)
         query->norm = vecmath_norm_f32(query->vector, query->field.dimension);
+    uint32_t dimension = query->field.dimension;
+    query->bytes = NULL;
+    if (query->field.element == PDB_ELEMENT_INT8 && query->room != NULL &&
+        vecmath_first_not_i8(query->vector, dimension) == dimension) {
+        vecmath_narrow_i8(query->vector, dimension, query->room);
+        query->bytes = query->room;
+    }
 }
 
 float scan_score(enum pdb_metric metric, float distance)
@@ -81,12 +95,60 @@ float scan_score(enum pdb_metric metric, float distance)
     return metric == PDB_METRIC_EUCLIDEAN ? sqrtf(distance) : distance;
 }
 
-float scan_inverse_norm(const void *vector, uint32_t dimension)
+float scan_inverse_norm(const void *vector, uint32_t dimension, enum pdb_element_type element)
 {
-    float norm = vecmath_norm_f32(vector, dimension);
+    float norm = element == PDB_ELEMENT_FLOAT16 ? vecmath_norm_f16(vector, dimension)
+                 : element == PDB_ELEMENT_INT8  ? vecmath_norm_i8(vector, dimension)
+                                                : vecmath_norm_f32(vector, dimension);
     if (norm == 0.0f)
         return 0.0f;
     return norm >= 0x1p-40f && norm <= 0x1p40f ? 1.0f / norm : NAN;
+}
+
+const float *scan_widened(const void *vector, uint32_t count, enum pdb_element_type element,
+                          float *room)
+{
+    if (element == PDB_ELEMENT_FLOAT32)
+        return vector;
+    if (element == PDB_ELEMENT_FLOAT16)
+        vecmath_widen_f16(vector, count, room);
+    else
+        vecmath_widen_i8(vector, count, room);
+    return room;
+}
+
+size_t scan_first_nonfinite(const void *vector, uint32_t count, enum pdb_element_type element)
+{
+    if (element == PDB_ELEMENT_INT8)
+        return count;
+    return element == PDB_ELEMENT_FLOAT16 ? vecmath_first_nonfinite_f16(vector, count)
+                                          : vecmath_first_nonfinite(vector, count);
+}
+
+/* ---- the kernels ---- */
+
+static void score_side_by_side(const struct scan_query *query, const struct scan_block *block,
+                               float *scores)
+{
+    const struct scan_field *field = &query->field;
+    enum vecmath_metric metric = kernel_of(field->metric);
+    bool bytes = query->bytes != NULL;
+    vecmath_scan_fn score = bytes ? vecmath_scan_of_bytes(metric)
+                                  : vecmath_scan_of_element(metric, kernel_element(field->element));
+    score(bytes ? query->bytes : query->vector, block->vectors, field->bytes, block->count,
+          field->dimension, scores);
+}
+
+static void score_gathered(const struct scan_query *query, const void *const *rows, uint32_t count,
+                           float *scores)
+{
+    const struct scan_field *field = &query->field;
+    enum vecmath_metric metric = kernel_of(field->metric);
+    bool bytes = query->bytes != NULL;
+    vecmath_gather_fn score =
+        bytes ? vecmath_gather_of_bytes(metric)
+              : vecmath_gather_of_element(metric, kernel_element(field->element));
+    score(bytes ? query->bytes : query->vector, rows, count, field->dimension, scores);
 }
 
 /* ---- from what the kernel says to distances ---- */
@@ -116,6 +178,8 @@ static void cosine_distances(const struct scan_query *query, const struct scan_b
 {
     const float *norms = block->inverse_norms;
     float inverse_query = inverse_of_query(query->norm);
+    vecmath_pair_fn exact =
+        vecmath_pair_of_element(VECMATH_COSINE, kernel_element(query->field.element));
     unsigned unsafe = 0;
     for (uint32_t i = 0; rows == NULL && i < count; i++)
         scores[i] = -clamp_to_unit(scores[i] * inverse_query * norms[i]);
@@ -125,9 +189,8 @@ static void cosine_distances(const struct scan_query *query, const struct scan_b
         unsafe |= scores[i] != scores[i];
     for (uint32_t i = 0; unsafe != 0 && i < count; i++) {
         if (isnan(scores[i]))
-            scores[i] = -vecmath_pair_of(VECMATH_COSINE)(
-                query->vector, vector_of(query, block, rows != NULL ? rows[i] : i),
-                query->field.dimension);
+            scores[i] = -exact(query->vector, vector_of(query, block, rows != NULL ? rows[i] : i),
+                               query->field.dimension);
     }
 }
 
@@ -181,9 +244,7 @@ static void offer(struct scan_query *query, const struct scan_block *block, uint
 static void score_late(struct scan_query *query, const struct scan_block *block)
 {
     float distances[SCAN_BATCH_ROWS];
-    vecmath_scan_of(kernel_of(query->field.metric))(query->vector, block->vectors,
-                                                    query->field.bytes, block->count,
-                                                    query->field.dimension, distances);
+    score_side_by_side(query, block, distances);
     to_distances(query, block, NULL, block->count, distances);
     query->rows_scored += block->count;
     query->selectivity.late_seen += block->count;
@@ -221,8 +282,7 @@ static void score_early(struct scan_query *query, const struct scan_block *block
     query->rows_scored += count;
     if (count == 0)
         return;
-    vecmath_gather_of(kernel_of(query->field.metric))(query->vector, chosen, count,
-                                                      query->field.dimension, distances);
+    score_gathered(query, chosen, count, distances);
     to_distances(query, block, rows, count, distances);
     for (uint32_t i = 0; i < count; i++) {
         if (distances[i] < topk_bound(&query->topk) && within_limit(query, distances[i]))

@@ -12,15 +12,20 @@
 struct scan_field {
     uint32_t dimension;
     enum pdb_metric metric;
-    uint32_t bytes; /* of one vector: dimension x 4, or (dimension + 7) / 8 for packed bits */
+    uint32_t bytes; /* of one vector: pdb_vector_bytes */
+    enum pdb_element_type element;
 };
 
 struct scan_query {
     /* set by the caller, then scan_query_begin */
     struct scan_field field;
     uint32_t field_index;
-    const void
-        *vector; /* dimension floats (cosine: any length, normalised inside) or packed bits */
+    /* dimension floats, of any element type (cosine: any length, normalised inside), or packed
+     * bits */
+    const void *vector;
+    /* Of an int8 field: room for `dimension` bytes, or NULL. A query that is all integers from -128
+     * to 127 is then kept there, too, and scored in integers: the same scores, sooner. */
+    int8_t *room;
     const struct filter *filter;
     /* distance: lower is better (negated similarity; euclidean: squared). Ties go to the smaller
      * key; parts are scanned in order of their keys. */
@@ -31,6 +36,7 @@ struct scan_query {
     struct pdb_text exclude_id; /* a search by stored record leaves it out; len 0: none */
     /* set by scan_query_begin and by scanning */
     float norm;
+    const int8_t *bytes; /* the query in `room`; NULL: it is scored as floats */
     uint64_t rows_scored, rows_seen;
     struct { /* what filtering has cost so far */
         uint64_t early_tested, early_passed;
@@ -43,9 +49,15 @@ void scan_query_begin(struct scan_query *query);
  * the distance itself (root taken) for the others. */
 float scan_score(enum pdb_metric metric, float distance);
 
-/* What a block's inverse_norms hold of a vector of floats: 1 / norm, 0 of a zero vector. Where dot
+/* What a block's inverse_norms hold of a stored vector: 1 / norm, 0 of a zero vector. Where dot
  * products could overflow or lose digits in float, NaN says so: it is scored the slow exact way. */
-float scan_inverse_norm(const void *vector, uint32_t dimension);
+float scan_inverse_norm(const void *vector, uint32_t dimension, enum pdb_element_type element);
+
+/* A stored vector of `count` values as floats: in place, or widened into `room`. */
+const float *scan_widened(const void *vector, uint32_t count, enum pdb_element_type element,
+                          float *room);
+/* Index of the first of a stored vector's values that is NaN or infinite, or `count`. */
+size_t scan_first_nonfinite(const void *vector, uint32_t count, enum pdb_element_type element);
 
 /* Rows of one batch whose vectors lie one behind the other. */
 struct scan_block {

@@ -142,10 +142,12 @@ static void check_vector(struct check *c, uint32_t row, uint32_t f, const void *
                          (size_t)(ordinal - field->pages[page].first) * field->bytes;
     if (memcmp(vector, expected, field->bytes) != 0)
         finding(c, "row %u: vector %u of the index's place differs", row, f);
-    if (field->metric != PDB_METRIC_HAMMING && !vecmath_all_finite(expected, field->dimension))
+    if (field->metric != PDB_METRIC_HAMMING &&
+        scan_first_nonfinite(expected, field->dimension, field->element) != field->dimension)
         finding(c, "row %u: vector %u is not finite", row, f);
     if (field->inverse_norms != NULL &&
-        !norms_agree(scan_inverse_norm(expected, field->dimension), field->inverse_norms[ordinal]))
+        !norms_agree(scan_inverse_norm(expected, field->dimension, field->element),
+                     field->inverse_norms[ordinal]))
         finding(c, "row %u: the norm of vector %u differs", row, f);
 }
 
@@ -167,7 +169,8 @@ static bool schema_agrees(const struct check *c)
                 s->field_count == schema->field_count;
     for (uint32_t f = 0; same && f < s->field_count; f++)
         same = s->fields[f].dimension == schema->fields[f].dimension &&
-               s->fields[f].metric == schema->fields[f].metric;
+               s->fields[f].metric == schema->fields[f].metric &&
+               s->fields[f].element == schema->fields[f].element;
     return same;
 }
 

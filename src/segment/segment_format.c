@@ -78,7 +78,7 @@ int segment_header_get(const uint8_t *bytes, size_t len, struct segment_header *
                          bytes_get_u32(bytes + 12));
     struct segment_header header;
     read_header(bytes, &header);
-    if ((header.flags & SEGMENT_REQUIRED) != 0)
+    if ((header.flags & SEGMENT_REQUIRED & ~SEGMENT_NARROW) != 0)
         return trail_add(trail, PDB_FAILED_PRECONDITION, "written by a newer version: flags %x",
                          header.flags);
     if (header.section_count > SEGMENT_SECTIONS_MAX ||

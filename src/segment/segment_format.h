@@ -17,6 +17,7 @@
 
 enum {
     SEGMENT_FORMAT = 1,
+    SEGMENT_FORMAT_NARROW = 2, /* of a Parquet file with vectors that are not float32 */
     SEGMENT_ALIGNMENT = 64,
     SEGMENT_HEADER_BYTES = 128,
     SEGMENT_SECTION_BYTES = 32,
@@ -46,6 +47,8 @@ enum segment_section_kind {
 enum { SEGMENT_WIDE = 1 }; /* flag of a section: offsets of 8 bytes instead of 4 */
 /* Flags of sections and of the header: a reader that does not know one of these must refuse. */
 #define SEGMENT_REQUIRED 0xffff0000u
+/* Of the header: a field's vectors are not float32. */
+#define SEGMENT_NARROW 0x00010000u
 
 struct segment_section {
     uint16_t kind; /* enum segment_section_kind, or newer */
@@ -63,7 +66,8 @@ struct segment_field_entry {
     uint32_t vector_count;
     uint32_t page_count;
     uint32_t in_place; /* 1: pages name offsets in the Parquet file; 0: they are compressed */
-    uint32_t zero[2];
+    uint32_t element;  /* enum pdb_element_type; not 0: SEGMENT_NARROW is set */
+    uint32_t zero;
 };
 _Static_assert(sizeof(struct segment_field_entry) == 32, "on disk");
 

@@ -46,10 +46,10 @@ int segment_index_init(struct segment_index_builder *b, struct heap *heap,
     for (uint32_t f = 0; f < b->field_count; f++) {
         const struct pdb_field *from = &schema->fields[f];
         struct segment_index_field *field = &b->fields[f];
-        field->entry = (struct segment_field_entry){
-            .dimension = from->dimension,
-            .metric = (uint32_t)from->metric,
-            .bytes = segment_vector_bytes(from->dimension, from->metric)};
+        field->entry = (struct segment_field_entry){.dimension = from->dimension,
+                                                    .metric = (uint32_t)from->metric,
+                                                    .element = (uint32_t)from->element,
+                                                    .bytes = segment_vector_bytes(from)};
         buffer_init_heap(&field->present, heap, 0);
         buffer_init_heap(&field->norms, heap, 0);
         buffer_init_heap(&field->pages, heap, 0);
@@ -84,7 +84,8 @@ static bool add_vector(struct segment_index_builder *b, struct segment_index_fie
     bytes_put_u64(word, bytes_get_u64(word) | (uint64_t)1 << (b->row_count % 64));
     field->entry.vector_count++;
     if (field->entry.metric == PDB_METRIC_COSINE) {
-        float norm = scan_inverse_norm(vector, field->entry.dimension);
+        float norm = scan_inverse_norm(vector, field->entry.dimension,
+                                       (enum pdb_element_type)field->entry.element);
         buffer_add(&field->norms, &norm, sizeof(norm));
     }
     return !field->norms.failed;

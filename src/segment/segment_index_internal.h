@@ -38,9 +38,9 @@ struct segment_index_builder {
 };
 
 /* Bytes of one vector. */
-static inline uint32_t segment_vector_bytes(uint32_t dimension, enum pdb_metric metric)
+static inline uint32_t segment_vector_bytes(const struct pdb_field *field)
 {
-    return metric == PDB_METRIC_HAMMING ? (dimension + 7) / 8 : dimension * (uint32_t)sizeof(float);
+    return pdb_vector_bytes(field->dimension, field->metric, field->element);
 }
 
 /* 0 or PDB_RESOURCE_EXHAUSTED; to be disposed of in any case. */

@@ -388,7 +388,11 @@ static void finish_hash(struct segment_index_layout *l, uint64_t budget)
 static void write_header(struct segment_index_layout *l, const struct segment_index_builder *b,
                          const struct segment_index_source *source)
 {
-    struct segment_header header = {.collection = b->collection,
+    uint32_t flags = 0;
+    for (uint32_t f = 0; f < b->field_count; f++)
+        flags |= b->fields[f].entry.element != PDB_ELEMENT_FLOAT32 ? SEGMENT_NARROW : 0;
+    struct segment_header header = {.flags = flags,
+                                    .collection = b->collection,
                                     .number = b->number,
                                     .row_count = b->row_count,
                                     .parquet_bytes = source->parquet_bytes,

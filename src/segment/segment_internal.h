@@ -62,6 +62,7 @@ enum segment_page_state { SEGMENT_PAGE_UNKNOWN, SEGMENT_PAGE_GOOD, SEGMENT_PAGE_
 struct segment_field {
     uint32_t dimension;
     enum pdb_metric metric;
+    enum pdb_element_type element;
     uint32_t bytes; /* of one vector */
     uint32_t vector_count;
     const uint64_t *present; /* a bit a row; NULL: every row has a vector */

@@ -219,12 +219,13 @@ static int take_field(struct opening *o, uint32_t f, const struct segment_field_
     const struct place *pages = &places[SEGMENT_VECTOR_PAGES - FIELD_KIND_FIRST];
     *field = (struct segment_field){.dimension = entry->dimension,
                                     .metric = wanted->metric,
+                                    .element = wanted->element,
                                     .bytes = entry->bytes,
                                     .vector_count = entry->vector_count,
                                     .page_count = entry->page_count,
                                     .first_state = o->s->page_total};
     if (entry->dimension != wanted->dimension || entry->metric != (uint32_t)wanted->metric ||
-        entry->bytes != segment_vector_bytes(wanted->dimension, wanted->metric))
+        entry->element != (uint32_t)wanted->element || entry->bytes != segment_vector_bytes(wanted))
         return bad_index(o, "a field differs from the collection's");
     uint64_t row_count = o->header.row_count;
     if (entry->vector_count > row_count || entry->in_place > 1)

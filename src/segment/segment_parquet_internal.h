@@ -59,6 +59,8 @@ bool segment_layout_matches(const struct segment_layout *l, const struct pqfile_
 #define SEGMENT_KEY_NUMBER     "proximadb.segment"
 #define SEGMENT_KEY_SCHEMA     "proximadb.schema"
 
+/* The value of SEGMENT_KEY_FORMAT: the lowest that can say it. */
+int segment_schema_format(const struct segment_schema *schema);
 /* The value of SEGMENT_KEY_SCHEMA: JSON. */
 void segment_schema_write(const struct segment_schema *schema, const struct segment_layout *l,
                           const struct segment_columns *columns, struct buffer *json);

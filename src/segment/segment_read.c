@@ -59,9 +59,11 @@ bool segment_has_vector_of(const struct segment *s, uint32_t field, uint32_t row
 const float *segment_vector_f32(const struct segment *s, uint32_t field, uint32_t row, float *room)
 {
     ASSERT(segment_has_vector_of(s, field, row));
-    (void)room; /* stored as floats, or as bits */
+    const struct segment_field *f = &s->fields[field];
     const void *vector;
-    return vector_of(s, field, row, &vector) ? vector : NULL;
+    if (!vector_of(s, field, row, &vector))
+        return NULL;
+    return scan_widened(vector, f->dimension, f->element, room);
 }
 
 static struct pdb_row row_at(const struct segment *s, uint32_t row, const void **vectors)
@@ -223,7 +225,7 @@ void segment_search_begin(struct segment_search *search)
     ASSERT(query->field_index < s->field_count && search->key_tag << 8 == 0);
     const struct segment_field *field = &s->fields[query->field_index];
     ASSERT(field->dimension == query->field.dimension && field->metric == query->field.metric &&
-           field->bytes == query->field.bytes);
+           field->element == query->field.element && field->bytes == query->field.bytes);
     search->next_row = 0;
 }
 

@@ -13,17 +13,19 @@
 
 #include "base/no_libc_heap.h"
 
-enum { BATCH_BYTES = 1 << 20, FLUSH_BYTES = 1 << 20 };
+enum { BATCH_BYTES = 1 << 20, FLUSH_BYTES = 1 << 20, NARROW_VALUES = 4096 };
 
 /* The values of one column of vectors, row group after row group. */
 struct stream {
     const struct pqfile_reader *reader;
     uint32_t leaf, row_group;
-    uint32_t value_bytes;
+    uint32_t value_bytes; /* as they are kept */
+    bool bytes;           /* the file gives INT32 */
     size_t row_max;
     struct pqfile_cursor *cursor;
     struct pqfile_batch batch;
     size_t used; /* values of the batch */
+    int8_t narrow[NARROW_VALUES];
 };
 
 static int pqfile_failed(const struct pqfile_error *error, struct trail *trail)
@@ -38,7 +40,8 @@ static struct stream stream_of(const struct pqfile_reader *reader, uint32_t leaf
     size_t rows = BATCH_BYTES / entry->bytes;
     return (struct stream){.reader = reader,
                            .leaf = leaf,
-                           .value_bytes = bits ? entry->bytes : (uint32_t)sizeof(float),
+                           .value_bytes = bits ? entry->bytes : entry->bytes / entry->dimension,
+                           .bytes = entry->element == PDB_ELEMENT_INT8,
                            .row_max = rows > 0 ? rows : 1};
 }
 
@@ -46,6 +49,16 @@ static void stream_close(struct stream *s)
 {
     pqfile_cursor_close(s->cursor);
     s->cursor = NULL;
+}
+
+/* As many of the next `count` as there is room for. Who reads rows has refused what is no byte. */
+static size_t narrow_values(struct stream *s, size_t count)
+{
+    const int32_t *values = (const int32_t *)s->batch.values + s->used;
+    count = count < NARROW_VALUES ? count : NARROW_VALUES;
+    for (size_t i = 0; i < count; i++)
+        s->narrow[i] = (int8_t)values[i];
+    return count;
 }
 
 /* The next values, up to `value_max`; *bytes_out 0 at the end of the row group. */
@@ -67,7 +80,12 @@ static int stream_next(struct stream *s, size_t value_max, const void **values_o
     }
     size_t count = s->batch.value_count - s->used;
     count = count < value_max ? count : value_max;
-    *values_out = (const char *)s->batch.values + s->used * s->value_bytes;
+    if (s->bytes) {
+        count = narrow_values(s, count);
+        *values_out = s->narrow;
+    } else {
+        *values_out = (const char *)s->batch.values + s->used * s->value_bytes;
+    }
     *bytes_out = count * s->value_bytes;
     s->used += count;
     return 0;
@@ -124,7 +142,7 @@ static int add_page(struct rebuild *b, uint32_t f, const struct pqfile_page *pag
     const struct segment_field_entry *entry = &b->index.fields[f].entry;
     const struct segment_bytes *parquet = &b->options->parquet;
     uint32_t per_vector = entry->metric == PDB_METRIC_HAMMING ? 1 : entry->dimension;
-    uint32_t count = page->value_count / per_vector, crc = 0;
+    uint32_t count = page->value_count / per_vector, crc = 0, sum = 0;
     uint64_t bytes = (uint64_t)count * entry->bytes, offset = 0;
     if (page->value_count % per_vector != 0)
         return bad_file(b, "a page of vectors");
@@ -132,14 +150,19 @@ static int add_page(struct rebuild *b, uint32_t f, const struct pqfile_page *pag
         return 0;
     if (b->rows.layout.in_place) {
         offset = page->values_offset;
-        if (!page->in_place || offset == 0 || offset > parquet->len ||
-            bytes > parquet->len - offset)
+        if (!(page->in_place || (stream->bytes && page->numbers_in_place)) || offset == 0 ||
+            offset > parquet->len || bytes > parquet->len - offset)
             return bad_file(b, "a page of vectors is not where it should be");
         crc = crc32c(0, parquet->ptr + offset, bytes);
-    } else {
-        int rc = sum_stream(b, stream, bytes, &crc);
+    }
+    if (!b->rows.layout.in_place || stream->bytes) {
+        int rc = sum_stream(b, stream, bytes, &sum);
         if (rc < 0)
             return rc;
+        /* Bytes are numbers in a dictionary, too: they must be what the values are. */
+        if (b->rows.layout.in_place && sum != crc)
+            return bad_file(b, "a page of vectors does not hold its values");
+        crc = sum;
     }
     if (segment_index_add_page(&b->index, f, offset, count, crc) < 0)
         return trail_add(b->trail, PDB_RESOURCE_EXHAUSTED, "memory for an index");
@@ -200,7 +223,8 @@ static int check_schema(struct rebuild *b)
     for (uint32_t f = 0; same && f < wanted->field_count; f++)
         same = text_equal(wanted->fields[f].name, found->fields[f].name) &&
                wanted->fields[f].dimension == found->fields[f].dimension &&
-               wanted->fields[f].metric == found->fields[f].metric;
+               wanted->fields[f].metric == found->fields[f].metric &&
+               wanted->fields[f].element == found->fields[f].element;
     if (!same)
         return bad_file(b, "its fields differ from the collection's");
     uint64_t total = segment_rows_total(&b->rows);
@@ -347,15 +371,21 @@ static int load_from(struct segment *s, uint32_t f, const struct pqfile_reader *
 {
     struct segment_field *field = &s->fields[f];
     const struct pqfile_metadata *metadata = pqfile_metadata(reader);
-    struct segment_field_entry entry = {.metric = (uint32_t)field->metric, .bytes = field->bytes};
+    struct segment_field_entry entry = {.dimension = field->dimension,
+                                        .metric = (uint32_t)field->metric,
+                                        .element = (uint32_t)field->element,
+                                        .bytes = field->bytes};
     /* Vectors are the last columns. */
     uint32_t leaf = metadata->column_count - s->field_count + f;
-    enum pqfile_type type =
-        field->metric == PDB_METRIC_HAMMING ? PQFILE_FIXED_LEN_BYTE_ARRAY : PQFILE_FLOAT;
+    bool fixed = field->metric == PDB_METRIC_HAMMING || field->element == PDB_ELEMENT_FLOAT16;
+    enum pqfile_type type = fixed                                ? PQFILE_FIXED_LEN_BYTE_ARRAY
+                            : field->element == PDB_ELEMENT_INT8 ? PQFILE_INT32
+                                                                 : PQFILE_FLOAT;
+    uint32_t value_bytes = field->metric == PDB_METRIC_HAMMING ? field->bytes : 2;
     if (metadata->column_count < s->field_count ||
         metadata->nodes[metadata->columns[leaf]].type != type ||
         (type == PQFILE_FIXED_LEN_BYTE_ARRAY &&
-         metadata->nodes[metadata->columns[leaf]].type_length != field->bytes))
+         metadata->nodes[metadata->columns[leaf]].type_length != value_bytes))
         return trail_add(trail, PDB_DATA_LOSS, "Parquet file: no column of such vectors");
     struct stream stream = stream_of(reader, leaf, &entry);
     int rc = copy_vectors(field, &stream, metadata->row_group_count, trail);

@@ -64,7 +64,10 @@ static int open_leaves(struct segment_rows *r, struct trail *trail)
     }
     for (uint32_t f = 0; f < r->schema.field_count; f++) {
         const struct pdb_field *field = &r->schema.fields[f];
-        uint32_t rows = BATCH_BYTES / segment_vector_bytes(field->dimension, field->metric);
+        uint32_t bytes = segment_vector_bytes(field);
+        if (field->element == PDB_ELEMENT_INT8) /* read as INT32 */
+            bytes *= (uint32_t)sizeof(int32_t);
+        uint32_t rows = BATCH_BYTES / bytes;
         r->leaves[r->layout.metadata_leaf + 1 + f].row_max = rows == 0 ? 1
                                                              : rows < BATCH_ROWS_MAX
                                                                  ? rows
@@ -328,6 +331,23 @@ static int read_metadata(struct segment_rows *r, struct pdb_row *row, struct tra
     return 0;
 }
 
+/* A vector of bytes, which the file gives as INT32. */
+static int take_bytes(struct segment_rows *r, const struct leaf_row *from, const void **vector_out,
+                      struct trail *trail)
+{
+    const int32_t *values = from->values;
+    int8_t *bytes = arena_array(&r->row_arena, int8_t, from->value_count);
+    if (bytes == NULL)
+        return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "memory for a vector");
+    int32_t beyond = 0;
+    for (size_t i = 0; i < from->value_count; i++) {
+        bytes[i] = (int8_t)values[i];
+        beyond |= values[i] ^ bytes[i];
+    }
+    *vector_out = bytes;
+    return beyond == 0 ? 0 : bad_row(r, "a value of a vector is no byte", trail);
+}
+
 static int read_vectors(struct segment_rows *r, struct trail *trail)
 {
     for (uint32_t f = 0; f < r->schema.field_count; f++) {
@@ -341,6 +361,9 @@ static int read_vectors(struct segment_rows *r, struct trail *trail)
         if (!null && from.value_count != wanted)
             return bad_row(r, "a vector of another length", trail);
         r->vectors[f] = null ? NULL : from.values;
+        if (!null && field->element == PDB_ELEMENT_INT8 &&
+            (rc = take_bytes(r, &from, &r->vectors[f], trail)) < 0)
+            return rc;
     }
     return 0;
 }

@@ -27,6 +27,11 @@ static const char *const metric_names[] = {[PDB_METRIC_COSINE] = "cosine",
                                            [PDB_METRIC_HAMMING] = "hamming"};
 enum { METRIC_COUNT = sizeof(metric_names) / sizeof(metric_names[0]) };
 
+static const char *const element_names[] = {[PDB_ELEMENT_FLOAT32] = "float32",
+                                            [PDB_ELEMENT_FLOAT16] = "float16",
+                                            [PDB_ELEMENT_INT8] = "int8"};
+enum { ELEMENT_COUNT = sizeof(element_names) / sizeof(element_names[0]) };
+
 static const char *const type_names[] = {[PDB_COLUMN_STRING] = "string",
                                          [PDB_COLUMN_INTEGER] = "integer",
                                          [PDB_COLUMN_FLOAT] = "float",
@@ -49,6 +54,9 @@ static const struct pqfile_logical logical_string = {.kind = PQFILE_LOGICAL_STRI
 static const struct pqfile_logical logical_list = {.kind = PQFILE_LOGICAL_LIST};
 static const struct pqfile_logical logical_json = {.kind = PQFILE_LOGICAL_JSON};
 static const struct pqfile_logical logical_u64 = {.kind = PQFILE_LOGICAL_INTEGER, .bits = 64};
+static const struct pqfile_logical logical_half = {.kind = PQFILE_LOGICAL_FLOAT16};
+static const struct pqfile_logical logical_byte = {
+    .kind = PQFILE_LOGICAL_INTEGER, .bits = 8, .is_signed = true};
 static const struct pqfile_logical logical_time = {
     .kind = PQFILE_LOGICAL_TIMESTAMP, .unit = PQFILE_MICROS, .utc = true};
 
@@ -88,7 +96,7 @@ static void choose_storage(struct segment_layout *l, enum pqfile_codec codec)
 static struct pqfile_column_options vector_storage(const struct pdb_field *field, bool in_place,
                                                    enum pqfile_codec codec)
 {
-    uint32_t rows = PAGE_BYTES / segment_vector_bytes(field->dimension, field->metric);
+    uint32_t rows = PAGE_BYTES / segment_vector_bytes(field);
     if (rows > VECTOR_PAGE_ROWS_UNIT)
         rows -= rows % VECTOR_PAGE_ROWS_UNIT;
     struct pqfile_column_options options = {.page_bytes = VECTOR_PAGE_BYTES_MAX,
@@ -103,6 +111,10 @@ static struct pqfile_column_options vector_storage(const struct pdb_field *field
         options.codec = codec;
         options.encoding =
             field->metric == PDB_METRIC_HAMMING ? PQFILE_PLAIN : PQFILE_BYTE_STREAM_SPLIT;
+    }
+    if (field->element == PDB_ELEMENT_INT8) { /* a byte each, and used in place */
+        options.encoding = PQFILE_RLE_DICTIONARY;
+        options.as_bytes = true;
     }
     return options;
 }
@@ -194,16 +206,23 @@ static void add_declared(struct segment_layout *l, const struct segment_column *
 static void add_vectors(struct segment_layout *l, uint32_t f, const struct pdb_field *field)
 {
     if (field->metric == PDB_METRIC_HAMMING) {
-        add_field(l, &(struct pqfile_field){
-                         .name = l->vector_names[f],
-                         .repetition = PQFILE_OPTIONAL,
-                         .type = PQFILE_FIXED_LEN_BYTE_ARRAY,
-                         .type_length = segment_vector_bytes(field->dimension, field->metric),
-                         .options = &l->vectors[f]});
+        add_field(l, &(struct pqfile_field){.name = l->vector_names[f],
+                                            .repetition = PQFILE_OPTIONAL,
+                                            .type = PQFILE_FIXED_LEN_BYTE_ARRAY,
+                                            .type_length = segment_vector_bytes(field),
+                                            .options = &l->vectors[f]});
         return;
     }
     struct pqfile_field element = {
         .name = "element", .type = PQFILE_FLOAT, .options = &l->vectors[f]};
+    if (field->element == PDB_ELEMENT_FLOAT16) {
+        element.type = PQFILE_FIXED_LEN_BYTE_ARRAY;
+        element.type_length = 2;
+        element.logical = logical_half;
+    } else if (field->element == PDB_ELEMENT_INT8) {
+        element.type = PQFILE_INT32;
+        element.logical = logical_byte;
+    }
     add_list(l, l->vector_names[f], field->dimension, &element);
 }
 
@@ -292,6 +311,14 @@ bool segment_layout_matches(const struct segment_layout *l, const struct pqfile_
 
 /* ---- what the footer says ---- */
 
+int segment_schema_format(const struct segment_schema *schema)
+{
+    for (uint32_t f = 0; f < schema->field_count; f++)
+        if (schema->fields[f].element != PDB_ELEMENT_FLOAT32)
+            return SEGMENT_FORMAT_NARROW;
+    return SEGMENT_FORMAT;
+}
+
 void segment_schema_write(const struct segment_schema *schema, const struct segment_layout *l,
                           const struct segment_columns *columns, struct buffer *json)
 {
@@ -301,8 +328,11 @@ void segment_schema_write(const struct segment_schema *schema, const struct segm
         json_write_string(json, schema->fields[f].name);
         buffer_add_lit(json, ",\"column\":");
         json_write_string(json, text_of(l->vector_names[f]));
-        buffer_format(json, ",\"dimension\":%u,\"metric\":\"%s\"}", schema->fields[f].dimension,
+        buffer_format(json, ",\"dimension\":%u,\"metric\":\"%s\"", schema->fields[f].dimension,
                       metric_names[schema->fields[f].metric]);
+        if (schema->fields[f].element != PDB_ELEMENT_FLOAT32)
+            buffer_format(json, ",\"type\":\"%s\"", element_names[schema->fields[f].element]);
+        buffer_add_byte(json, '}');
     }
     buffer_add_lit(json, "],\"columns\":[");
     for (uint32_t i = 0; i < columns->count; i++) {
@@ -368,7 +398,15 @@ static bool read_field(const struct doc_value *object, struct pdb_field *field)
         return false;
     field->dimension = (uint32_t)dimension.integer;
     field->metric = (enum pdb_metric)index_of(metric, metric_names, METRIC_COUNT);
-    return field->metric != PDB_METRIC_UNSPECIFIED;
+    if (field->metric == PDB_METRIC_UNSPECIFIED)
+        return false;
+    struct doc_value type; /* absent: float32 */
+    if (!doc_get(object, TEXT_LIT("type"), &type))
+        return true;
+    if (type.type != DOC_STRING || field->metric == PDB_METRIC_HAMMING)
+        return false;
+    field->element = (enum pdb_element_type)index_of(type.string, element_names, ELEMENT_COUNT);
+    return field->element != PDB_ELEMENT_FLOAT32;
 }
 
 static bool read_column(const struct doc_value *object, struct pdb_column *column)
@@ -460,7 +498,7 @@ int segment_schema_read(const struct pqfile_metadata *metadata, struct arena *ar
     uint64_t version = 0;
     if (!read_number(format, &version) || version == 0)
         return trail_add(trail, PDB_DATA_LOSS, "not a segment: no %s", SEGMENT_KEY_FORMAT);
-    if (version > SEGMENT_FORMAT)
+    if (version > SEGMENT_FORMAT_NARROW)
         return trail_add(trail, PDB_FAILED_PRECONDITION,
                          "written by a newer version: format %" PRIu64, version);
     if (uuid_parse(uuid.ptr, uuid.len, &schema.collection) < 0 ||

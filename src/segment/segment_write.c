@@ -171,7 +171,7 @@ static int open_parquet(struct segment_writer *w, struct trail *trail)
     struct pqfile_error error = {0};
     uuid_format(&w->options.schema.collection, uuid);
     (void)snprintf(number, sizeof(number), "%" PRIu64, w->options.schema.number);
-    (void)snprintf(format, sizeof(format), "%d", (int)SEGMENT_FORMAT);
+    (void)snprintf(format, sizeof(format), "%d", segment_schema_format(&w->options.schema));
     buffer_init_heap(&schema, w->heap, 0);
     segment_schema_write(&w->options.schema, &w->layout, &w->columns, &schema);
     struct pdb_text schema_text = {schema.ptr, schema.len};
@@ -586,7 +586,8 @@ static int note_pages(struct segment_writer *w, uint32_t f, const struct pqfile_
         const struct pqfile_page *page = &written->pages[p];
         uint32_t count = page->value_count / per_vector;
         size_t bytes = (size_t)count * entry->bytes;
-        ASSERT((page->in_place || !w->layout.in_place) && at + bytes <= w->vectors[f].len);
+        ASSERT((page->in_place || page->numbers_in_place || !w->layout.in_place) &&
+               at + bytes <= w->vectors[f].len);
         if (count == 0)
             continue;
         /* A page that did not get smaller is stored as it is, but read like its neighbours. */

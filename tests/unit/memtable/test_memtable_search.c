@@ -125,7 +125,7 @@ static void start(struct world *w, enum pdb_metric metric, bool extreme)
     memset(w, 0, sizeof(*w));
     rng_seed(&w->rng, 7 + (uint64_t)metric);
     w->metric = metric;
-    w->field = (struct scan_field){DIMENSION, metric, DIMENSION * 4};
+    w->field = (struct scan_field){DIMENSION, metric, DIMENSION * 4, PDB_ELEMENT_FLOAT32};
     if (metric == PDB_METRIC_HAMMING)
         w->field.bytes = BITS_BYTES;
     struct memtable_options options = {

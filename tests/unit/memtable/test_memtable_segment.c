@@ -19,8 +19,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <vecmath/elements.h>
 
-enum { FIELDS = 5, DIMENSION_MAX = 43, IDS = 700, WRITES = 2500, NOW = 1000, K_MAX = 300 };
+enum { FIELDS = 9, DIMENSION_MAX = 43, IDS = 700, WRITES = 2500, NOW = 1000, K_MAX = 300 };
 
 static const struct pdb_field fields[FIELDS] = {
     {.name = {"cos", 3}, .dimension = 19, .metric = PDB_METRIC_COSINE},
@@ -28,8 +29,24 @@ static const struct pdb_field fields[FIELDS] = {
     {.name = {"l2", 2}, .dimension = 33, .metric = PDB_METRIC_EUCLIDEAN},
     {.name = {"l1", 2}, .dimension = 5, .metric = PDB_METRIC_MANHATTAN},
     {.name = {"bits", 4}, .dimension = DIMENSION_MAX, .metric = PDB_METRIC_HAMMING},
+    {.name = {"cos16", 5},
+     .dimension = 17,
+     .metric = PDB_METRIC_COSINE,
+     .element = PDB_ELEMENT_FLOAT16},
+    {.name = {"cos8", 4},
+     .dimension = 21,
+     .metric = PDB_METRIC_COSINE,
+     .element = PDB_ELEMENT_INT8},
+    {.name = {"l2-8", 4},
+     .dimension = DIMENSION_MAX,
+     .metric = PDB_METRIC_EUCLIDEAN,
+     .element = PDB_ELEMENT_INT8},
+    {.name = {"l1-8", 4},
+     .dimension = 3,
+     .metric = PDB_METRIC_MANHATTAN,
+     .element = PDB_ELEMENT_INT8},
 };
-static const unsigned percent_present[FIELDS] = {100, 60, 97, 4, 100};
+static const unsigned percent_present[FIELDS] = {100, 60, 97, 4, 100, 80, 100, 90, 50};
 static const struct pdb_column columns[] = {{.name = {"group", 5}, .type = PDB_COLUMN_INTEGER}};
 
 union vector {
@@ -73,8 +90,10 @@ static struct pdb_text group_document(struct arena *arena, const char *op, unsig
     return bytes;
 }
 
+/* Of a query: floats whatever the field stores. */
 static void random_vector(struct world *w, uint32_t f, union vector *to)
 {
+    bool bytes = fields[f].element == PDB_ELEMENT_INT8;
     if (fields[f].metric == PDB_METRIC_HAMMING) {
         uint64_t bits = rng_next(&w->rng) & (((uint64_t)1 << DIMENSION_MAX) - 1);
         memcpy(to->bits, &bits, sizeof(bits));
@@ -83,7 +102,21 @@ static void random_vector(struct world *w, uint32_t f, union vector *to)
     static const float scales[] = {1, 1, 1, 1, 0, 1e15f, 1e-18f};
     float scale = scales[rng_below(&w->rng, f == 0 ? 7 : 5)];
     for (uint32_t i = 0; i < fields[f].dimension; i++)
-        to->floats[i] = scale * (float)rng_normal(&w->rng);
+        to->floats[i] = bytes ? (float)((int)rng_below(&w->rng, 256) - 128)
+                              : scale * (float)rng_normal(&w->rng);
+}
+
+/* As the field stores it. */
+static void random_stored(struct world *w, uint32_t f, union vector *to)
+{
+    union vector values;
+    random_vector(w, f, &values);
+    if (fields[f].element == PDB_ELEMENT_FLOAT16)
+        vecmath_narrow_f16(values.floats, fields[f].dimension, to);
+    else if (fields[f].element == PDB_ELEMENT_INT8)
+        vecmath_narrow_i8(values.floats, fields[f].dimension, to);
+    else
+        *to = values;
 }
 
 static struct pdb_text id_of(uint32_t number, char buffer[24])
@@ -98,7 +131,7 @@ static void put(struct world *w, uint32_t number)
     const void *vectors[FIELDS];
     char id[24];
     for (uint32_t f = 0; f < FIELDS; f++) {
-        random_vector(w, f, &made[f]);
+        random_stored(w, f, &made[f]);
         vectors[f] = rng_below(&w->rng, 100) < percent_present[f] ? &made[f] : NULL;
     }
     struct pdb_row row = {.id = id_of(number, id),
@@ -213,10 +246,10 @@ static void start(struct world *w, uint64_t seed, bool in_place, uint64_t oldest
     for (unsigned group = 0; group < 100; group++)
         w->documents[group] = group_document(&w->arena, NULL, group);
     for (uint32_t f = 0; f < FIELDS; f++)
-        w->scan_fields[f] = (struct scan_field){fields[f].dimension, fields[f].metric,
-                                                fields[f].metric == PDB_METRIC_HAMMING
-                                                    ? (fields[f].dimension + 7) / 8
-                                                    : fields[f].dimension * 4};
+        w->scan_fields[f] = (struct scan_field){
+            fields[f].dimension, fields[f].metric,
+            pdb_vector_bytes(fields[f].dimension, fields[f].metric, fields[f].element),
+            fields[f].element};
     buffer_init_heap(&w->parquet, NULL, 0);
     buffer_init_heap(&w->index, NULL, 0);
     fill(w);
@@ -365,6 +398,10 @@ static void expect_equal_searches(struct world *w, struct memtable_snapshot *s,
         a.score_limit = (float)rng_below(&w->rng, 20) - 2.5f;
     }
     struct scan_query b = a;
+    int8_t room[DIMENSION_MAX];
+    if (fields[f].element == PDB_ELEMENT_INT8 && rng_below(&w->rng, 3) == 0)
+        vector.floats[0] += 0.25f; /* no integers: scored as floats in either way */
+    a.room = room; /* in integers, if it can be; the other one as floats, with the same scores */
     topk_init(&a.topk, items[0], K_MAX); /* more than there can be: ties cannot be cut */
     topk_init(&b.topk, items[1], K_MAX);
     scan_query_begin(&a);

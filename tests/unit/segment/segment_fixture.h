@@ -12,9 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <vecmath/elements.h>
 
 enum {
-    FIXTURE_FIELDS = 6,
+    FIXTURE_FIELDS = 9,
     FIXTURE_ROWS_MAX = 3000,
     FIXTURE_DIMENSION_MAX = 77,
 };
@@ -27,8 +28,20 @@ static const struct pdb_field fixture_fields[FIXTURE_FIELDS] = {
     {.name = {"l1", 2}, .dimension = 1, .metric = PDB_METRIC_MANHATTAN},
     {.name = {"bits", 4}, .dimension = 41, .metric = PDB_METRIC_HAMMING},
     {.name = {"none", 4}, .dimension = 3, .metric = PDB_METRIC_COSINE},
+    {.name = {"half", 4},
+     .dimension = 33,
+     .metric = PDB_METRIC_COSINE,
+     .element = PDB_ELEMENT_FLOAT16},
+    {.name = {"byte", 4},
+     .dimension = 21,
+     .metric = PDB_METRIC_EUCLIDEAN,
+     .element = PDB_ELEMENT_INT8},
+    {.name = {"byte-2", 6},
+     .dimension = 3,
+     .metric = PDB_METRIC_COSINE,
+     .element = PDB_ELEMENT_INT8},
 };
-static const unsigned fixture_present[FIXTURE_FIELDS] = {100, 70, 100, 3, 95, 0};
+static const unsigned fixture_present[FIXTURE_FIELDS] = {100, 70, 100, 3, 95, 0, 60, 90, 100};
 
 struct fixture_row {
     struct pdb_row row;
@@ -36,6 +49,8 @@ struct fixture_row {
     const void *vectors[FIXTURE_FIELDS];
     union {
         float floats[FIXTURE_DIMENSION_MAX];
+        uint16_t halves[FIXTURE_DIMENSION_MAX];
+        int8_t bytes[FIXTURE_DIMENSION_MAX];
         uint8_t bits[8];
     } values[FIXTURE_FIELDS];
 };
@@ -66,12 +81,18 @@ static inline void fixture_vector(struct fixture *fx, struct fixture_row *row, u
     row->vectors[f] = &row->values[f];
     bool zero = rng_below(&fx->rng, 40) == 0;
     for (uint32_t i = 0; i < field->dimension; i++) {
-        if (field->metric != PDB_METRIC_HAMMING)
-            row->values[f].floats[i] = zero ? 0.0f : (float)rng_normal(&fx->rng);
+        float value = zero ? 0.0f : (float)rng_normal(&fx->rng);
+        if (field->element == PDB_ELEMENT_FLOAT16)
+            vecmath_narrow_f16(&value, 1, &row->values[f].halves[i]);
+        else if (field->element == PDB_ELEMENT_INT8)
+            row->values[f].bytes[i] = (int8_t)(zero ? 0 : (int)rng_below(&fx->rng, 256) - 128);
+        else if (field->metric != PDB_METRIC_HAMMING)
+            row->values[f].floats[i] = value;
         else if (rng_below(&fx->rng, 2) != 0)
             row->values[f].bits[i / 8] |= (uint8_t)(1 << (i % 8));
     }
-    if (field->metric == PDB_METRIC_COSINE && rng_below(&fx->rng, 40) == 0)
+    if (field->metric == PDB_METRIC_COSINE && field->element == PDB_ELEMENT_FLOAT32 &&
+        rng_below(&fx->rng, 40) == 0)
         row->values[f].floats[0] = 1e30f; /* its norm is not safe */
 }
 
@@ -253,7 +274,7 @@ static inline void fixture_compare(struct fixture *fx)
             if (s->fields[f].inverse_norms == NULL)
                 continue;
             float norm = s->fields[f].inverse_norms[segment_ordinal(&s->fields[f], i)];
-            float wanted = scan_inverse_norm(vector, s->fields[f].dimension);
+            float wanted = scan_inverse_norm(vector, s->fields[f].dimension, s->fields[f].element);
             assert_memory_equal(&norm, &wanted, sizeof(norm));
         }
     }

@@ -76,13 +76,13 @@ static void start(struct world *w, enum pdb_metric metric)
     for (uint32_t i = 0; i < ROWS; i++) {
         for (uint32_t d = 0; d < DIMENSION; d++)
             w->vectors[i][d] = (float)rng_normal(&w->rng);
-        w->inverse_norms[i] = scan_inverse_norm(w->vectors[i], DIMENSION);
+        w->inverse_norms[i] = scan_inverse_norm(w->vectors[i], DIMENSION, PDB_ELEMENT_FLOAT32);
         w->keys[i] = 5 + 3 * (uint64_t)i;
         w->documents[i] = document(&w->arena, NULL, i);
     }
     w->vector[0] = 1;
-    w->query =
-        (struct scan_query){.field = {DIMENSION, metric, sizeof(w->vector)}, .vector = w->vector};
+    w->query = (struct scan_query){
+        .field = {DIMENSION, metric, sizeof(w->vector), PDB_ELEMENT_FLOAT32}, .vector = w->vector};
 }
 
 /* All blocks of `rows` rows; with `keys`, of their own keys, else 1000 and on. */
@@ -124,17 +124,17 @@ static void inverse_norms_say_what_is_not_safe(void **state)
 {
     (void)state;
     const float plain[2] = {3, 4}, zero[2] = {0, 0}, huge[2] = {1e30f, 0}, tiny[2] = {1e-30f, 0};
-    assert_true(scan_inverse_norm(plain, 2) == 1.0f / 5.0f);
-    assert_true(scan_inverse_norm(zero, 2) == 0.0f);
-    assert_true(isnan(scan_inverse_norm(huge, 2)));
-    assert_true(isnan(scan_inverse_norm(tiny, 2)));
+    assert_true(scan_inverse_norm(plain, 2, PDB_ELEMENT_FLOAT32) == 1.0f / 5.0f);
+    assert_true(scan_inverse_norm(zero, 2, PDB_ELEMENT_FLOAT32) == 0.0f);
+    assert_true(isnan(scan_inverse_norm(huge, 2, PDB_ELEMENT_FLOAT32)));
+    assert_true(isnan(scan_inverse_norm(tiny, 2, PDB_ELEMENT_FLOAT32)));
 }
 
 static void batches_are_bounded_in_rows_and_bytes(void **state)
 {
     (void)state;
     for (uint32_t bytes = 1; bytes < 300000; bytes = bytes * 3 / 2 + 1) {
-        struct scan_field field = {bytes, PDB_METRIC_HAMMING, bytes};
+        struct scan_field field = {bytes, PDB_METRIC_HAMMING, bytes, PDB_ELEMENT_FLOAT32};
         uint32_t rows = scan_batch_rows(&field);
         assert_in_range(rows, 4, SCAN_BATCH_ROWS);
         assert_int_equal(rows % 4, 0);

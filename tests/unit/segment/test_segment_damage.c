@@ -270,7 +270,7 @@ static void newer_indexes_are_refused_only_if_they_say_so(void **state)
             break;
         fixture_dispose(&fx);
     }
-    parts.header.flags = 0x10000;
+    parts.header.flags = 0x20000;
     put_together(&fx, &parts);
     assert_int_equal(try_open(&fx, &index_bad), PDB_FAILED_PRECONDITION);
     assert_false(index_bad);

@@ -22,9 +22,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <vecmath/elements.h>
 
 enum {
-    FIELDS = 6,
+    FIELDS = 12,
     DIMENSION_MAX = 41,
     ROWS_MAX = 2600,
     VERSION_LAST = 400,
@@ -33,7 +34,7 @@ enum {
     PARQUET_BYTES_MAX = 4 << 20,
 };
 
-/* The last field has no vector at all. */
+/* Field 5 has no vector at all. */
 static const struct pdb_field fields[FIELDS] = {
     {.name = {"cos", 3}, .dimension = 19, .metric = PDB_METRIC_COSINE},
     {.name = {"dot", 3}, .dimension = 7, .metric = PDB_METRIC_DOT},
@@ -41,8 +42,30 @@ static const struct pdb_field fields[FIELDS] = {
     {.name = {"l1", 2}, .dimension = 5, .metric = PDB_METRIC_MANHATTAN},
     {.name = {"bits", 4}, .dimension = DIMENSION_MAX, .metric = PDB_METRIC_HAMMING},
     {.name = {"none", 4}, .dimension = 3, .metric = PDB_METRIC_DOT},
+    {.name = {"cos16", 5},
+     .dimension = 21,
+     .metric = PDB_METRIC_COSINE,
+     .element = PDB_ELEMENT_FLOAT16},
+    {.name = {"l2-16", 5},
+     .dimension = 9,
+     .metric = PDB_METRIC_EUCLIDEAN,
+     .element = PDB_ELEMENT_FLOAT16},
+    {.name = {"cos8", 4},
+     .dimension = 41,
+     .metric = PDB_METRIC_COSINE,
+     .element = PDB_ELEMENT_INT8},
+    {.name = {"dot8", 4}, .dimension = 7, .metric = PDB_METRIC_DOT, .element = PDB_ELEMENT_INT8},
+    {.name = {"l2-8", 4},
+     .dimension = 33,
+     .metric = PDB_METRIC_EUCLIDEAN,
+     .element = PDB_ELEMENT_INT8},
+    {.name = {"l1-8", 4},
+     .dimension = 5,
+     .metric = PDB_METRIC_MANHATTAN,
+     .element = PDB_ELEMENT_INT8},
 };
-static const unsigned percent_present[FIELDS] = {100, 70, 100, 3, 97, 0};
+static const unsigned percent_present[FIELDS] = {100, 70, 100, 3,  97,  0,
+                                                 100, 60, 100, 70, 100, 100};
 
 struct source {
     char id[24];
@@ -53,6 +76,8 @@ struct source {
     bool present[FIELDS];
     union {
         float floats[DIMENSION_MAX];
+        uint16_t halves[DIMENSION_MAX];
+        int8_t bytes[DIMENSION_MAX];
         uint8_t bits[8];
     } vectors[FIELDS];
 };
@@ -74,8 +99,11 @@ struct world {
     struct scan_query scan;
     union {
         float floats[DIMENSION_MAX];
+        uint16_t halves[DIMENSION_MAX];
+        int8_t bytes[DIMENSION_MAX];
         uint8_t bits[8];
     } query;
+    int8_t room[DIMENSION_MAX];
 };
 
 /* ---- rows ---- */
@@ -98,6 +126,14 @@ static struct pdb_text group_document(struct arena *arena, const char *op, unsig
     return bytes;
 }
 
+static float random_value(struct world *w, enum pdb_element_type element)
+{
+    if (element == PDB_ELEMENT_INT8)
+        return (float)((int)rng_below(&w->rng, 256) - 128);
+    return (float)rng_normal(&w->rng);
+}
+
+/* Of a query: floats whatever the field stores. */
 static void random_vector(struct world *w, uint32_t f, void *to)
 {
     if (fields[f].metric == PDB_METRIC_HAMMING) {
@@ -108,7 +144,30 @@ static void random_vector(struct world *w, uint32_t f, void *to)
     float *floats = to;
     bool zero = rng_below(&w->rng, 20) == 0;
     for (uint32_t i = 0; i < fields[f].dimension; i++)
-        floats[i] = zero ? 0.0f : (float)rng_normal(&w->rng);
+        floats[i] = zero ? 0.0f : random_value(w, fields[f].element);
+}
+
+/* As the field stores it. */
+static void random_stored(struct world *w, uint32_t f, void *to)
+{
+    float floats[DIMENSION_MAX];
+    if (fields[f].element == PDB_ELEMENT_FLOAT32) {
+        random_vector(w, f, to);
+        return;
+    }
+    random_vector(w, f, floats);
+    if (fields[f].element == PDB_ELEMENT_FLOAT16)
+        vecmath_narrow_f16(floats, fields[f].dimension, to);
+    else
+        vecmath_narrow_i8(floats, fields[f].dimension, to);
+}
+
+static double stored_value(const struct source *row, uint32_t f, size_t i)
+{
+    float value = row->vectors[f].floats[i];
+    if (fields[f].element == PDB_ELEMENT_FLOAT16)
+        vecmath_widen_f16(&row->vectors[f].halves[i], 1, &value);
+    return fields[f].element == PDB_ELEMENT_INT8 ? (double)row->vectors[f].bytes[i] : (double)value;
 }
 
 /* The versions of one id, newest first; each ends where the next one begins, or before. */
@@ -127,7 +186,7 @@ static void add_versions(struct world *w, uint32_t number, uint32_t versions)
             rng_below(&w->rng, 10) == 0 ? NOW - 1 + (int64_t)rng_below(&w->rng, 3) : 0;
         for (uint32_t f = 0; f < FIELDS; f++) {
             row->present[f] = rng_below(&w->rng, 100) < percent_present[f];
-            random_vector(w, f, &row->vectors[f]);
+            random_stored(w, f, &row->vectors[f]);
         }
         bool deleted = rng_below(&w->rng, 8) == 0 && version > 2;
         end = version - (deleted ? 1 : 0);
@@ -162,7 +221,7 @@ static void put_page(struct world *w, struct segment_index_builder *b, uint32_t 
 
 static void put_field(struct world *w, struct segment_index_builder *b, uint32_t f, uint32_t most)
 {
-    size_t bytes = segment_vector_bytes(fields[f].dimension, fields[f].metric);
+    size_t bytes = segment_vector_bytes(&fields[f]);
     size_t from = w->parquet_bytes;
     uint32_t count = 0, size = 1 + (uint32_t)rng_below(&w->rng, most);
     for (uint32_t row = 0; row < w->count; row++) {
@@ -249,6 +308,19 @@ static bool is_visible(const struct world *w, const struct source *row)
 
 /* ---- rows ---- */
 
+static void expect_widened(const struct world *w, uint32_t f, uint32_t row, const void *stored)
+{
+    float room[DIMENSION_MAX];
+    const float *widened = segment_vector_f32(w->segment, f, row, room);
+    if (fields[f].element == PDB_ELEMENT_FLOAT32) {
+        assert_ptr_equal(widened, stored);
+        return;
+    }
+    assert_ptr_equal(widened, room);
+    for (uint32_t i = 0; i < fields[f].dimension; i++)
+        assert_true((double)widened[i] == stored_value(&w->rows[row], f, i));
+}
+
 static void rows_come_back_as_they_were_written(void **state)
 {
     (void)state;
@@ -270,10 +342,9 @@ static void rows_come_back_as_they_were_written(void **state)
             assert_int_equal(found[f] != NULL, expected[f] != NULL);
             assert_int_equal(segment_has_vector_of(w.segment, f, i), expected[f] != NULL);
             if (found[f] != NULL)
-                assert_ptr_equal(segment_vector_f32(w.segment, f, i, NULL), found[f]);
+                expect_widened(&w, f, i, found[f]);
             if (found[f] != NULL)
-                assert_memory_equal(found[f], expected[f],
-                                    segment_vector_bytes(fields[f].dimension, fields[f].metric));
+                assert_memory_equal(found[f], expected[f], segment_vector_bytes(&fields[f]));
         }
         assert_true(segment_row(w.segment, i, &row, NULL));
         assert_null(row.vectors);
@@ -412,7 +483,7 @@ static double exact_score(const struct world *w, uint32_t f, const struct source
     for (size_t i = 0; i < 6; i++)
         bits += __builtin_popcount((unsigned)(w->query.bits[i] ^ row->vectors[f].bits[i]));
     for (size_t i = 0; i < fields[f].dimension && fields[f].metric != PDB_METRIC_HAMMING; i++) {
-        double q = (double)w->query.floats[i], x = (double)row->vectors[f].floats[i];
+        double q = (double)w->query.floats[i], x = stored_value(row, f, i);
         dot += q * x;
         a += q * q;
         b += x * x;
@@ -480,9 +551,10 @@ static bool search(struct world *w, const struct request *r, uint64_t key_tag)
 {
     w->scan = (struct scan_query){
         .field = {fields[r->field].dimension, fields[r->field].metric,
-                  segment_vector_bytes(fields[r->field].dimension, fields[r->field].metric)},
+                  segment_vector_bytes(&fields[r->field]), fields[r->field].element},
         .field_index = r->field,
         .vector = &w->query,
+        .room = r->budget % 2 != 0 ? w->room : NULL,
         .filter = r->bound < 100 ? below(w, r->bound) : NULL,
         .has_score_limit = r->has_limit,
         .score_limit = r->limit,
@@ -537,6 +609,8 @@ static void random_request(struct world *w, struct request *r)
     w->read.at_version =
         rng_below(&w->rng, 3) == 0 ? rng_below(&w->rng, VERSION_LAST) : VERSION_LAST;
     random_vector(w, r->field, &w->query);
+    if (fields[r->field].element == PDB_ELEMENT_INT8 && rng_below(&w->rng, 3) == 0)
+        w->query.floats[0] += 0.5f; /* is scored as floats */
     const struct source *some = &w->rows[rng_below(&w->rng, w->count)];
     if (rng_below(&w->rng, 4) == 0)
         r->exclude = some->id;
