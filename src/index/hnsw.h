@@ -99,13 +99,22 @@ struct hnsw_worker;
  * must be visible to all before the next phase (any hand-over by mailbox or join does that). A part
  * takes a few milliseconds at most at usual parameters, so a worker can look for other work, or for
  * a wish to stop, between two of them. Nothing allocates once build and workers exist, so nothing
- * can fail. hnsw_build_abandon() may be called instead of going on. */
+ * can fail. hnsw_build_abandon() may be called instead of going on.
+ *
+ * Rows can be held back: the build then says 0 parts when all others are in, and what it has can be
+ * searched; after hnsw_build_release() it goes on. */
 int hnsw_build_begin(const struct hnsw_params *params, const struct quantizer *quantizer,
                      const struct codes *codes, struct heap *heap, struct hnsw_build **build_out);
 uint32_t hnsw_build_parts(const struct hnsw_build *build); /* of this phase; 0: finished */
 void hnsw_build_part(struct hnsw_build *build, uint32_t part, struct hnsw_worker *worker);
 void hnsw_build_advance(struct hnsw_build *build);
 void hnsw_build_end(struct hnsw_build *build, struct hnsw *graph_out);
+/* Before the first part: holds back `count` rows, less than there are, spread evenly over all. */
+void hnsw_build_hold(struct hnsw_build *build, uint32_t count);
+uint32_t hnsw_build_held(const struct hnsw_build *build); /* how many; 0: none now */
+uint32_t hnsw_build_held_row(const struct hnsw_build *build, uint32_t i); /* of them */
+const struct hnsw *hnsw_build_graph(const struct hnsw_build *build);      /* as far as it is */
+void hnsw_build_release(struct hnsw_build *build);
 void hnsw_build_abandon(struct hnsw_build *build); /* NULL is legal */
 
 /* Scratch of one worker for one build. PDB_RESOURCE_EXHAUSTED. */

@@ -108,12 +108,52 @@ bool hnsw_params_fit(const struct hnsw_params *params)
            all.ef_construction >= HNSW_EF_MIN && all.ef_construction <= HNSW_EF_MAX;
 }
 
-static uint32_t batch_after(uint32_t inserted, uint32_t row_count)
+static uint32_t next_batch(const struct hnsw_build *build)
 {
-    uint32_t batch = inserted / BUILD_BATCH_SHARE;
+    uint32_t left = build->graph.row_count - build->held - build->inserted;
+    uint32_t batch = build->inserted / BUILD_BATCH_SHARE;
     batch = batch < 1 ? 1 : batch;
     batch = batch < BUILD_BATCH_MAX ? batch : BUILD_BATCH_MAX;
-    return batch < row_count - inserted ? batch : row_count - inserted;
+    return batch < left ? batch : left;
+}
+
+/* With the next batch, or what comes after the last one. */
+static void go_on(struct hnsw_build *build)
+{
+    build->batch = next_batch(build);
+    build->phase = build->batch > 0 ? HNSW_PREPARE : build->held > 0 ? HNSW_HOLD : HNSW_REACH;
+    if (build->phase == HNSW_REACH)
+        hnsw_repair_begin(build);
+}
+
+void hnsw_build_hold(struct hnsw_build *build, uint32_t count)
+{
+    ASSERT(count < build->graph.row_count && build->inserted == 1);
+    build->held = count;
+    go_on(build);
+}
+
+uint32_t hnsw_build_held(const struct hnsw_build *build)
+{
+    return build->held;
+}
+
+uint32_t hnsw_build_held_row(const struct hnsw_build *build, uint32_t i)
+{
+    ASSERT(i < build->held);
+    return hnsw_row_in_order(build, build->graph.row_count - build->held + i);
+}
+
+const struct hnsw *hnsw_build_graph(const struct hnsw_build *build)
+{
+    return &build->graph;
+}
+
+void hnsw_build_release(struct hnsw_build *build)
+{
+    ASSERT(build->phase == HNSW_HOLD);
+    build->held = 0;
+    go_on(build);
 }
 
 int hnsw_build_begin(const struct hnsw_params *params, const struct quantizer *quantizer,
@@ -147,12 +187,7 @@ int hnsw_build_begin(const struct hnsw_params *params, const struct quantizer *q
     if (build->graph.level_count == 0)
         build->graph.entry = build->entry_row;
     build->inserted = 1; /* the entry point, whom nobody precedes */
-    build->batch = batch_after(1, codes->row_count);
-    build->phase = HNSW_PREPARE;
-    if (build->batch == 0) {
-        hnsw_repair_begin(build);
-        build->phase = HNSW_REACH;
-    }
+    go_on(build);
     *build_out = build;
     return PDB_OK;
 }
@@ -331,6 +366,7 @@ uint32_t hnsw_build_parts(const struct hnsw_build *build)
     case HNSW_REACH:
     case HNSW_RETURN:
         return 1;
+    case HNSW_HOLD:
     case HNSW_DONE:
         break;
     }
@@ -365,10 +401,7 @@ void hnsw_build_advance(struct hnsw_build *build)
         build->phase = HNSW_LINK;
     } else if (build->phase == HNSW_LINK) {
         build->inserted += build->batch;
-        build->batch = batch_after(build->inserted, build->graph.row_count);
-        build->phase = build->batch > 0 ? HNSW_PREPARE : HNSW_REACH;
-        if (build->phase == HNSW_REACH)
-            hnsw_repair_begin(build);
+        go_on(build);
     } else if (!build->repair.more) {
         build->phase = build->phase == HNSW_REACH ? HNSW_RETURN : HNSW_DONE;
     }

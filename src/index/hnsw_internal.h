@@ -20,6 +20,7 @@ enum {
 enum hnsw_phase {
     HNSW_PREPARE, /* rows of the batch find their neighbours in the graph without the batch */
     HNSW_LINK,    /* the neighbours link back */
+    HNSW_HOLD,    /* all are in but those held back */
     HNSW_REACH,   /* a walk from the entry point, and a link to what it does not reach */
     HNSW_RETURN,  /* the same for rows from which no way leads to the entry point */
     HNSW_DONE,
@@ -50,6 +51,7 @@ struct hnsw_build {
     uint32_t entry_row;
     uint32_t inserted; /* positions of the order that are in the graph */
     uint32_t batch;    /* and how many follow in this batch */
+    uint32_t held;     /* at the end of the order, not to be inserted yet */
     struct hnsw_repair repair;
 };
 

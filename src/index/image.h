@@ -19,8 +19,9 @@ enum {
     INDEX_IMAGE_HEADER_BYTES = 128,
     INDEX_IMAGE_SECTION_BYTES = 32,
     INDEX_IMAGE_SECTIONS_MAX = 64,
-    /* what is written: mean, codes, sums, links; three sections for each upper level */
-    INDEX_IMAGE_PARTS_MAX = 4 + 3 * HNSW_LEVEL_MAX,
+    /* what is written: mean, codes, sums, links; three sections for each upper level; what was
+     * measured */
+    INDEX_IMAGE_PARTS_MAX = 4 + 3 * HNSW_LEVEL_MAX + 1,
     INDEX_IMAGE_HEAD_MAX =
         INDEX_IMAGE_HEADER_BYTES + (INDEX_IMAGE_PARTS_MAX + 1) * INDEX_IMAGE_SECTION_BYTES,
 };
@@ -33,6 +34,7 @@ enum index_image_kind {
     INDEX_IMAGE_LINKS = 4, /* of a level, as the next two */
     INDEX_IMAGE_ROWS = 5,
     INDEX_IMAGE_BELOW = 6,
+    INDEX_IMAGE_CALIBRATION = 32,
 };
 
 /* Flags of sections and of the header: a reader that does not know one of these must refuse. */
@@ -69,6 +71,7 @@ struct index_image_reader {
     uint32_t crc;
     struct index index; /* as far as the header and the table say */
     const float *mean;
+    const struct calibration *calibration; /* NULL: there is none */
 };
 
 /* Checks header and table. bytes: aligned to 64, used in place until the index is disposed of,

@@ -10,6 +10,7 @@
 #include "base/bytes.h"
 #include "base/crc32c.h"
 #include "index/image_internal.h"
+#include "index/search_internal.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -209,6 +210,7 @@ static int take_section(struct index_image_reader *reader, const struct section 
         break;
     case INDEX_IMAGE_ROWS:
     case INDEX_IMAGE_BELOW:
+    case INDEX_IMAGE_CALIBRATION:
         return damaged(trail, "level of a section");
     }
     return section->length == wanted ? PDB_OK : damaged(trail, "length of a section");
@@ -228,6 +230,8 @@ static int read_table(struct index_image_reader *reader, struct trail *trail)
         if ((section.flags & INDEX_IMAGE_REQUIRED) != 0)
             return trail_add(trail, PDB_FAILED_PRECONDITION,
                              "index image: section %" PRIu32 " of a newer version", section.kind);
+        if (section.kind == INDEX_IMAGE_CALIBRATION && section.length == sizeof(struct calibration))
+            reader->calibration = (const void *)(reader->bytes + section.offset);
         if (section.kind > INDEX_IMAGE_BELOW)
             continue; /* newer, and not needed */
         if (section.kind != expected.kind || section.level != expected.level)
@@ -336,6 +340,8 @@ static bool contents_are_sound(const struct index_image_reader *reader,
         return rows_are_sound(&index->graph, section->level, from, to);
     case INDEX_IMAGE_BELOW:
         return below_is_sound(&index->graph, section->level, from, to);
+    case INDEX_IMAGE_CALIBRATION:
+        return from > 0 || reader->calibration == NULL || calibration_is_sound(reader->calibration);
     default:
         return true;
     }
@@ -396,5 +402,8 @@ int index_image_finish(const struct index_image_reader *reader, struct heap *hea
     *index_out = reader->index;
     index_out->quantizer.mean = mean;
     index_out->mapped = true;
+    if (reader->calibration != NULL &&
+        reader->calibration->effort_kind == search_effort_of(index_out))
+        index_out->calibration = *reader->calibration;
     return PDB_OK;
 }

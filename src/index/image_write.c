@@ -102,6 +102,8 @@ void index_image_plan(const struct index *index, struct index_image_plan *plan_o
         add(&table, INDEX_IMAGE_SUMS, 0, sums, quantize_sums_bytes(quantizer, codes->row_count));
     if (index->has_graph)
         add_graph(&table, &index->graph);
+    if (index->calibration.query_count > 0)
+        add(&table, INDEX_IMAGE_CALIBRATION, 0, &index->calibration, sizeof index->calibration);
     plan_out->head_bytes =
         padded(INDEX_IMAGE_HEADER_BYTES + plan_out->part_count * INDEX_IMAGE_SECTION_BYTES);
     put_table(&table);

@@ -15,6 +15,7 @@
 #ifndef INDEX_INDEX_H
 #define INDEX_INDEX_H
 
+#include "index/calibrate.h"
 #include "index/hnsw.h"
 #include "index/quantize.h"
 
@@ -24,6 +25,7 @@ struct index {
     bool has_graph;
     struct hnsw graph; /* of as many rows as there are codes */
     bool mapped;       /* arrays lie in an image and are not ours */
+    struct calibration calibration;
 };
 
 /* Memory for the codes of row_count rows, every one of which must be encoded; the quantizer has
@@ -36,6 +38,12 @@ void index_dispose(struct index *index, struct heap *heap);
 
 /* Gives a finished graph to the index it was built for, or to another of the same rows. */
 void index_set_graph(struct index *index, const struct hnsw *graph);
+
+/* Whether its codes find too little of the truth, so that such rows should be searched exactly. */
+static inline bool index_codes_unfit(const struct index *index)
+{
+    return (index->calibration.flags & CALIBRATION_UNFIT) != 0;
+}
 
 /* Bytes that codes, sums and graph take, without the struct. */
 size_t index_bytes(const struct index *index);

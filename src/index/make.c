@@ -17,7 +17,10 @@
 
 #include "base/no_libc_heap.h"
 
-enum { GRAPH_WORK = 64 }; /* inserting a row costs about so many encodings */
+enum {
+    GRAPH_WORK = 64,     /* inserting a row costs about so many encodings */
+    ROUNDING = 64 << 10, /* large blocks are whole pages */
+};
 
 /* ---- the sample ---- */
 
@@ -212,7 +215,12 @@ static int begin_graph(struct index_make *make)
     const struct index *on = has_graph_codes(&make->spec) ? &make->graph_codes : &make->index;
     const struct hnsw_params params = graph_params(&make->spec);
     int rc = hnsw_build_begin(&params, &on->quantizer, &on->codes, make->heap, &make->graph);
-    return rc < 0 ? rc : 1;
+    if (rc < 0)
+        return rc;
+    uint32_t queries = make_query_count(&make->spec, make->rows.count);
+    if (queries > 0)
+        hnsw_build_hold(make->graph, queries);
+    return 1;
 }
 
 static uint32_t graph_parts(const struct index_make *make)
@@ -228,15 +236,8 @@ static int graph_part(struct index_make *make, uint32_t part, struct index_worke
 
 static int end_graph(struct index_make *make)
 {
-    struct hnsw graph;
     hnsw_build_advance(make->graph);
-    if (hnsw_build_parts(make->graph) > 0)
-        return 1;
-    hnsw_build_end(make->graph, &graph);
-    make->graph = NULL;
-    index_set_graph(&make->index, &graph);
-    index_dispose(&make->graph_codes, make->heap);
-    return 0;
+    return hnsw_build_parts(make->graph) > 0;
 }
 
 static uint64_t graph_work(const struct index_make *make)
@@ -260,17 +261,55 @@ static const struct make_phase graph_phase = {
     .done = graph_done,
 };
 
+static int take_graph(struct index_make *make)
+{
+    struct hnsw graph;
+    hnsw_build_end(make->graph, &graph);
+    make->graph = NULL;
+    index_set_graph(&make->index, &graph);
+    index_dispose(&make->graph_codes, make->heap);
+    return 0;
+}
+
+/* What was held back enters, and the graph is the index's. */
+static int begin_rest(struct index_make *make)
+{
+    if (hnsw_build_held(make->graph) > 0)
+        hnsw_build_release(make->graph);
+    if (hnsw_build_parts(make->graph) > 0)
+        return 1;
+    return take_graph(make);
+}
+
+static int end_rest(struct index_make *make)
+{
+    hnsw_build_advance(make->graph);
+    return hnsw_build_parts(make->graph) > 0 ? 1 : take_graph(make);
+}
+
+static uint64_t rest_work(const struct index_make *make)
+{
+    return (uint64_t)make_query_count(&make->spec, make->rows.count) * GRAPH_WORK;
+}
+
+static const struct make_phase rest_phase = {
+    .begin = begin_rest,
+    .parts = graph_parts,
+    .part = graph_part,
+    .end = end_rest,
+    .work = rest_work,
+};
+
 /* ---- kinds ---- */
 
 static const struct make_phase *const flat_phases[] = {
-    &sample_phase,
-    &train_phase,
-    &encode_phase,
-    NULL,
+    &sample_phase,       &train_phase,     &encode_phase, &make_truth_phase,
+    &make_measure_phase, &make_scan_phase, NULL,
 };
 
 static const struct make_phase *const hnsw_phases[] = {
-    &sample_phase, &train_phase, &encode_phase, &graph_phase, NULL,
+    &sample_phase,       &train_phase,     &encode_phase, &graph_phase, &make_truth_phase,
+    &make_measure_phase, &make_scan_phase, &rest_phase,   NULL,
 };
 
 /* NULL: no such index. */
@@ -326,10 +365,13 @@ uint64_t index_make_bytes(const struct index_spec *spec, uint32_t row_count, uin
     /* The sample is gone before the graph begins. */
     uint64_t sample = sample_bytes(spec, row_count) + quantize_train_bytes(spec->dimension);
     uint64_t graph = has_graph(spec) ? hnsw_build_bytes(&params, row_count, worker_count) : 0;
+    graph += make_calibration_bytes(spec, row_count);
     bytes += sample > graph ? sample : graph;
     bytes += row_count / make_rows_per_part(spec->dimension) * sizeof(int);
     size_t worker = sizeof(struct index_worker) + spec->dimension * sizeof(float);
-    return bytes + worker_count * (worker + scratch_bytes(spec)) + 4096;
+    if (make_query_count(spec, row_count) > 0)
+        worker += make_judging_bytes(spec, row_count);
+    return bytes + worker_count * (worker + scratch_bytes(spec)) + ROUNDING;
 }
 
 static int check(const struct index_spec *spec, uint32_t row_count)
@@ -362,6 +404,7 @@ static int begin_next(struct index_make *make)
         int rc = make->phases[make->phase]->begin(make);
         if (rc != 0)
             return rc < 0 ? rc : make_room(make);
+        make->work_done += make->phases[make->phase]->work(make);
     }
     return PDB_OK;
 }
@@ -393,6 +436,7 @@ void index_make_abandon(struct index_make *make)
     if (make == NULL)
         return;
     struct heap *heap = make->heap;
+    make_calibration_close(make);
     hnsw_build_abandon(make->graph);
     index_dispose(&make->graph_codes, heap);
     index_dispose(&make->index, heap);
@@ -482,6 +526,8 @@ int index_worker_open(const struct index_make *make, struct heap *heap,
     int rc = worker->scratch == NULL || worker->room == NULL ? PDB_RESOURCE_EXHAUSTED : PDB_OK;
     if (rc == PDB_OK && has_graph(spec))
         rc = hnsw_worker_open_for(&params, make->rows.count, heap, &worker->graph);
+    if (rc == PDB_OK && make_query_count(spec, make->rows.count) > 0)
+        rc = make_judging_open(make, heap, &worker->judging);
     if (rc < 0) {
         index_worker_close(worker, heap);
         return rc;
@@ -494,6 +540,7 @@ void index_worker_close(struct index_worker *worker, struct heap *heap)
 {
     if (worker == NULL)
         return;
+    make_judging_close(worker->judging, heap);
     hnsw_worker_close(worker->graph, heap);
     heap_free(heap, worker->room);
     heap_free(heap, worker->scratch);

@@ -48,13 +48,21 @@ struct index_make {
     struct index index;       /* what is made: with the codes that searches use */
     struct index graph_codes; /* SQ8 codes that a graph is built on, where those are others */
     struct hnsw_build *graph;
+    struct make_calibration *calibration; /* while it is under way */
 };
 
 struct index_worker {
-    void *scratch;             /* for encoding */
-    float *room;               /* for one vector */
-    struct hnsw_worker *graph; /* NULL: there is none */
+    void *scratch;                /* for encoding */
+    float *room;                  /* for one vector */
+    struct hnsw_worker *graph;    /* NULL: there is none */
+    struct make_judging *judging; /* NULL: nothing is calibrated */
 };
+
+/* Bytes of a vector. */
+static inline size_t make_vector_bytes(const struct index_spec *spec)
+{
+    return quantize_vector_bytes(spec->metric, spec->dimension);
+}
 
 /* NULL: it cannot be read, PDB_DATA_LOSS. */
 static inline const float *make_vector(const struct index_make *make, uint32_t row, float *room)
@@ -68,5 +76,20 @@ static inline uint32_t make_rows_per_part(uint32_t dimension)
     uint32_t rows = MAKE_PART_FLOATS / dimension;
     return rows > 0 ? rows : 1;
 }
+
+/* ---- calibration (make_calibrate.c): three phases, of which those that are not wanted are passed
+ * over. Of a graph: before the rows that its build holds back are released ---- */
+
+extern const struct make_phase make_truth_phase, make_measure_phase, make_scan_phase;
+
+/* Queries that an index of so many rows is calibrated with; 0: it is not. */
+uint32_t make_query_count(const struct index_spec *spec, uint32_t row_count);
+/* At most, while it is under way; and of each worker. */
+uint64_t make_calibration_bytes(const struct index_spec *spec, uint32_t row_count);
+size_t make_judging_bytes(const struct index_spec *spec, uint32_t row_count);
+void make_calibration_close(struct index_make *make);
+int make_judging_open(const struct index_make *make, struct heap *heap,
+                      struct make_judging **judging_out);
+void make_judging_close(struct make_judging *judging, struct heap *heap);
 
 #endif

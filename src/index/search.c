@@ -88,7 +88,7 @@ uint32_t index_want_of(const struct index *index, uint32_t k)
 }
 
 /* Of what codes give as distances; 0: they are none. */
-static float stretch_of(enum pdb_metric metric, float gamma)
+float search_stretch_of(enum pdb_metric metric, float gamma)
 {
     if (metric == PDB_METRIC_DOT || !(gamma > 0))
         return 0;
@@ -96,10 +96,41 @@ static float stretch_of(enum pdb_metric metric, float gamma)
     return squared ? (1 + gamma) * (1 + gamma) : 1 + gamma;
 }
 
+enum calibration_effort search_effort_of(const struct index *index)
+{
+    if (!index->has_graph)
+        return EFFORT_NONE;
+    return search_stretch_of(index->quantizer.metric, 1) > 0 ? EFFORT_GAMMA : EFFORT_EF;
+}
+
+/* What was measured tells what the target takes: fills in of a query what it leaves open. */
+static void choose_effort(struct index_search *search, struct index_query *query)
+{
+    const struct calibration *calibration = &search->index->calibration;
+    const float target = query->target_recall > 0 ? query->target_recall : INDEX_TARGET_DEFAULT;
+    struct calibration_choice choice;
+    search->stats.below_target = query->target_recall > 0;
+    if (calibration->query_count == 0 || query->gamma >= 0 || query->ef != 0)
+        return;
+    calibration_choose(calibration, query->k, target, &choice);
+    search->stats.below_target = query->target_recall > 0 && !choice.met;
+    search->exhaustive = choice.scan;
+    if (query->want == 0 && choice.want > index_want(query->k))
+        query->want = choice.want;
+    if (choice.scan)
+        return;
+    if (calibration->effort_kind == EFFORT_GAMMA) {
+        query->gamma = choice.effort;
+        query->ef = CALIBRATION_EF;
+    } else if (calibration->effort_kind == EFFORT_EF) {
+        query->ef = (uint32_t)(choice.effort + 0.999f);
+    }
+}
+
 static void choose_stop(struct index_search *search, const struct index_query *query)
 {
     float gamma = query->gamma < 0 ? INDEX_GAMMA_DEFAULT : query->gamma;
-    search->stretch = stretch_of(search->index->quantizer.metric, gamma);
+    search->stretch = search_stretch_of(search->index->quantizer.metric, gamma);
     search->ef = query->ef != 0 ? query->ef : search->stretch > 0 ? INDEX_EF_CAP : INDEX_EF_DOT;
     search->want = query->want != 0 ? query->want : index_want_of(search->index, query->k);
     search->want = search->want < query->k ? query->k : search->want;
@@ -124,7 +155,9 @@ void index_search_begin(struct index_search *search, struct index_scratch *scrat
         .phase = INDEX_SEARCH_SCAN,
     };
     search->selective = query->dead != NULL || query->allowed != NULL || query->accepts != NULL;
-    choose_stop(search, query);
+    struct index_query all = *query;
+    choose_effort(search, &all);
+    choose_stop(search, &all);
     const uint32_t row_count = index->codes.row_count;
     if (row_count == 0) {
         search->phase = INDEX_SEARCH_DONE;
@@ -136,7 +169,7 @@ void index_search_begin(struct index_search *search, struct index_scratch *scrat
     search->walk_max = WALK_LEAST + matches / SCANNED_PER_WALKED;
     if (!search->selective)
         search->walk_max = UINT64_MAX; /* a wide walk is what was asked for */
-    if (!index->has_graph || (search->selective && matches <= SCAN_AT_ONCE) ||
+    if (!index->has_graph || search->exhaustive || (search->selective && matches <= SCAN_AT_ONCE) ||
         search->want >= row_count)
         return;
     search->phase = INDEX_SEARCH_WALK;
@@ -280,7 +313,7 @@ uint32_t index_search_end(struct index_search *search, struct index_candidate *c
 
 /* ---- re-ranking ---- */
 
-static enum vecmath_metric kernel_of(enum pdb_metric metric)
+enum vecmath_metric search_kernel_of(enum pdb_metric metric)
 {
     switch (metric) {
     case PDB_METRIC_DOT:
@@ -303,7 +336,7 @@ uint32_t index_rerank(const struct quantizer *quantizer, const float *query,
                       uint32_t count, uint32_t k)
 {
     ASSERT(count <= INDEX_WANT_MAX);
-    const enum vecmath_metric metric = kernel_of(quantizer->metric);
+    const enum vecmath_metric metric = search_kernel_of(quantizer->metric);
     const float sign = vecmath_higher_is_better(metric) ? -1.0f : 1.0f;
     float distances[RERANK_ROWS];
     for (uint32_t done = 0; done < count;) {

@@ -34,14 +34,20 @@ enum {
     INDEX_EF_DOT = 200,     /* and where it cannot */
     INDEX_WANT_MAX = 12288, /* candidates at most: PDB_K_MAX and what re-ranking adds */
 };
-#define INDEX_GAMMA_DEFAULT 0.1f
+#define INDEX_GAMMA_DEFAULT  0.1f  /* where nothing was measured */
+#define INDEX_TARGET_DEFAULT 0.97f /* where something was */
 
 struct index_query {
     const float *vector; /* of the index's dimension, finite, at any address; used by begin only */
     uint32_t k;          /* 1 to PDB_K_MAX */
-    uint32_t want;       /* candidates to return; 0: index_want_of(k); at least k */
+    uint32_t want;       /* candidates to return, at least k; 0: what target_recall takes,
+                          * or index_want_of(k): search->want tells after begin */
     float gamma;         /* < 0: the default; 0: no such stop, `ef` alone */
     uint32_t ef;         /* 0: the default; raised to `want` */
+    /* Share of the results that is to be right, 0 to 1; 0: INDEX_TARGET_DEFAULT. By what was
+     * measured at the making (calibrate.h) it decides the effort, unless gamma >= 0 or ef says it,
+     * and then also `want` where that is 0. */
+    float target_recall;
     /* Which rows may be returned; all that are given must agree. Bitsets cover all rows and stay
      * until the search ends; bits behind the last row are 0. */
     const uint64_t *dead;    /* NULL: none is. Set bit: not this one */
@@ -51,13 +57,7 @@ struct index_query {
     const void *owner;
 };
 
-/* Candidates to re-rank for k results: what codes get wrong about order. */
-static inline uint32_t index_want(uint32_t k)
-{
-    return k + (k < 10 ? 2 : k / 5);
-}
-
-/* The same for an index: none where codes are the rows themselves. */
+/* Candidates for k results of this index: no more where codes are the rows themselves. */
 uint32_t index_want_of(const struct index *index, uint32_t k);
 
 struct index_candidate {
@@ -82,15 +82,18 @@ struct index_search_stats {
     uint32_t expanded;  /* rows whose links were followed */
     bool capped;        /* the pool was full: `ef` may have cost recall */
     bool scanned;       /* all allowed rows were scored */
+    bool below_target;  /* no effort that was measured is known to reach target_recall */
 };
 
-/* One search under way. The fields are search.c's; stats may be read at any time. */
+/* One search under way. The fields are search.c's; stats may be read at any time, and so may
+ * `want`: so many candidates there will be at most. */
 struct index_search {
     const struct index *index;
     struct index_scratch *scratch;
     enum index_search_phase phase;
     uint32_t k, want, ef;
-    float stretch; /* 1 + gamma, squared where distances are; 0: no such stop */
+    float stretch;   /* 1 + gamma, squared where distances are; 0: no such stop */
+    bool exhaustive; /* all codes are to be scanned */
     bool selective;
     const uint64_t *dead, *allowed;
     bool (*accepts)(const void *owner, uint32_t row);

@@ -7,6 +7,8 @@
 #include "index/search.h"
 #include "index/visited.h"
 
+#include <vecmath/vecmath.h>
+
 enum {
     SEARCH_LIST_MAX = 2 * HNSW_M_MAX,
 #ifdef PDB_STRESS
@@ -40,6 +42,12 @@ static inline uint32_t search_insertion_cost(uint32_t inserted, uint32_t count)
 {
     return (uint32_t)((uint64_t)inserted * count / 2048);
 }
+
+/* What the stop rule of a walk with this gamma multiplies distances by; 0: the metric has none. */
+float search_stretch_of(enum pdb_metric metric, float gamma);
+/* What searches of this index are given more or less of. */
+enum calibration_effort search_effort_of(const struct index *index);
+enum vecmath_metric search_kernel_of(enum pdb_metric metric);
 
 /* Greedily to level 0; the walk's pool then holds where it begins. */
 void hnsw_search_begin(struct index_search *search);

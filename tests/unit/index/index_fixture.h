@@ -229,7 +229,7 @@ static inline void built_free(struct built *built)
 
 /* ---- searching ---- */
 
-enum { HITS_MAX = 1000 };
+enum { HITS_MAX = INDEX_WANT_MAX };
 
 struct hits {
     uint32_t count;

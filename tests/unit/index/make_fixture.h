@@ -81,4 +81,42 @@ static inline void assert_same_index(const struct index *a, const struct index *
                             plan[0].parts[i].length);
 }
 
+/* ---- recall, many times over the same queries ---- */
+
+/* The k-th smallest exact distance to each query. */
+static inline double *exact_kths(const struct data *data, const struct data *queries,
+                                 enum pdb_metric metric, uint32_t k)
+{
+    double *kths = malloc(queries->count * sizeof *kths);
+    assert_non_null(kths);
+    for (uint32_t i = 0; i < queries->count; i++)
+        kths[i] = exact_kth(data, metric, vector_of(queries, i), k, NULL);
+    return kths;
+}
+
+static inline double recall_against(const struct built *built, const struct data *data,
+                                    const struct data *queries, const double *kths,
+                                    const struct index_query *how)
+{
+    struct index_scratch *scratch = NULL;
+    struct heap heap = {0};
+    static struct hits hits;
+    const enum pdb_metric metric = built->index.quantizer.metric;
+    uint64_t good = 0;
+    assert_int_equal(index_scratch_open(&heap, data->count, data->dimension, &scratch), PDB_OK);
+    for (uint32_t i = 0; i < queries->count; i++) {
+        struct index_query query = *how;
+        query.vector = vector_of(queries, i);
+        find(&built->index, data, scratch, &query, 1500, &hits);
+        assert_int_equal(hits.count, query.k);
+        for (uint32_t j = 0; j < hits.count; j++) {
+            double distance = exact_distance(metric, query.vector, vector_of(data, hits.hit[j].row),
+                                             data->dimension);
+            good += distance <= kths[i] + 1e-6 * fabs(kths[i]);
+        }
+    }
+    index_scratch_close(scratch, &heap);
+    return (double)good / ((double)queries->count * how->k);
+}
+
 #endif

@@ -309,6 +309,35 @@ static void sections_of_unknown_kinds_are_passed_over(void **state)
     free(wider.bytes);
 }
 
+static void what_was_measured_is_kept_if_it_is_possible_and_of_this_kind(void **state)
+{
+    (void)state;
+    struct built built = make(QUANTIZE_SQ8, PDB_METRIC_EUCLIDEAN, 120, true);
+    struct calibration *c = &built.index.calibration;
+    struct index opened;
+    *c = (struct calibration){.query_count = 20, .effort_kind = EFFORT_GAMMA, .step_count = 1};
+    c->efforts[0] = 0.25f;
+    c->points[1][0].recall.recall[2] = 0.5f;
+    struct image image = image_of(&built.index);
+    assert_int_equal(open_image(&image, 64, &built.heap, &opened), PDB_OK);
+    assert_memory_equal(&opened.calibration, c, sizeof *c);
+    index_dispose(&opened, &built.heap);
+    free(image.bytes);
+
+    c->effort_kind = EFFORT_EF; /* of another metric */
+    image = image_of(&built.index);
+    assert_int_equal(open_image(&image, SIZE_MAX, &built.heap, &opened), PDB_OK);
+    assert_int_equal(opened.calibration.query_count, 0);
+    index_dispose(&opened, &built.heap);
+    free(image.bytes);
+
+    c->efforts[0] = NAN;
+    image = image_of(&built.index);
+    assert_int_equal(open_image(&image, SIZE_MAX, &built.heap, &opened), PDB_DATA_LOSS);
+    free(image.bytes);
+    built_free(&built);
+}
+
 static void opening_may_run_out_of_memory(void **state)
 {
     (void)state;
@@ -332,6 +361,7 @@ int main(void)
         cmocka_unit_test(factors_that_are_no_numbers_are_refused),
         cmocka_unit_test(what_a_newer_version_wrote_is_refused_as_that),
         cmocka_unit_test(sections_of_unknown_kinds_are_passed_over),
+        cmocka_unit_test(what_was_measured_is_kept_if_it_is_possible_and_of_this_kind),
         cmocka_unit_test(opening_may_run_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

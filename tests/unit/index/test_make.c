@@ -161,7 +161,7 @@ static void a_vector_that_cannot_be_read_ends_the_making(void **state)
 static void every_allocation_may_fail(void **state)
 {
     (void)state;
-    struct data data = data_clustered(700, DIMENSION, CLUSTERS, 6, 0, false);
+    struct data data = data_clustered(520, DIMENSION, CLUSTERS, 6, 0, false);
     const struct source source = {&data, NOT_BROKEN};
     const struct index_rows rows = rows_of(&source);
     for (size_t i = 0; i < KINDS; i++) {
