@@ -6,6 +6,7 @@
 #   make demo       start a server, load Fashion-MNIST through the network, search it, print recall and speed
 #   make build      only build: build/proximadb, build/pdb-bench, the libraries
 #   make bench      what the machine, its disk and the kernels can do
+#   make peers      the index beside other libraries', two hours; ARGS=--quick: ten minutes (perf/peers)
 #   make format     put C and Python into the project's format
 #   make lint       clang-tidy over what differs from main (ALL=1: over everything)
 #   make sanitize   every test under ASan and UBSan, what is shared between threads under TSan
@@ -21,7 +22,7 @@ ARGS ?=
 VENV := .venv/installed
 CLANG := CC=clang-14
 
-.PHONY: run build test demo bench build-clang format format-check lint sanitize fuzz crash large stress clean packages packages-test
+.PHONY: run build test demo bench peers build-clang format format-check lint sanitize fuzz crash large stress clean packages packages-test
 
 run: build
 	exec build/proximadb serve $(ARGS)
@@ -40,6 +41,9 @@ demo: packages-test build
 bench: packages build
 	build/perf/kernels/kernels
 	build/perf/engine/hop
+
+peers: packages-test build
+	@perf/peers/run.sh $(ARGS)
 
 format: packages-test $(VENV)
 	@git ls-files '*.c' '*.h' | xargs clang-format-14 -i
