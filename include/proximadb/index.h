@@ -115,6 +115,7 @@ struct pdb_index_result {
     uint64_t distances; /* rows scored, by codes or exactly */
     bool capped;        /* ef may have cost recall */
     bool scanned;       /* all rows that may be returned were scored */
+    bool below_target;  /* no effort is known to find target_recall: it was the most */
 };
 
 /* hits_out: room for k, best first, ties by the smaller row. INVALID_ARGUMENT,
@@ -140,8 +141,8 @@ struct pdb_index_stats {
     uint64_t index_bytes;                    /* codes and graph or lists */
     uint64_t vector_bytes;                   /* full vectors, whoever's they are; 0: none */
     uint64_t mapped_bytes;                   /* of both: of a mapped file */
-    /* What searches without an effort of their own find, as calibration measured it on rows held
-     * back, for k = 10. */
+    /* What searches without an effort of their own find of the 10 nearest, as measured when the
+     * index was made, on rows that it did not have yet. */
     bool has_recall;
     float recall_estimate;
 };

@@ -107,7 +107,7 @@ class Stats(ctypes.Structure):
 
 HIT = np.dtype([("row", np.uint32), ("score", np.float32)])
 RESULT = np.dtype(
-    [("count", np.uint32), ("distances", np.uint64), ("flags", np.uint16)], align=True
+    [("count", np.uint32), ("distances", np.uint64), ("flags", np.uint8, (3,))], align=True
 )
 COSINE, EUCLIDEAN = 1, 3
 TYPES = {"flat": 1, "hnsw": 2, "ivf": 3}

@@ -79,8 +79,6 @@ static int check_query(const struct pdb_index *index, const struct pdb_index_que
         return trail_add(trail, PDB_INVALID_ARGUMENT, "target_recall: expected 0.5 to 1");
     if (gamma && !is_number_within(q->gamma, 0.0f, 1000.0f))
         return trail_add(trail, PDB_INVALID_ARGUMENT, "gamma: expected up to 1000");
-    if (target)
-        return trail_add(trail, PDB_UNIMPLEMENTED, "target_recall: the index is not calibrated");
     if (q->ef > PDB_EF_MAX)
         return trail_add(trail, PDB_INVALID_ARGUMENT, "ef: at most %d", PDB_EF_MAX);
     if (q->nprobe > PDB_NPROBE_MAX)
@@ -225,7 +223,15 @@ static void search_by_index(struct pdb_index_searcher *searcher,
         .distances = search.stats.distances,
         .capped = search.stats.capped,
         .scanned = search.stats.scanned,
+        .below_target = search.stats.below_target,
     };
+}
+
+/* Where codes find too little whatever the effort, a search that does not name one is exact. */
+static bool wants_exact(const struct pdb_index *index, const struct pdb_index_query *query)
+{
+    const bool effort = query->gamma > 0 || query->ef > 0 || query->nprobe > 0;
+    return query->exact || !index->has_index || (!effort && index_codes_unfit(&index->index));
 }
 
 static int search_one(struct pdb_index_searcher *searcher, const struct pdb_index_query *query,
@@ -239,7 +245,7 @@ static int search_one(struct pdb_index_searcher *searcher, const struct pdb_inde
     *result_out = (struct pdb_index_result){0};
     if (index->row_count == 0)
         result_out->scanned = true;
-    else if (index->vectors != NULL && (query->exact || !index->has_index))
+    else if (index->vectors != NULL && wants_exact(index, query))
         search_exactly(searcher, query, vector, hits_out, result_out);
     else
         search_by_index(searcher, query, vector, hits_out, result_out);

@@ -241,6 +241,26 @@ static void bits_are_searched_exactly(void **state)
     pdb_index_destroy(index);
 }
 
+static void a_wish_for_recall_is_met_and_its_estimate_told(void **state)
+{
+    (void)state;
+    static const float targets[] = {0.8f, 0.95f, 0.99f};
+    float *rows = clustered(ROWS, DIMENSION, 1), *queries = clustered(QUERIES, DIMENSION, 2);
+    struct pdb_index_options options = options_of(PDB_METRIC_EUCLIDEAN, PDB_INDEX_HNSW);
+    struct pdb_index *index = build(&options, rows, ROWS);
+    struct pdb_index_stats stats;
+    pdb_index_stats(index, &stats);
+    assert_true(stats.has_recall);
+    assert_true(stats.recall_estimate >= 0.95f && stats.recall_estimate <= 1.0f);
+    for (unsigned i = 0; i < 3; i++) {
+        struct pdb_index_query query = {.target_recall = targets[i]};
+        assert_true(recall_of(index, &query, rows, queries) >= (double)targets[i] - 0.02);
+    }
+    pdb_index_destroy(index);
+    free(queries);
+    free(rows);
+}
+
 static bool is_even(void *arg, uint32_t row)
 {
     ++*(uint32_t *)arg;
@@ -702,6 +722,7 @@ int main(void)
         cmocka_unit_test(exact_searches_miss_nothing_whatever_the_metric_and_where_vectors_are),
         cmocka_unit_test(graphs_over_the_rows_themselves_keep_no_second_copy),
         cmocka_unit_test(bits_are_searched_exactly),
+        cmocka_unit_test(a_wish_for_recall_is_met_and_its_estimate_told),
         cmocka_unit_test(only_allowed_rows_come_back_and_as_many_as_asked_for),
         cmocka_unit_test(without_vectors_codes_have_the_last_word_and_exact_is_refused),
         cmocka_unit_test(an_index_of_no_or_few_rows_answers_with_what_it_has),
