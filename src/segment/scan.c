@@ -206,9 +206,33 @@ static void to_distances(const struct scan_query *query, const struct scan_block
         cosine_distances(query, block, rows, count, scores);
 }
 
+static void single_cosines(const struct scan_query *query, const void *const *vectors,
+                           const float *inverse_norms, uint32_t count, float *scores)
+{
+    float inverse_query = inverse_of_query(query->norm);
+    for (uint32_t i = 0; i < count; i++) {
+        scores[i] = -clamp_to_unit(scores[i] * inverse_query * inverse_norms[i]);
+        if (isnan(scores[i]))
+            scores[i] =
+                -vecmath_pair_of(VECMATH_COSINE)(query->vector, vectors[i], query->field.dimension);
+    }
+}
+
+void scan_distances(const struct scan_query *query, const void *const *vectors,
+                    const float *inverse_norms, uint32_t count, float *distances_out)
+{
+    enum pdb_metric metric = query->field.metric;
+    vecmath_gather_of(kernel_of(metric))(query->vector, vectors, count, query->field.dimension,
+                                         distances_out);
+    for (uint32_t i = 0; metric == PDB_METRIC_DOT && i < count; i++)
+        distances_out[i] = -distances_out[i];
+    if (metric == PDB_METRIC_COSINE)
+        single_cosines(query, vectors, inverse_norms, count, distances_out);
+}
+
 /* ---- which rows may be kept ---- */
 
-static bool within_limit(const struct scan_query *query, float distance)
+bool scan_within_limit(const struct scan_query *query, float distance)
 {
     if (!query->has_score_limit)
         return true;
@@ -234,7 +258,7 @@ static bool matches(const struct scan_query *query, const struct scan_block *blo
 static void offer(struct scan_query *query, const struct scan_block *block, uint32_t i,
                   float distance)
 {
-    if (!within_limit(query, distance) || !block->wanted(block, query, i))
+    if (!scan_within_limit(query, distance) || !block->wanted(block, query, i))
         return;
     query->selectivity.late_tested++;
     if (matches(query, block, i))
@@ -285,7 +309,7 @@ static void score_early(struct scan_query *query, const struct scan_block *block
     score_gathered(query, chosen, count, distances);
     to_distances(query, block, rows, count, distances);
     for (uint32_t i = 0; i < count; i++) {
-        if (distances[i] < topk_bound(&query->topk) && within_limit(query, distances[i]))
+        if (distances[i] < topk_bound(&query->topk) && scan_within_limit(query, distances[i]))
             topk_push(&query->topk, distances[i], key_of(block, rows[i]));
     }
 }

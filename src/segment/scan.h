@@ -45,6 +45,13 @@ struct scan_query {
 };
 void scan_query_begin(struct scan_query *query);
 
+/* Of single rows, wherever their vectors lie: the distances that scan_block would find. Counts no
+ * rows. inverse_norms: of each row for cosine (scan_inverse_norm), else NULL. */
+void scan_distances(const struct scan_query *query, const void *const *vectors,
+                    const float *inverse_norms, uint32_t count, float *distances_out);
+/* Whether the request's score limit lets a row of this distance be a result. */
+bool scan_within_limit(const struct scan_query *query, float distance);
+
 /* The score as docs/api/rest.md defines it, from a kept distance: similarity for cosine and dot,
  * the distance itself (root taken) for the others. */
 float scan_score(enum pdb_metric metric, float distance);

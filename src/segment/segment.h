@@ -185,6 +185,9 @@ uint64_t segment_deletes_remembered(const struct segment_deletes *d);
  * it. */
 bool segment_deletes_next(const struct segment_deletes *d, uint32_t *row, uint32_t *row_out,
                           uint64_t *ended_at_out);
+/* A bit for each row that ended: row i is bit i % 64 of word i / 64. Bits behind the last row are
+ * 0. */
+const uint64_t *segment_deletes_bits(const struct segment_deletes *d);
 /* A copy for a worker to read. NULL without memory. */
 struct segment_deletes *segment_deletes_copy(const struct segment_deletes *d, struct heap *heap);
 
@@ -219,6 +222,7 @@ const float *segment_vector_f32(const struct segment *s, uint32_t field, uint32_
 /* Cheap parts of a row. */
 struct pdb_text segment_row_id(const struct segment *s, uint32_t row);
 uint64_t segment_row_version(const struct segment *s, uint32_t row);
+struct pdb_text segment_row_metadata(const struct segment *s, uint32_t row);
 /* version <= at_version < ended_at, and not expired. */
 bool segment_visible(const struct segment_read *read, uint32_t row);
 
@@ -234,6 +238,11 @@ void segment_search_begin(struct segment_search *search);
 /* Looks at about `row_budget` rows (whole batches, so that the answer does not depend on the
  * budget); true when the scan is complete, or the segment is found damaged. Allocates nothing. */
 bool segment_search_step(struct segment_search *search, size_t row_budget);
+
+/* The distances of single rows, each of which has a vector, as a search finds them: `query` has
+ * been begun. count: at most SCAN_BATCH_ROWS. False: a page is damaged. */
+bool segment_distances(const struct segment *s, const struct scan_query *query,
+                       const uint32_t *rows, uint32_t count, float *distances_out);
 
 /* Visits visible rows that match, from *next_row on, in order of id; as memtable_scan_step. */
 bool segment_scan_step(const struct segment_read *read, uint32_t *next_row,

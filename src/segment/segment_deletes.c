@@ -285,6 +285,11 @@ uint64_t segment_deletes_remembered(const struct segment_deletes *d)
     return d->now.count + d->old.count;
 }
 
+const uint64_t *segment_deletes_bits(const struct segment_deletes *d)
+{
+    return d->ended;
+}
+
 bool segment_deletes_next(const struct segment_deletes *d, uint32_t *row, uint32_t *row_out,
                           uint64_t *ended_at_out)
 {

@@ -29,6 +29,12 @@ uint64_t segment_row_version(const struct segment *s, uint32_t row)
     return s->versions[row];
 }
 
+struct pdb_text segment_row_metadata(const struct segment *s, uint32_t row)
+{
+    ASSERT(row < s->row_count);
+    return segment_doc(s, row);
+}
+
 /* NULL: there is none. False: its page is damaged. */
 static bool vector_of(const struct segment *s, uint32_t f, uint32_t row, const void **vector_out)
 {
@@ -303,4 +309,23 @@ bool segment_search_step(struct segment_search *search, size_t row_budget)
         row_budget -= row_budget < passed ? row_budget : passed;
     }
     return query->topk.capacity == 0 || segment_damaged(s) || search->next_row >= s->row_count;
+}
+
+bool segment_distances(const struct segment *s, const struct scan_query *query,
+                       const uint32_t *rows, uint32_t count, float *distances_out)
+{
+    const struct segment_field *field = &s->fields[query->field_index];
+    const void *vectors[SCAN_BATCH_ROWS];
+    float norms[SCAN_BATCH_ROWS];
+    ASSERT(count <= SCAN_BATCH_ROWS);
+    for (uint32_t i = 0; i < count; i++) {
+        ASSERT(rows[i] < s->row_count);
+        if (!vector_of(s, query->field_index, rows[i], &vectors[i]))
+            return false;
+        ASSERT(vectors[i] != NULL);
+        if (field->inverse_norms != NULL)
+            norms[i] = field->inverse_norms[segment_ordinal(field, rows[i])];
+    }
+    scan_distances(query, vectors, norms, count, distances_out);
+    return true;
 }
