@@ -183,10 +183,3 @@ void ann_free_rest(struct engine_core *core)
     while (!list_empty(&core->ann_frees))
         free_now(core, container_of(core->ann_frees.anchor.next, struct ann, link));
 }
-
-/* ---- until there are sets ---- */
-
-__attribute__((weak)) void ann_set_changed(struct shard *shard)
-{
-    (void)shard;
-}

@@ -482,6 +482,8 @@ static int start_core(struct reactor *r, void *arg)
     list_init(&core->staged);
     list_init(&core->old_logs);
     shard_table_init(core);
+    ann_set_core_init(core);
+    walk_pool_init(core);
     return 0;
 }
 
@@ -489,6 +491,7 @@ static void stop_core(struct reactor *r, void *arg)
 {
     struct pdb *db = arg;
     heap_free(&r->heap, db->cores[r->id].fetch_sink);
+    walk_pool_dispose(&db->cores[r->id]);
     heap_free(&r->heap, r->user[REACTOR_SLOT_METRICS]);
     r->user[REACTOR_SLOT_METRICS] = NULL;
     r->user[REACTOR_SLOT_ENGINE] = NULL;

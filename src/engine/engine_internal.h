@@ -9,6 +9,7 @@
 #include "base/trail.h"
 #include "base/uuid.h"
 #include "engine/memory.h"
+#include "engine/search_walk_pool.h"
 #include "engine/segment_build.h"
 #include "memtable/memtable.h"
 #include "metrics/metrics.h"
@@ -34,6 +35,8 @@ struct flush_note { /* to the owner of a shard that holds the oldest segment of 
     struct uuid uuid;
     bool under_way;
 };
+
+enum { ANN_SHARE_BUCKETS = 64 };
 
 struct engine_core {
     struct pdb *db;
@@ -75,7 +78,10 @@ struct engine_core {
     struct task discard_task;
     struct list upkeep_ops; /* on their way: blocks of the heap that begin with their link */
     struct warming *warming;
-    void *fetch_sink;     /* fetch.c */
+    void *fetch_sink; /* fetch.c */
+    /* ann_set.c: sets of this core's shards, and this core's shares of the newest of all shards */
+    struct list ann_sets, ann_shares[ANN_SHARE_BUCKETS];
+    struct walk_pool walks;
     struct list old_logs; /* core 0 only: old_logs.c */
     struct list stalled;  /* shards whose next write waits for room in the log */
     struct timer stall_timer, sweep_timer;

@@ -50,13 +50,13 @@ static bool is_asked_for(const struct fetch *fetch, int file, uint64_t from)
     return false;
 }
 
-bool fetch_vectors(struct fetch *fetch, const struct shard_part *part, uint32_t field, uint32_t row,
-                   uint64_t bytes, uint64_t *to_out)
+bool fetch_vectors(struct fetch *fetch, const struct segment_file *file, uint32_t field,
+                   uint32_t row, uint64_t bytes, uint64_t *to_out)
 {
-    const struct file_map *map = &part->file->parquet;
+    const struct file_map *map = &file->parquet;
     uint64_t from;
     *to_out = UINT64_MAX;
-    if (map->kept == 0 || !segment_vector_range(part->segment, field, row, bytes, &from, to_out))
+    if (map->kept == 0 || !segment_vector_range(file->segment, field, row, bytes, &from, to_out))
         return true;
     if (file_map_resident(map, from, *to_out - from))
         return true;
@@ -82,7 +82,7 @@ bool fetch_row(struct fetch *fetch, const struct shard_part *part, uint32_t row)
     bool there = true;
     uint64_t to;
     for (uint32_t f = 0; f < part->shard->field_count; f++)
-        there = fetch_vectors(fetch, part, f, row, 1, &to) && there;
+        there = fetch_vectors(fetch, part->file, f, row, 1, &to) && there;
     return there;
 }
 

@@ -7,7 +7,7 @@
 
 #include "engine/part.h"
 
-enum { FETCH_READS_MAX = 8, FETCH_READ_BYTES = 1 << 20 };
+enum { FETCH_READS_MAX = 16, FETCH_READ_BYTES = 1 << 20 };
 
 struct fetch_read {
     struct io_op op;
@@ -28,8 +28,13 @@ struct fetch {
 /* True: the vectors from this row on, `bytes` of them in whole pages, can be used now. False: they
  * were asked for, or all reads are taken; the task is to return, and to ask again when it runs.
  * *to_out: the end of what was looked at, in the file. */
-bool fetch_vectors(struct fetch *fetch, const struct shard_part *part, uint32_t field, uint32_t row,
-                   uint64_t bytes, uint64_t *to_out);
+bool fetch_vectors(struct fetch *fetch, const struct segment_file *file, uint32_t field,
+                   uint32_t row, uint64_t bytes, uint64_t *to_out);
+/* One more can be asked for. */
+static inline bool fetch_has_room(const struct fetch *fetch)
+{
+    return fetch->pending < FETCH_READS_MAX;
+}
 /* The same for all vectors of one row. */
 bool fetch_row(struct fetch *fetch, const struct shard_part *part, uint32_t row);
 

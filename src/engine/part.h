@@ -110,10 +110,17 @@ struct shard_view {
 int view_open(struct pdb_call *call, struct shard_view *view);
 void view_close(struct shard_view *view);
 uint64_t view_rows(const struct shard_view *view); /* the work of a full scan */
+/* Keys: the part's place in the view << VIEW_KEY_SHIFT | its own key. */
+enum { VIEW_KEY_SHIFT = 56 };
+static inline uint64_t view_key(uint32_t part, uint32_t segment_row)
+{
+    return (uint64_t)part << VIEW_KEY_SHIFT | segment_row;
+}
+/* Whether it shows the row of a segment, its place being `part`. */
+bool view_sees(const struct shard_view *view, uint32_t part, uint32_t row);
 /* 0, or PDB_DATA_LOSS, told: a part that was read is damaged, so its rows are missing. */
 int view_check(const struct shard_view *view, struct pdb_call *call);
 
-/* Keys: the part's place in the view << 56 | its own key. */
 struct view_cursor { /* begins as zeros */
     uint32_t part, row;
     struct memtable_cursor memtable;
@@ -132,6 +139,7 @@ struct fetch;
 struct view_search {
     struct shard_view *view;
     struct scan_query query;
+    uint64_t skip[PARTS_MAX / 64]; /* parts that are not scanned: an index has answered for them */
     uint32_t part;
     bool begun;                     /* with this part */
     bool asked;                     /* for vectors up to ready_to */
@@ -141,8 +149,10 @@ struct view_search {
         struct segment_search segment;
     };
 };
-/* The caller has set what scan_query wants of its caller. */
+/* The caller has set what scan_query wants of its caller. No part is skipped. */
 void view_search_begin(struct view_search *search, struct shard_view *view);
+/* Rows that it has still to look at. */
+uint64_t view_search_rows(const struct view_search *search);
 /* False with fetch->pending: go on when the task of the fetch runs. */
 bool view_search_step(struct view_search *search, size_t row_budget, struct fetch *fetch);
 

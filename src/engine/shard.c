@@ -86,8 +86,11 @@ static int make(struct engine_core *core, const struct catalog_entry *entry,
     list_init(&shard->guards);
     list_init(&shard->reads);
     list_init(&shard->parts);
-    list_init(&shard->searches);
-    list_init(&shard->searches_waiting);
+    for (unsigned i = 0; i < CONVOY_COUNT; i++) {
+        shard->convoys[i].shard = shard;
+        list_init(&shard->convoys[i].members);
+        list_init(&shard->convoys[i].waiting);
+    }
     map_init(&shard->pending, heap, pending_equal, NULL);
     dedup_init(&shard->dedup, heap);
     shard->field_bytes = heap_calloc(heap, entry->config.field_count, sizeof(uint32_t));
@@ -143,7 +146,10 @@ void shard_free(struct shard *shard)
     task_cancel(&shard->prepare_task);
     task_cancel(&shard->commit_task);
     task_cancel(&shard->collect_task);
-    task_cancel(&shard->search_task);
+    task_cancel(&shard->ann.task);
+    timer_cancel(shard->core->r, &shard->ann.timer);
+    for (unsigned i = 0; i < CONVOY_COUNT; i++)
+        task_cancel(&shard->convoys[i].task);
     list_remove(&shard->stall_link);
     list_remove(&shard->link);
     dedup_dispose(&shard->dedup);

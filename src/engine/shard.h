@@ -18,6 +18,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "base/uuid.h"
+#include "engine/ann_set.h"
 #include "engine/call.h"
 #include "engine/dedup.h"
 #include "memtable/memtable.h"
@@ -41,6 +42,15 @@ struct shard_read { /* someone reads rows of this version in several steps */
     struct list_link link;
     uint64_t version;
 };
+
+/* Searches that scan together, and those that wait for their turn (shard_search_scan.c). */
+struct search_convoy {
+    struct shard *shard;
+    struct list members, waiting;
+    struct task task;
+};
+/* Exact searches read everything; what the others have left to scan must not wait for them. */
+enum { CONVOY_EXACT, CONVOY_INDEXED, CONVOY_COUNT };
 
 struct shard {
     struct engine_core *core;
@@ -81,9 +91,8 @@ struct shard {
     bool expiring;            /* some row has an expiry */
     struct upkeep *upkeep;    /* sealing, flushing, merging: upkeep.h */
     uint64_t collect_next_ns; /* not before */
-    struct list searches,
-        searches_waiting; /* scanning together, and waiting for their turn (shard_search.c) */
-    struct task search_task;
+    struct search_convoy convoys[CONVOY_COUNT];
+    struct ann_publisher ann;
     struct histogram *search_times; /* made by the first search; NULL: none, or no memory */
 };
 

@@ -616,10 +616,12 @@ void upkeep_drop(struct shard *shard)
     change_cancel(shard->upkeep->flush);
     change_cancel(shard->upkeep->merge);
     upkeep_index_cancel(shard);
+    ann_set_withdraw(shard);
 }
 
 void upkeep_abandon(struct engine_core *core)
 {
+    ann_set_abandon(core);
     for (struct list_link *link; (link = list_pop_front(&core->upkeep_ops)) != NULL;)
         heap_free(&core->r->heap, link);
     upkeep_warm_drop(core);

@@ -2,14 +2,16 @@
 #include "engine/fetch.h"
 
 #include "base/assert.h"
+#include "base/bitset.h"
 #include "base/log.h"
 #include "engine/call.h"
 #include "engine/catalog.h"
 
+#include <string.h>
+
 #include "base/no_libc_heap.h"
 
-enum { KEY_SHIFT = 56 };
-static const uint64_t key_mask = ((uint64_t)1 << KEY_SHIFT) - 1;
+static const uint64_t key_mask = ((uint64_t)1 << VIEW_KEY_SHIFT) - 1;
 
 static struct segment_read read_of(const struct shard_view *view, const struct shard_part *part)
 {
@@ -18,10 +20,20 @@ static struct segment_read read_of(const struct shard_view *view, const struct s
 
 static uint64_t tag_of(uint32_t part)
 {
-    return (uint64_t)part << KEY_SHIFT;
+    return view_key(part, 0);
 }
 
 /* ---- life ---- */
+
+/* Nor will it have a row that this reader sees. */
+static bool is_empty(const struct shard_part *part)
+{
+    struct memtable_stats stats;
+    if (part->memtable == NULL)
+        return false;
+    memtable_stats(part->memtable, &stats);
+    return stats.rows_total == 0;
+}
 
 static uint32_t count_parts(const struct shard *shard)
 {
@@ -48,6 +60,8 @@ int view_open(struct pdb_call *call, struct shard_view *view)
     list_each (link, &shard->parts) {
         struct shard_part *part = container_of(link, struct shard_part, link);
         struct view_part *mine = &view->parts[view->count];
+        if (is_empty(part))
+            continue;
         if (part->memtable != NULL && memtable_snapshot(part->memtable, view->read.version,
                                                         view->now_us, &mine->snapshot) < 0) {
             view_close(view);
@@ -72,13 +86,24 @@ void view_close(struct shard_view *view)
     view->parts = NULL;
 }
 
+static uint64_t rows_of(const struct view_part *mine)
+{
+    return mine->snapshot != NULL ? memtable_snapshot_rows(mine->snapshot)
+                                  : mine->part->file->stats.rows;
+}
+
 uint64_t view_rows(const struct shard_view *view)
 {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < view->count; i++)
-        sum += view->parts[i].snapshot != NULL ? memtable_snapshot_rows(view->parts[i].snapshot)
-                                               : view->parts[i].part->file->stats.rows;
+        sum += rows_of(&view->parts[i]);
     return sum;
+}
+
+bool view_sees(const struct shard_view *view, uint32_t part, uint32_t row)
+{
+    struct segment_read read = read_of(view, view->parts[part].part);
+    return segment_visible(&read, row);
 }
 
 int view_check(const struct shard_view *view, struct pdb_call *call)
@@ -94,7 +119,7 @@ int view_check(const struct shard_view *view, struct pdb_call *call)
 bool view_row(const struct shard_view *view, uint64_t key, struct pdb_row *row_out,
               const void **vectors)
 {
-    const struct view_part *mine = &view->parts[key >> KEY_SHIFT];
+    const struct view_part *mine = &view->parts[key >> VIEW_KEY_SHIFT];
     if (mine->snapshot == NULL)
         return segment_row(mine->part->segment, (uint32_t)key, row_out, vectors);
     memtable_snapshot_row(mine->snapshot, key & key_mask, row_out, vectors);
@@ -103,7 +128,7 @@ bool view_row(const struct shard_view *view, uint64_t key, struct pdb_row *row_o
 
 bool view_fetch(const struct shard_view *view, uint64_t key, struct fetch *fetch)
 {
-    const struct view_part *mine = &view->parts[key >> KEY_SHIFT];
+    const struct view_part *mine = &view->parts[key >> VIEW_KEY_SHIFT];
     return mine->snapshot != NULL || fetch_row(fetch, mine->part, (uint32_t)key);
 }
 
@@ -154,7 +179,16 @@ void view_search_begin(struct view_search *search, struct shard_view *view)
     search->view = view;
     search->part = 0;
     search->begun = false;
+    memset(search->skip, 0, sizeof(search->skip));
     scan_query_begin(&search->query);
+}
+
+uint64_t view_search_rows(const struct view_search *search)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = search->part; i < search->view->count; i++)
+        sum += bitset_test(search->skip, i) ? 0 : rows_of(&search->view->parts[i]);
+    return sum;
 }
 
 static void begin_part(struct view_search *search)
@@ -190,7 +224,8 @@ static bool is_ready(struct view_search *search, const struct shard_part *part, 
         if (search->window_from < from)
             file_map_forget(&part->file->parquet, search->window_from, from - search->window_from);
         search->window_from = from;
-        search->asked = !fetch_vectors(fetch, part, field, row, WINDOW_BYTES, &search->ready_to);
+        search->asked =
+            !fetch_vectors(fetch, part->file, field, row, WINDOW_BYTES, &search->ready_to);
         return !search->asked;
     }
     search->asked = false;
@@ -199,6 +234,8 @@ static bool is_ready(struct view_search *search, const struct shard_part *part, 
 
 bool view_search_step(struct view_search *search, size_t row_budget, struct fetch *fetch)
 {
+    while (search->part < search->view->count && bitset_test(search->skip, search->part))
+        search->part++;
     if (search->query.topk.capacity == 0 || search->part == search->view->count)
         return true;
     if (!search->begun)

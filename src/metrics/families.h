@@ -232,6 +232,22 @@
       "Time between scheduled snapshots; 0: none are")                                             \
     F(SNAPSHOT_NEXT, "snapshot_schedule_next_time_seconds", GAUGE, NS, ALL, NONE, NONE,            \
       "When the next scheduled snapshot is due, since 1970; 0: none is")                           \
+    F(SEARCH_WALKS, "search_index_walks_total", COUNTER, ONE, ALL, NONE, NONE,                     \
+      "Segments searched by their index")                                                          \
+    F(SEARCH_DISTANCES, "search_index_distances_total", COUNTER, ONE, ALL, NONE, NONE,             \
+      "Rows that indexes scored by codes")                                                         \
+    F(SEARCH_EXPANDED, "search_index_expanded_total", COUNTER, ONE, ALL, NONE, NONE,               \
+      "Rows whose links searches followed")                                                        \
+    F(SEARCH_CAPPED, "search_index_capped_total", COUNTER, ONE, ALL, NONE, NONE,                   \
+      "Walks that ef has cut short")                                                               \
+    F(SEARCH_CODE_SCANS, "search_index_scans_total", COUNTER, ONE, ALL, NONE, NONE,                \
+      "Indexes whose codes were all scanned by a search")                                          \
+    F(SEARCH_RERANKED, "search_reranked_total", COUNTER, ONE, ALL, NONE, NONE,                     \
+      "Rows of indexes that were scored by their vectors")                                         \
+    F(SEARCH_STALE, "search_stale_candidates_total", COUNTER, ONE, ALL, NONE, NONE,                \
+      "Candidates of other cores that had ended meanwhile")                                        \
+    F(SEARCH_SETTLED_AGAIN, "search_settled_again_total", COUNTER, ONE, ALL, NONE, NONE,           \
+      "Searches that the owner repeated because too few candidates were left")                     \
     F(SEARCH_DEGRADED, "search_degraded_total", COUNTER, ONE, ALL, NONE, NONE,                     \
       "Searches answered by less than all cores or rows")                                          \
     F(HTTP_REQUESTS, "http_requests_total", COUNTER, ONE, ALL, OPERATION, STATUS,                  \

@@ -210,23 +210,22 @@ static void single_cosines(const struct scan_query *query, const void *const *ve
                            const float *inverse_norms, uint32_t count, float *scores)
 {
     float inverse_query = inverse_of_query(query->norm);
+    vecmath_pair_fn exact =
+        vecmath_pair_of_element(VECMATH_COSINE, kernel_element(query->field.element));
     for (uint32_t i = 0; i < count; i++) {
         scores[i] = -clamp_to_unit(scores[i] * inverse_query * inverse_norms[i]);
         if (isnan(scores[i]))
-            scores[i] =
-                -vecmath_pair_of(VECMATH_COSINE)(query->vector, vectors[i], query->field.dimension);
+            scores[i] = -exact(query->vector, vectors[i], query->field.dimension);
     }
 }
 
 void scan_distances(const struct scan_query *query, const void *const *vectors,
                     const float *inverse_norms, uint32_t count, float *distances_out)
 {
-    enum pdb_metric metric = query->field.metric;
-    vecmath_gather_of(kernel_of(metric))(query->vector, vectors, count, query->field.dimension,
-                                         distances_out);
-    for (uint32_t i = 0; metric == PDB_METRIC_DOT && i < count; i++)
+    score_gathered(query, vectors, count, distances_out);
+    for (uint32_t i = 0; query->field.metric == PDB_METRIC_DOT && i < count; i++)
         distances_out[i] = -distances_out[i];
-    if (metric == PDB_METRIC_COSINE)
+    if (query->field.metric == PDB_METRIC_COSINE)
         single_cosines(query, vectors, inverse_norms, count, distances_out);
 }
 
