@@ -9,6 +9,7 @@
  */
 #include <stdio.h>
 
+#include "bits_internal.h"
 #include "codes_internal.h"
 #include "pq4_internal.h"
 
@@ -23,6 +24,7 @@ static const struct vecmath_kernels *active = &vecmath_kernels_scalar;
 static const struct vecmath_code_kernels *active_codes = &vecmath_codes_scalar;
 static const struct vecmath_pq4_kernels *active_pq4 = &vecmath_pq4_scalar;
 static bool selected;
+static const struct vecmath_bits_kernels *active_bits = &vecmath_bits_scalar;
 
 static const char *const known_names[] = {"scalar", "avx2", "avx512", "neon"};
 
@@ -30,6 +32,7 @@ struct candidate {
     const struct vecmath_kernels *kernels;
     const struct vecmath_code_kernels *codes;
     const struct vecmath_pq4_kernels *pq4;
+    const struct vecmath_bits_kernels *bits;
     bool (*supported)(void);
 };
 
@@ -84,15 +87,19 @@ static bool has_dotprod(void)
 static const struct candidate candidates[] = {
 #if defined(__x86_64__)
     {&vecmath_kernels_avx512_popcnt, &vecmath_codes_avx512_vnni, &vecmath_pq4_avx512,
-     has_avx512_vnni_popcnt},
-    {&vecmath_kernels_avx512, &vecmath_codes_avx512_vnni, &vecmath_pq4_avx512, has_avx512_vnni},
-    {&vecmath_kernels_avx512, &vecmath_codes_avx512, &vecmath_pq4_avx512, has_avx512},
-    {&vecmath_kernels_avx2, &vecmath_codes_avx2, &vecmath_pq4_avx2, has_avx2},
+     &vecmath_bits_avx512_vnni, has_avx512_vnni_popcnt},
+    {&vecmath_kernels_avx512, &vecmath_codes_avx512_vnni, &vecmath_pq4_avx512,
+     &vecmath_bits_avx512_vnni, has_avx512_vnni},
+    {&vecmath_kernels_avx512, &vecmath_codes_avx512, &vecmath_pq4_avx512, &vecmath_bits_avx512,
+     has_avx512},
+    {&vecmath_kernels_avx2, &vecmath_codes_avx2, &vecmath_pq4_avx2, &vecmath_bits_avx2, has_avx2},
 #elif defined(__aarch64__)
-    {&vecmath_kernels_neon, &vecmath_codes_neon_dotprod, &vecmath_pq4_neon, has_dotprod},
-    {&vecmath_kernels_neon, &vecmath_codes_neon, &vecmath_pq4_neon, always},
+    {&vecmath_kernels_neon, &vecmath_codes_neon_dotprod, &vecmath_pq4_neon,
+     &vecmath_bits_neon_dotprod, has_dotprod},
+    {&vecmath_kernels_neon, &vecmath_codes_neon, &vecmath_pq4_neon, &vecmath_bits_neon, always},
 #endif
-    {&vecmath_kernels_scalar, &vecmath_codes_scalar, &vecmath_pq4_scalar, always},
+    {&vecmath_kernels_scalar, &vecmath_codes_scalar, &vecmath_pq4_scalar, &vecmath_bits_scalar,
+     always},
 };
 
 enum { CANDIDATE_COUNT = sizeof candidates / sizeof candidates[0] };
@@ -110,6 +117,23 @@ const struct vecmath_code_kernels *vecmath_active_codes(void)
 const struct vecmath_pq4_kernels *vecmath_active_pq4(void)
 {
     return active_pq4;
+}
+
+const struct vecmath_bits_kernels *vecmath_active_bits(void)
+{
+    return active_bits;
+}
+
+size_t vecmath_bits_tables(const struct vecmath_bits_kernels *tables_out[VECMATH_BITS_TABLES_MAX])
+{
+    size_t count = 0;
+    for (size_t i = 0; i < CANDIDATE_COUNT; i++) {
+        if (!candidates[i].supported())
+            continue;
+        if (count == 0 || tables_out[count - 1] != candidates[i].bits)
+            tables_out[count++] = candidates[i].bits;
+    }
+    return count;
 }
 
 size_t vecmath_pq4_tables(const struct vecmath_pq4_kernels *tables_out[VECMATH_PQ4_TABLES_MAX])
@@ -200,6 +224,7 @@ int vecmath_select(const char *forced_name, char *error_out, size_t error_bytes)
         active_codes = candidates[i].codes;
         active_pq4 = candidates[i].pq4;
         selected = true;
+        active_bits = candidates[i].bits;
         return VECMATH_OK;
     }
     bool known = is_known(forced_name);

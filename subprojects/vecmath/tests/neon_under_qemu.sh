@@ -18,13 +18,13 @@ need qemu-aarch64 "qemu-user"
 warnings="-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wdouble-promotion -Wcast-qual
     -Wcast-align -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror"
 sources=""
-for name in codes codes_neon codes_scalar elements elements_neon elements_scalar pq4 pq4_neon vecmath vecmath_scalar \
+for name in bits bits_neon codes codes_neon codes_scalar elements elements_neon elements_scalar pq4 pq4_neon vecmath vecmath_scalar \
     vecmath_scan vecmath_select vecmath_neon; do
     sources="$sources $library/src/$name.c"
 done
 
 mkdir -p "$scratch"
-for name in test_codes test_elements test_metrics test_pq4 test_scan test_checks test_select; do
+for name in test_bits test_codes test_elements test_metrics test_pq4 test_scan test_checks test_select; do
     # shellcheck disable=SC2086  # lists of words
     aarch64-linux-gnu-gcc -std=gnu17 -O3 -static -D_GNU_SOURCE $warnings \
         -I "$library/include" -I "$library/src" -I "$library/tests" \
