@@ -61,7 +61,8 @@ static void want_huge_pages(void *bytes, size_t length)
 static int encode(struct bench *bench, enum quantize_kind kind, enum pdb_metric metric,
                   struct index *index_out)
 {
-    struct quantize_spec spec = {kind, metric, bench->dimension, 1};
+    struct quantize_spec spec = {
+        .kind = kind, .metric = metric, .dimension = bench->dimension, .seed = 1};
     struct quantizer quantizer;
     uint32_t samples = quantize_sample_count(bench->count);
     float *sample = malloc((size_t)samples * bench->dimension * sizeof(float));

@@ -76,7 +76,7 @@ static float bound_of(const struct index_search *search)
         bound = list[count - 1].distance;
     if (search->stretch > 0 && count >= search->k) {
         float kth = list[search->k - 1].distance;
-        float stop = search->stretch * (kth > 0 ? kth : 0);
+        float stop = search->stretch * (kth > 0 ? kth : 0) + search->slack;
         bound = stop < bound ? stop : bound;
     }
     return bound;
@@ -173,6 +173,8 @@ bool hnsw_search_step(struct index_search *search, uint32_t *budget)
         score(search, search->scratch->rows, count);
         prefetch_nearest(search, count);
         admit(search, count, capacity);
+        if (search->slackens)
+            search_update_slack(search);
         uint32_t cost = count + 1 + search_insertion_cost(count, search->pool_count);
         *budget -= cost < *budget ? cost : *budget;
     }

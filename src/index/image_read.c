@@ -10,6 +10,7 @@
 #include "base/bytes.h"
 #include "base/crc32c.h"
 #include "index/image_internal.h"
+#include "index/quantize_internal.h"
 #include "index/search_internal.h"
 
 #include <inttypes.h>
@@ -90,6 +91,9 @@ static int read_quantizer(struct index_image_reader *reader, struct trail *trail
     quantizer->dimension = bytes_get_u32(at + 44);
     if (quantizer->dimension == 0 || quantizer->dimension > PDB_DIMENSION_MAX)
         return damaged(trail, "dimension");
+    quantizer->bits = bytes_get_u32(at + 84);
+    if (kind == QUANTIZE_BINARY ? quantizer->bits - 1 >= QUANTIZE_BITS_MAX : quantizer->bits != 0)
+        return damaged(trail, "bits of the codes");
     quantize_shape(quantizer);
     if (quantizer->columns != bytes_get_u32(at + 48) || quantizer->stride != bytes_get_u32(at + 52))
         return damaged(trail, "shape of the codes");
@@ -320,6 +324,21 @@ static bool floats_are_finite(const float *values, uint64_t from, uint64_t to)
     return true;
 }
 
+/* Of most kinds any byte is a code. Numbers in codes of BINARY are looked at where their code
+ * ends. */
+static bool codes_are_sound(const struct index *index, uint64_t from, uint64_t to)
+{
+    const struct quantizer *quantizer = &index->quantizer;
+    if (quantizer->kind == QUANTIZE_NONE && quantizer->metric != PDB_METRIC_HAMMING)
+        return floats_are_finite((const float *)(const void *)index->codes.bytes, from, to);
+    if (quantizer->kind == QUANTIZE_BINARY)
+        for (uint64_t end = from * 4 / quantizer->stride + 1; end * quantizer->stride <= to * 4;
+             end++)
+            if (!rabitq_is_sound(quantizer, index->codes.bytes + (end - 1) * quantizer->stride))
+                return false;
+    return true;
+}
+
 /* Numbers `from` to `to` of 4 bytes each. */
 static bool contents_are_sound(const struct index_image_reader *reader,
                                const struct section *section, uint64_t from, uint64_t to)
@@ -328,10 +347,8 @@ static bool contents_are_sound(const struct index_image_reader *reader,
     switch (section->kind) {
     case INDEX_IMAGE_MEAN:
         return floats_are_finite(reader->mean, from, to);
-    case INDEX_IMAGE_CODES: /* of other kinds, and of bits, any byte is a code */
-        return index->quantizer.kind != QUANTIZE_NONE ||
-               index->quantizer.metric == PDB_METRIC_HAMMING ||
-               floats_are_finite((const float *)(const void *)index->codes.bytes, from, to);
+    case INDEX_IMAGE_CODES:
+        return codes_are_sound(index, from, to);
     case INDEX_IMAGE_SUMS:
         return index->codes.factors == NULL || floats_are_finite(index->codes.factors, from, to);
     case INDEX_IMAGE_LINKS:

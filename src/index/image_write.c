@@ -77,6 +77,7 @@ static void put_header(const struct index *index, struct index_image_plan *plan)
     memcpy(at + 56, &quantizer->scale, sizeof(float));
     memcpy(at + 60, &quantizer->norm_max, sizeof(float));
     bytes_put_u64(at + 64, quantizer->seed);
+    bytes_put_u32(at + 84, quantizer->bits);
     if (index->has_graph) {
         bytes_put_u32(at + 72, index->graph.link_max);
         bytes_put_u32(at + 76, index->graph.level_count);

@@ -113,7 +113,11 @@ static uint32_t one_part(const struct index_make *make)
 static int train_codes(struct index_make *make, enum quantize_kind kind, struct index *index)
 {
     const struct index_spec *spec = &make->spec;
-    const struct quantize_spec wanted = {kind, spec->metric, spec->dimension, spec->seed};
+    const struct quantize_spec wanted = {.kind = kind,
+                                         .metric = spec->metric,
+                                         .dimension = spec->dimension,
+                                         .seed = spec->seed,
+                                         .bits = spec->code_bits};
     struct quantizer quantizer;
     int rc = quantize_train(&wanted, make->sample, spec->dimension * sizeof(float),
                             make->sample_count, make->heap, &quantizer);
@@ -334,25 +338,30 @@ bool index_make_supports(const struct index_spec *spec)
 
 /* ---- begin and end ---- */
 
+static struct quantizer shape_of(const struct index_spec *spec, enum quantize_kind kind)
+{
+    struct quantizer shape = {.kind = kind, .metric = spec->metric, .dimension = spec->dimension};
+    if (kind == QUANTIZE_BINARY)
+        shape.bits = spec->code_bits != 0 ? spec->code_bits : QUANTIZE_BITS_DEFAULT;
+    quantize_shape(&shape);
+    return shape;
+}
+
 /* Codes and sums of one kind, and its quantizer. */
 static uint64_t codes_bytes(const struct index_spec *spec, enum quantize_kind kind,
                             uint32_t row_count)
 {
-    struct quantizer shape = {.kind = kind, .metric = spec->metric, .dimension = spec->dimension};
-    quantize_shape(&shape);
+    struct quantizer shape = shape_of(spec, kind);
     return quantize_codes_bytes(&shape, row_count) + quantize_sums_bytes(&shape, row_count) +
            shape.columns * sizeof(float) + VECMATH_CODE_ALIGNMENT;
 }
 
 static size_t scratch_bytes(const struct index_spec *spec)
 {
-    struct quantizer shape = {
-        .kind = spec->codes, .metric = spec->metric, .dimension = spec->dimension};
-    quantize_shape(&shape);
+    const struct quantizer shape = shape_of(spec, spec->codes);
+    const struct quantizer built = shape_of(spec, QUANTIZE_SQ8);
     size_t bytes = quantize_scratch_bytes(&shape);
-    shape.kind = QUANTIZE_SQ8;
-    quantize_shape(&shape);
-    size_t other = has_graph_codes(spec) ? quantize_scratch_bytes(&shape) : 0;
+    size_t other = has_graph_codes(spec) ? quantize_scratch_bytes(&built) : 0;
     return bytes > other ? bytes : other;
 }
 
@@ -377,8 +386,8 @@ uint64_t index_make_bytes(const struct index_spec *spec, uint32_t row_count, uin
 static int check(const struct index_spec *spec, uint32_t row_count)
 {
     const struct hnsw_params params = graph_params(spec);
-    if (phases_of(spec) == NULL || spec->dimension == 0 || spec->dimension > PDB_DIMENSION_MAX ||
-        (has_graph(spec) && !hnsw_params_fit(&params)))
+    if (phases_of(spec) == NULL || spec->code_bits > QUANTIZE_BITS_MAX || spec->dimension == 0 ||
+        spec->dimension > PDB_DIMENSION_MAX || (has_graph(spec) && !hnsw_params_fit(&params)))
         return PDB_INVALID_ARGUMENT;
     return row_count == 0 || row_count > HNSW_ROWS_MAX ? PDB_OUT_OF_RANGE : PDB_OK;
 }

@@ -22,7 +22,7 @@ enum index_kind { INDEX_FLAT = 1, INDEX_HNSW = 2, INDEX_IVF = 3 };
 struct index_spec {
     enum index_kind kind;
     enum quantize_kind codes;
-    uint32_t code_bits; /* of kinds that have a choice; 0: the default */
+    uint32_t code_bits; /* of BINARY: 1 to 8; 0: the default */
     enum pdb_metric metric;
     uint32_t dimension;
     uint32_t m, ef_construction; /* of graphs; 0: the defaults */

@@ -21,6 +21,7 @@
 
 #include "base/no_libc_heap.h"
 
+enum { BINARY_ALIGNMENT = 32 }; /* short codes: two may share a line */
 enum { BIN_SHIFT = 16, BIN_COUNT = 1 << (31 - BIN_SHIFT) };
 
 static const double quantile = 0.9995;
@@ -34,6 +35,7 @@ bool quantize_supports(enum quantize_kind kind, enum pdb_metric metric)
     switch (kind) {
     case QUANTIZE_SQ8:
     case QUANTIZE_SQ4:
+    case QUANTIZE_BINARY:
         return any;
     case QUANTIZE_NONE:
         return any || full;
@@ -53,6 +55,8 @@ static size_t code_bytes(const struct quantizer *quantizer)
         break;
     case QUANTIZE_SQ4:
         return vecmath_sq4_code_bytes(quantizer->columns);
+    case QUANTIZE_BINARY:
+        return rabitq_code_bytes(quantize_width(quantizer), quantizer->bits);
     case QUANTIZE_NONE:
         return quantize_vector_bytes(quantizer->metric, quantizer->columns);
     }
@@ -63,7 +67,9 @@ void quantize_shape(struct quantizer *quantizer)
 {
     const bool wider = quantize_builds(quantizer->kind) && quantizer->metric == PDB_METRIC_DOT;
     quantizer->columns = quantizer->dimension + wider;
-    quantizer->stride = (uint32_t)bytes_align_up(code_bytes(quantizer), VECMATH_CODE_ALIGNMENT);
+    const size_t unit =
+        quantizer->kind == QUANTIZE_BINARY ? BINARY_ALIGNMENT : VECMATH_CODE_ALIGNMENT;
+    quantizer->stride = (uint32_t)bytes_align_up(code_bytes(quantizer), unit);
 }
 
 uint32_t quantize_sample_count(uint32_t row_count)
@@ -197,6 +203,9 @@ int quantize_train(const struct quantize_spec *spec, const float *sample, size_t
         .dimension = spec->dimension,
         .seed = spec->seed,
     };
+    if (spec->kind == QUANTIZE_BINARY)
+        quantizer.bits = spec->bits != 0 ? spec->bits : QUANTIZE_BITS_DEFAULT;
+    ASSERT(quantizer.bits <= QUANTIZE_BITS_MAX);
     quantize_shape(&quantizer);
     struct training t = {&quantizer, sample, stride_bytes, count, NULL, NULL, NULL, NULL};
     if (spec->kind == QUANTIZE_NONE) {
@@ -254,6 +263,7 @@ size_t quantize_sums_bytes(const struct quantizer *quantizer, uint32_t row_count
         return (size_t)row_count * sizeof(uint32_t);
     case QUANTIZE_SQ4:
         return (size_t)row_count * 2 * sizeof(float);
+    case QUANTIZE_BINARY: /* they lie in the codes */
     case QUANTIZE_NONE:
         break;
     }
@@ -262,12 +272,14 @@ size_t quantize_sums_bytes(const struct quantizer *quantizer, uint32_t row_count
 
 static size_t centred_bytes(const struct quantizer *quantizer)
 {
-    return bytes_align_up(quantizer->columns * sizeof(float), VECMATH_CODE_ALIGNMENT);
+    uint32_t width =
+        quantizer->kind == QUANTIZE_BINARY ? quantize_width(quantizer) : quantizer->columns;
+    return bytes_align_up(width * sizeof(float), VECMATH_CODE_ALIGNMENT);
 }
 
 size_t quantize_scratch_bytes(const struct quantizer *quantizer)
 {
-    return centred_bytes(quantizer) + bytes_align_up(quantizer->columns, VECMATH_CODE_ALIGNMENT);
+    return centred_bytes(quantizer) + bytes_align_up(quantizer->columns, VECMATH_BITS_UNIT);
 }
 
 void quantize_encode(const struct quantizer *quantizer, const float *vector, void *scratch,
@@ -280,10 +292,13 @@ void quantize_encode(const struct quantizer *quantizer, const float *vector, voi
     }
     float *centred = scratch;
     quantize_centre(quantizer, vector, centred);
+    uint8_t *numbers = (uint8_t *)scratch + centred_bytes(quantizer);
     if (quantizer->kind == QUANTIZE_SQ8)
         sq8_encode(quantizer, centred, codes, row);
+    else if (quantizer->kind == QUANTIZE_BINARY)
+        rabitq_encode(quantizer, centred, numbers, codes, row);
     else
-        sq4_encode(quantizer, centred, (uint8_t *)scratch + centred_bytes(quantizer), codes, row);
+        sq4_encode(quantizer, centred, numbers, codes, row);
 }
 
 /* ---- queries ---- */
@@ -292,11 +307,13 @@ size_t quantize_query_bytes(const struct quantizer *quantizer)
 {
     size_t coded = quantizer->kind == QUANTIZE_SQ8 ? vecmath_sq8_query_bytes(quantizer->columns)
                                                    : vecmath_sq4_query_bytes(quantizer->columns);
+    if (quantizer->kind == QUANTIZE_BINARY)
+        coded = vecmath_bits_query_bytes(quantize_width(quantizer), quantizer->bits);
     return centred_bytes(quantizer) + bytes_align_up(coded, VECMATH_CODE_ALIGNMENT);
 }
 
 /* Largest absolute value of `count` floats; eight at a time, which any vector unit can do. */
-static float largest(const float *values, uint32_t count)
+float quantize_largest(const float *values, uint32_t count)
 {
     float most[8] = {0};
     uint32_t i = 0;
@@ -318,7 +335,7 @@ static void place_dot_query(const struct quantizer *quantizer, const float *vect
                             struct coded_query *query)
 {
     memcpy(placed, vector, quantizer->dimension * sizeof(float));
-    float length = largest(placed, quantizer->dimension);
+    float length = quantize_largest(placed, quantizer->dimension);
     float divisor = length > 0 ? length : 1.0f;
     for (uint32_t i = 0; i < quantizer->dimension; i++)
         placed[i] /= divisor;
@@ -356,9 +373,13 @@ void quantize_query(const struct quantizer *quantizer, const float *vector, void
         place_dot_query(quantizer, vector, placed, query_out);
     else
         place_distance_query(quantizer, vector, placed, query_out);
+    if (quantizer->kind == QUANTIZE_BINARY) {
+        rabitq_query(quantizer, placed, coded, query_out);
+        return;
+    }
     if (quantizer->kind == QUANTIZE_SQ4)
-        sq4_rotate(quantizer->seed, placed, columns);
-    float most = largest(placed, columns);
+        quantize_rotate(quantizer->seed, placed, columns);
+    float most = quantize_largest(placed, columns);
     float limit = quantizer->kind == QUANTIZE_SQ8 ? VECMATH_SQ8_QUERY_MAX : VECMATH_SQ4_QUERY_MAX;
     float factor = most > 1e-30f ? limit / most : 0.0f; /* less is as good as 0 */
     query_out->unit = factor > 0 ? 1.0f / factor : 0.0f;
@@ -405,6 +426,8 @@ void quantize_score(const struct quantizer *quantizer, const struct codes *codes
         finish_sq8(query, codes->norms, rows, count, distance_out);
     } else if (quantizer->kind == QUANTIZE_NONE) {
         full_score(quantizer, codes, query, rows, count, distance_out);
+    } else if (quantizer->kind == QUANTIZE_BINARY) {
+        rabitq_score(quantizer, codes, query, rows, count, distance_out);
     } else {
         for (uint32_t i = 0; i < count; i++)
             __builtin_prefetch(codes->factors + 2 * (size_t)rows[i], 0, 3);
@@ -423,10 +446,20 @@ void quantize_scan(const struct quantizer *quantizer, const struct codes *codes,
         finish_sq8(query, codes->norms + first, NULL, count, distance_out);
     } else if (quantizer->kind == QUANTIZE_NONE) {
         full_scan(quantizer, codes, query, first, count, distance_out);
+    } else if (quantizer->kind == QUANTIZE_BINARY) {
+        rabitq_scan(quantizer, codes, query, first, count, distance_out);
     } else {
         vecmath_sq4_scan(&query->sq4, bytes, quantizer->stride, count, distance_out);
         finish_sq4(query, codes->factors + 2 * (size_t)first, NULL, count, distance_out);
     }
+}
+
+float quantize_error(const struct quantizer *quantizer, const struct codes *codes,
+                     const struct coded_query *query, uint32_t row, float distance)
+{
+    if (!quantize_has_bounds(quantizer->kind))
+        return 0;
+    return rabitq_error(quantizer, codes, query, row, distance);
 }
 
 static const int8_t *code_of(const struct quantizer *quantizer, const struct codes *codes,

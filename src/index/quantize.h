@@ -5,6 +5,8 @@
  *        (the 99.95 % quantile of the deviations is 127), clipped to +-127
  * SQ4  half a byte a dimension, after a rotation that makes dimensions alike, with a step of its
  *        own for every row
+ * BINARY 1 to 8 bits a dimension after the same rotation, with an unbiased estimate and a bound
+ *        on its error (RaBitQ-class, rabitq.c)
  * NONE the row itself: float32, or packed bits for hamming. Distances are the metric's own
  *
  * Metrics: a cosine is a Euclidean distance once vectors are normalised, so rows are. For dot an
@@ -26,20 +28,24 @@
 #include "base/heap.h"
 
 #include <proximadb/types.h>
+#include <vecmath/bits.h>
 #include <vecmath/codes.h>
 
 /* Numbers are on disk. */
-enum quantize_kind { QUANTIZE_SQ8 = 1, QUANTIZE_SQ4 = 2, QUANTIZE_NONE = 5 };
+enum quantize_kind { QUANTIZE_SQ8 = 1, QUANTIZE_SQ4 = 2, QUANTIZE_BINARY = 4, QUANTIZE_NONE = 5 };
+
+enum { QUANTIZE_BITS_MAX = VECMATH_BITS_MAX, QUANTIZE_BITS_DEFAULT = 1 };
 
 struct quantizer {
     enum quantize_kind kind;
     enum pdb_metric metric;
     uint32_t dimension; /* of the vectors */
     uint32_t columns;   /* of a code: dimension, or one more */
-    uint32_t stride;    /* bytes from code to code: a multiple of 64, zeros behind the columns */
+    uint32_t bits;      /* BINARY: of a number, 1 to 8; else 0 */
+    uint32_t stride;    /* bytes from code to code: a multiple of 64 (BINARY: 32), filled with 0 */
     float scale;        /* what one unit of a code is worth; > 0 */
     float norm_max;     /* dot: R */
-    uint64_t seed;      /* of SQ4's rotation */
+    uint64_t seed;      /* of the rotation of SQ4 and BINARY */
     float *mean;        /* one for each column, of the heap that trained or opened it; NONE: NULL */
 };
 
@@ -59,9 +65,14 @@ static inline bool quantize_builds(enum quantize_kind kind)
 {
     return kind == QUANTIZE_SQ8 || kind == QUANTIZE_NONE;
 }
+/* Whether its distances are estimates with bounds: quantize_error(). */
+static inline bool quantize_has_bounds(enum quantize_kind kind)
+{
+    return kind == QUANTIZE_BINARY;
+}
 /* Bytes of a vector as it is stored: float32, or packed bits. */
 size_t quantize_vector_bytes(enum pdb_metric metric, uint32_t dimension);
-/* Columns and stride, which follow from kind, metric and dimension. */
+/* Columns and stride, which follow from kind, bits, metric and dimension. */
 void quantize_shape(struct quantizer *quantizer);
 
 struct quantize_spec {
@@ -69,6 +80,7 @@ struct quantize_spec {
     enum pdb_metric metric;
     uint32_t dimension;
     uint64_t seed;
+    uint32_t bits; /* of BINARY; 0: the default */
 };
 /* Learns mean and scale from a sample: `count` vectors, `stride_bytes` apart, drawn at random from
  * the rows (a few thousand are enough; quantize_sample_row() draws them). count 0 is legal. The
@@ -103,6 +115,8 @@ struct coded_query {
     float offset, worth;
     struct vecmath_sq8_query sq8;
     struct vecmath_sq4_query sq4;
+    struct vecmath_bits_query bits;
+    float norm;       /* BINARY: squared length of the query as it is coded */
     const void *full; /* NONE: the query as its metric sees it */
 };
 /* memory: quantize_query_bytes, aligned to 64, lives as long as the query. `vector` may lie at any
@@ -125,6 +139,11 @@ static inline float quantize_distance(const struct coded_query *query, float dis
 {
     return query->offset + query->worth * distance;
 }
+
+/* By how much the `distance` that quantize_score() gave a row may be wrong, in nearly all cases
+ * (more than 99 %), in the same units. 0: kinds that have no bound. */
+float quantize_error(const struct quantizer *quantizer, const struct codes *codes,
+                     const struct coded_query *query, uint32_t row, float distance);
 
 /* ---- distances between rows, of codes that graphs are built on ---- */
 

@@ -1,4 +1,4 @@
-/* What quantize.c and the kinds (sq8.c, sq4.c, full.c) share. */
+/* What quantize.c and the kinds (sq8.c, sq4.c, rabitq.c, full.c) share. */
 #ifndef INDEX_QUANTIZE_INTERNAL_H
 #define INDEX_QUANTIZE_INTERNAL_H
 
@@ -22,7 +22,35 @@ void sq4_encode(const struct quantizer *quantizer, float *centred, uint8_t *nibb
 
 /* Orthogonal, the same for the same seed, in place: distances stay what they are, while what was in
  * few dimensions is spread over all. */
-void sq4_rotate(uint64_t seed, float *values, uint32_t columns);
+void quantize_rotate(uint64_t seed, float *values, uint32_t columns);
+
+/* Largest absolute value. */
+float quantize_largest(const float *values, uint32_t count);
+
+/* Columns that a code of BINARY has: with zeros behind the vector's. */
+static inline uint32_t quantize_width(const struct quantizer *quantizer)
+{
+    return (uint32_t)vecmath_bits_columns(quantizer->columns);
+}
+
+size_t rabitq_code_bytes(uint32_t width, uint32_t bits);
+/* centred: room for the width; becomes the rotated one. numbers: as many bytes of scratch. */
+void rabitq_encode(const struct quantizer *quantizer, float *centred, uint8_t *numbers,
+                   const struct codes *codes, uint32_t row);
+/* Whether the numbers of a code are finite. */
+bool rabitq_is_sound(const struct quantizer *quantizer, const uint8_t *code);
+/* placed: room for the width; becomes the rotated one. memory: vecmath_bits_query_bytes. */
+void rabitq_query(const struct quantizer *quantizer, float *placed, void *memory,
+                  struct coded_query *query);
+void rabitq_score(const struct quantizer *quantizer, const struct codes *codes,
+                  const struct coded_query *query, const uint32_t *rows, uint32_t count,
+                  float *distance_out);
+void rabitq_scan(const struct quantizer *quantizer, const struct codes *codes,
+                 const struct coded_query *query, uint32_t first, uint32_t count,
+                 float *distance_out);
+/* In units of the code. */
+float rabitq_error(const struct quantizer *quantizer, const struct codes *codes,
+                   const struct coded_query *query, uint32_t row, float distance);
 
 void full_encode(const struct quantizer *quantizer, const float *vector, const struct codes *codes,
                  uint32_t row);

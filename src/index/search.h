@@ -57,7 +57,9 @@ struct index_query {
     const void *owner;
 };
 
-/* Candidates for k results of this index: no more where codes are the rows themselves. */
+/* Candidates for k results of this index: no more where codes are the rows themselves; up to ten
+ * for each result where they have one bit, of which a search returns those that their error bounds
+ * do not rule out. */
 uint32_t index_want_of(const struct index *index, uint32_t k);
 
 struct index_candidate {
@@ -93,6 +95,8 @@ struct index_search {
     enum index_search_phase phase;
     uint32_t k, want, ef;
     float stretch;   /* 1 + gamma, squared where distances are; 0: no such stop */
+    bool slackens;   /* distances are estimates, and nobody has measured what gamma they take */
+    float slack;     /* then: so much beyond */
     bool exhaustive; /* all codes are to be scanned */
     bool selective;
     const uint64_t *dead, *allowed;

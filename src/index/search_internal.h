@@ -48,6 +48,12 @@ float search_stretch_of(enum pdb_metric metric, float gamma);
 /* What searches of this index are given more or less of. */
 enum calibration_effort search_effort_of(const struct index *index);
 enum vecmath_metric search_kernel_of(enum pdb_metric metric);
+/* What the walk's stop rule allows beyond its ratio, where distances are estimates. */
+void search_update_slack(struct index_search *search);
+/* Drops from the sorted `list` what by its bound cannot be among the k nearest; returns how many
+ * are left. other: room for k. */
+uint32_t search_drop_hopeless(const struct index_search *search, struct pool_entry *list,
+                              uint32_t count, struct pool_entry *other);
 
 /* Greedily to level 0; the walk's pool then holds where it begins. */
 void hnsw_search_begin(struct index_search *search);

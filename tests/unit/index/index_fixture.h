@@ -165,7 +165,8 @@ static inline void encode_all(struct built *built, const struct data *data)
 static inline void build_codes(struct built *built, const struct data *data,
                                enum quantize_kind kind, enum pdb_metric metric)
 {
-    struct quantize_spec spec = {kind, metric, data->dimension, 42};
+    struct quantize_spec spec = {
+        .kind = kind, .metric = metric, .dimension = data->dimension, .seed = 42};
     struct quantizer quantizer;
     uint32_t samples = quantize_sample_count(data->count);
     struct data sample = data_new(samples, data->dimension);

@@ -367,7 +367,8 @@ static void every_allocation_may_fail(void **state)
 {
     (void)state;
     struct data data = made(50, 10, 0, PDB_METRIC_DOT);
-    struct quantize_spec spec = {QUANTIZE_NONE, PDB_METRIC_DOT, 10, 1};
+    struct quantize_spec spec = {
+        .kind = QUANTIZE_NONE, .metric = PDB_METRIC_DOT, .dimension = 10, .seed = 1};
     uint64_t n = 0;
     int rc;
     do {

@@ -9,8 +9,9 @@ static const struct kind {
     enum index_kind kind;
     enum quantize_kind codes;
 } kinds[] = {
-    {INDEX_FLAT, QUANTIZE_SQ8}, {INDEX_FLAT, QUANTIZE_SQ4},  {INDEX_HNSW, QUANTIZE_SQ8},
-    {INDEX_HNSW, QUANTIZE_SQ4}, {INDEX_FLAT, QUANTIZE_NONE}, {INDEX_HNSW, QUANTIZE_NONE},
+    {INDEX_FLAT, QUANTIZE_SQ8},    {INDEX_FLAT, QUANTIZE_SQ4},    {INDEX_HNSW, QUANTIZE_SQ8},
+    {INDEX_HNSW, QUANTIZE_SQ4},    {INDEX_FLAT, QUANTIZE_NONE},   {INDEX_HNSW, QUANTIZE_NONE},
+    {INDEX_FLAT, QUANTIZE_BINARY}, {INDEX_HNSW, QUANTIZE_BINARY},
 };
 enum { KINDS = sizeof kinds / sizeof kinds[0] };
 

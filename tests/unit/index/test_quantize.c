@@ -239,7 +239,7 @@ static void samples_are_in_range_and_differ(void **state)
 static void only_metrics_with_codes_are_supported(void **state)
 {
     (void)state;
-    const enum quantize_kind kinds[] = {QUANTIZE_SQ8, QUANTIZE_SQ4, QUANTIZE_NONE};
+    const enum quantize_kind kinds[] = {QUANTIZE_SQ8, QUANTIZE_SQ4, QUANTIZE_BINARY, QUANTIZE_NONE};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         const bool full = kinds[i] == QUANTIZE_NONE;
         assert_true(quantize_supports(kinds[i], PDB_METRIC_EUCLIDEAN));
@@ -256,7 +256,8 @@ static void every_allocation_may_fail(void **state)
 {
     (void)state;
     struct data data = data_clustered(50, 10, CLUSTERS, 7, 0, false);
-    struct quantize_spec spec = {QUANTIZE_SQ8, PDB_METRIC_DOT, 10, 1};
+    struct quantize_spec spec = {
+        .kind = QUANTIZE_SQ8, .metric = PDB_METRIC_DOT, .dimension = 10, .seed = 1};
     uint64_t n = 0;
     int rc;
     do {
