@@ -6,6 +6,7 @@
 #include <proximadb/collection.h>
 #include <proximadb/error.h>
 #include <proximadb/index.h>
+#include <proximadb/recall.h>
 #include <proximadb/record.h>
 #include <proximadb/search.h>
 #include <proximadb/snapshot.h>

@@ -40,6 +40,7 @@ struct pdb_search {
     const struct pdb_field *fields_out;
     uint32_t field_count_out;
     const struct pdb_hits *results_out; /* query_count */
+    uint64_t rows_scored_out; /* vectors compared for all queries, by their codes or whole */
 };
 PDB_API void pdb_search_start(struct pdb_search *s);
 

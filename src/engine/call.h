@@ -37,7 +37,8 @@ struct call_state {
     uint8_t sent, returned, cancel_under_way, touring;
     /* the holder's */
     uint8_t cancelled;
-    uint8_t visiting; /* call_visit_shard */
+    uint8_t visiting;  /* call_visit_shard */
+    uint8_t gives_way; /* call_give_way */
     /* the owner's: the only one the cancel mail reads */
     uint8_t away;
 };
@@ -74,6 +75,13 @@ int call_compile_filter(struct pdb_call *call, struct pdb_text document, const c
 
 /* True when the call is cancelled or too late: the error is set and the holder must end it. */
 bool call_stopped(struct pdb_call *call);
+
+/* Before its start: all that it does is done behind what others ask for. */
+static inline void call_give_way(struct pdb_call *call)
+{
+    call_state(call)->gives_way = true;
+    call_state(call)->task.bulk = true;
+}
 
 /* Runs `step` as a task here; it calls call_again to go on in a later one. */
 void call_run(struct pdb_call *call, void (*step)(struct pdb_call *call));

@@ -11,6 +11,7 @@
 #include "engine/call.h"
 #include "engine/catalog.h"
 #include "engine/part.h"
+#include "engine/recall.h"
 #include "engine/validate.h"
 
 #include <string.h>
@@ -49,8 +50,10 @@ static void fill_indexes(struct pdb_call *call, const struct shard *shard,
         arena_array(call->arena, struct pdb_index_info, shard->field_count);
     if (indexes == NULL)
         return;
-    for (uint32_t i = 0; i < shard->field_count; i++)
+    for (uint32_t i = 0; i < shard->field_count; i++) {
         ann_state(shard, i, &indexes[i]);
+        indexes[i].has_recall = recall_known(shard, i, &indexes[i].recall_estimate);
+    }
     info->indexes = indexes;
 }
 

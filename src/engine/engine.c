@@ -22,6 +22,7 @@
 #include "engine/call.h"
 #include "engine/catalog.h"
 #include "engine/old_logs.h"
+#include "engine/recall.h"
 #include "engine/snapshot.h"
 #include "engine/upkeep.h"
 #include "os/sim.h"
@@ -240,6 +241,7 @@ static void phase_drain(struct engine_core *core)
     core->closing = true;
     snapshots_stop(core);
     upkeep_end_waits(core);
+    recall_stop(core);
     if (core->calls_active == 0)
         engine_phase_done(core, 0, NULL);
     else
@@ -272,6 +274,7 @@ static void phase_close(struct engine_core *core)
     archive_free(core);
     timer_cancel(core->r, &core->sweep_timer);
     task_cancel(&core->sweep_task);
+    recall_free(core);
     timer_cancel(core->r, &core->stall_timer);
     timer_cancel(core->r, &core->memory.timer);
     if (core->wal != NULL)
@@ -649,6 +652,7 @@ void engine_abandon_sim(struct pdb *db, void (*drop_log)(struct wal *w))
         recover_dispose(core);
         archive_free(core);
         drop_log(core->wal);
+        recall_free(core);
         upkeep_abandon(core);
         list_each_safe(link, following, &core->shard_list)
             shard_free(container_of(link, struct shard, link));

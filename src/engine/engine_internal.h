@@ -24,6 +24,7 @@ struct catalog_master;
 struct catalog_snapshot;
 struct snapshots;
 struct engine_core;
+struct recall_core;
 struct recovery;
 struct warming;
 struct sim_disk;
@@ -86,8 +87,10 @@ struct engine_core {
     struct list stalled;  /* shards whose next write waits for room in the log */
     struct timer stall_timer, sweep_timer;
     struct task sweep_task;
-    uint32_t sweep_left;    /* shards that this sweep has not seen */
-    struct mail flush_mail; /* to core 0 and back: all earlier mail to it has then arrived */
+    uint32_t sweep_left;        /* shards that this sweep has not seen */
+    struct recall_core *recall; /* recall_estimate.c; NULL: nothing was looked at yet */
+    uint64_t recall_bytes;      /* of all shards' recent searches */
+    struct mail flush_mail;     /* to core 0 and back: all earlier mail to it has then arrived */
     struct memory_view memory;
     uint64_t calls_active; /* started here and not done */
     bool closing;          /* new calls are refused */

@@ -6,6 +6,7 @@
  * a clock that was wrong for a while has hidden rows but destroyed none. Dead rows of updates and
  * deletes are looked for after writes too, at most every 50 ms a shard. */
 #include "engine/engine_internal.h"
+#include "engine/recall.h"
 #include "engine/upkeep.h"
 
 #include "base/no_libc_heap.h"
@@ -63,12 +64,14 @@ static void sweep_run(struct task *task)
         if (shard->expiring || has_many_dead(shard))
             collect_queue(shard);
         upkeep_sweep(shard);
+        recall_look(shard);
         if (reactor_slice_over(core->r)) {
             task_queue(core->r, task);
             return;
         }
     }
     upkeep_sweep_core(core);
+    recall_sweep(core);
     discard_spares(core);
     expire_start(core);
 }

@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "engine/catalog.h"
+#include "engine/recall.h"
 
 #include <string.h>
 
@@ -161,6 +162,7 @@ void shard_free(struct shard *shard)
     heap_free(heap, shard->fields);
     heap_free(heap, (void *)shard->vectors_out);
     heap_free(heap, shard->search_times);
+    recall_samples_free(shard);
     heap_free(heap, shard);
 }
 

@@ -35,6 +35,7 @@ struct shard_guard {
     uint32_t column_count;
 };
 
+struct recall_samples;
 struct shard_part;
 struct upkeep;
 
@@ -94,6 +95,8 @@ struct shard {
     struct search_convoy convoys[CONVOY_COUNT];
     struct ann_publisher ann;
     struct histogram *search_times; /* made by the first search; NULL: none, or no memory */
+    struct recall_samples *recall;  /* the same: recall.h */
+    uint64_t recall_turn;           /* when it was measured last, among the core's */
 };
 
 /* ---- life (shard.c) ---- */

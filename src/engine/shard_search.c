@@ -102,6 +102,7 @@ static int search_check(struct pdb_search *s, struct search_work *work)
                          SEARCH_QUERIES_MAX, s->query_count);
     work->queries = arena_calloc(call->arena, s->query_count, sizeof(struct query_work));
     work->results = arena_calloc(call->arena, s->query_count, sizeof(struct pdb_hits));
+    s->rows_scored_out = 0;
     s->fields_out = shard_copy_fields(call->arena, call_state(call)->entry);
     s->field_count_out = call_state(call)->entry->config.field_count;
     if (work->queries == NULL || work->results == NULL || s->fields_out == NULL)
@@ -305,7 +306,7 @@ static bool begin_walk(struct pdb_call *call)
     work->share = share;
     search_next_stage(state->here, work, METRICS_SEARCH_STAGE_PLAN);
     /* what has many queries ends when it ends: single searches go first */
-    state->task.bulk = s->query_count > SEARCH_CONVOY_QUERIES_MAX;
+    state->task.bulk = search_goes_alone(s);
     call_run(call, walk_step_of_call);
     return true;
 }

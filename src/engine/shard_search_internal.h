@@ -64,6 +64,13 @@ struct search_work {
     bool settled_again;
 };
 
+/* Out of the others' way: it ends when it ends. */
+static inline bool search_goes_alone(const struct pdb_search *s)
+{
+    return s->query_count > SEARCH_CONVOY_QUERIES_MAX ||
+           call_state((struct pdb_call *)(uintptr_t)&s->call)->gives_way;
+}
+
 /* "queries[3].<what>" or "<what>". */
 void search_query_path(const struct pdb_search *s, uint32_t i, const char *what, char path_out[96]);
 /* The time since its stage began was this one's. */

@@ -17,6 +17,7 @@
 #include "engine/shard_search_internal.h"
 
 #include "base/assert.h"
+#include "engine/recall.h"
 
 #include <string.h>
 
@@ -127,12 +128,18 @@ static void count_search(struct pdb_search *s, struct search_work *work)
     uint64_t took_ns = now_ns > state->started_ns ? now_ns - state->started_ns : 0;
     for (uint32_t i = 0; i < s->query_count; i++) {
         const struct scan_query *query = &work->queries[i].search.query;
+        s->rows_scored_out += query->rows_scored + work->queries[i].visited;
+        if (state->gives_way)
+            continue; /* nobody waits for it */
+        recall_note(shard, &s->queries[i], work->queries[i].field);
         histogram_record_count(&m->histograms[METRICS_SEARCH_VISITED_IN],
                                query->rows_seen + work->queries[i].visited);
         if (query->filter != NULL && query->rows_seen != 0)
             histogram_record_ratio(&m->histograms[METRICS_SEARCH_SELECTIVITY_IN],
                                    (double)query->rows_scored / (double)query->rows_seen);
     }
+    if (state->gives_way)
+        return;
     count_walks(m, work);
     search_next_stage(state->here, work, METRICS_SEARCH_STAGE_FETCH);
     if (shard->search_times == NULL)

@@ -315,7 +315,7 @@ static void settled(struct pdb_search *s, struct search_work *work)
     if (work->dropped != 0)
         ann_set_refresh(state->shard);
     uint64_t bytes = bytes_to_scan(s, work);
-    if (bytes > ALONE_BYTES && s->query_count <= SEARCH_CONVOY_QUERIES_MAX) {
+    if (bytes > ALONE_BYTES && !search_goes_alone(s)) {
         search_join_convoy(s, any_exact(s) ? CONVOY_EXACT : CONVOY_INDEXED);
         return;
     }
@@ -368,12 +368,12 @@ static void search_now(struct pdb_call *call)
     struct call_state *state = call_state(call);
     struct pdb_search *s = container_of(call, struct pdb_search, call);
     struct search_work *work = state->work;
-    bool large = s->query_count > SEARCH_CONVOY_QUERIES_MAX;
-    state->task.bulk = large; /* ends when it ends: single searches go first */
+    bool alone = search_goes_alone(s);
+    state->task.bulk = alone; /* single searches go first */
     work->fetch.task = &state->task;
     if (is_indexed(s, state->shard, work))
         call_run(call, settle_step);
-    else if (!large)
+    else if (!alone)
         search_join_convoy(s, CONVOY_EXACT);
     else if (search_begin(s))
         call_run(call, search_scan_step);

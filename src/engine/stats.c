@@ -9,6 +9,7 @@
 #include "engine/call.h"
 #include "engine/catalog.h"
 #include "engine/part.h"
+#include "engine/recall.h"
 #include "os/failpoint.h"
 #include "os/process.h"
 
@@ -111,6 +112,29 @@ static void count_segments(struct metrics *m, const struct shard *shard,
     metrics_add(m, METRICS_TOMBSTONES_AT, p->tombstones);
 }
 
+/* Of fields where it is known. Without memory there is none: the rest can be told without. */
+static void add_recalls(struct metrics_collection *c, const struct shard *shard,
+                        struct arena *arena)
+{
+    float recall;
+    uint32_t known = 0;
+    for (uint32_t i = 0; i < shard->field_count; i++)
+        known += recall_known(shard, i, &recall);
+    struct metrics_recall *recalls =
+        known != 0 ? arena_array(arena, struct metrics_recall, known) : NULL;
+    if (recalls == NULL)
+        return;
+    c->recalls = recalls;
+    for (uint32_t i = 0; i < shard->field_count; i++) {
+        if (!recall_known(shard, i, &recall))
+            continue;
+        struct pdb_text name = shard->entry->config.fields[i].name;
+        name = arena_copy_text(arena, name.len != 0 ? name.ptr : "", name.len);
+        if (name.ptr != NULL)
+            recalls[c->recall_count++] = (struct metrics_recall){name, (double)recall};
+    }
+}
+
 static void add_shard(struct stats_work *work, uint32_t index, const struct shard *shard,
                       struct pdb_stats *stats)
 {
@@ -126,6 +150,8 @@ static void add_shard(struct stats_work *work, uint32_t index, const struct shar
     count_segments(work->cores[shard->core->id], shard, &p);
     if (shard->search_times != NULL)
         histogram_merge(&c->search[METRICS_PLAN_FLAT], shard->search_times);
+    if (index < METRICS_COLLECTIONS_MAX)
+        add_recalls(c, shard, stats->call.arena);
 }
 
 /* ---- what goes on ---- */

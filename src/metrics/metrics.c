@@ -234,7 +234,7 @@ static void write_value(struct buffer *out, const char *name, enum family_unit u
                         const struct labels *labels, uint64_t value)
 {
     write_series(out, name, "", labels, TEXT_LIT(""));
-    if (unit == NS)
+    if (unit != ONE)
         write_scaled(out, value, 9);
     else
         buffer_add_u64(out, value);
@@ -368,6 +368,17 @@ static void write_bytes(struct buffer *out, const struct metrics_collection *c)
     write_value(out, "memtable_bytes", ONE, &labels, c->bytes);
 }
 
+static void write_recalls(struct buffer *out, const struct metrics_collection *c)
+{
+    for (uint32_t i = 0; i < c->recall_count; i++) {
+        struct labels labels;
+        collection_labels(&labels, c->name);
+        add_label(&labels, "field", c->recalls[i].field);
+        write_value(out, "recall_estimate", RATIO, &labels,
+                    (uint64_t)(c->recalls[i].recall * 1e9 + 0.5));
+    }
+}
+
 static void write_collections(struct buffer *out, const struct metrics_snapshot *s)
 {
     static const struct {
@@ -377,6 +388,8 @@ static void write_collections(struct buffer *out, const struct metrics_snapshot 
         {"memtable_rows", "gauge", "Rows held in memory", write_rows},
         {"memtable_bytes", "gauge", "Memory that the rows of a collection take", write_bytes},
         {"search_duration_seconds", "histogram", "Time of searches", write_searches},
+        {"recall_estimate", "gauge", "Share of the true nearest rows that recent searches found",
+         write_recalls},
     };
     /* A collection may be called `other`: it is counted among the others, so that no series comes
      * twice. */

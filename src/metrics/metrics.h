@@ -86,13 +86,20 @@ void metrics_merge(struct metrics *into, const struct metrics *from);
 enum { METRICS_COLLECTIONS_MAX = 1000 }; /* series of their own; the rest is added up as `other` */
 enum metrics_plan { METRICS_PLAN_FLAT, METRICS_PLAN_COUNT };
 
+struct metrics_recall {
+    struct pdb_text field; /* "" is the default field */
+    double recall;
+};
+
 struct metrics_collection {
     struct pdb_text name;
     uint64_t rows, bytes; /* of the memtables */
     struct histogram search[METRICS_PLAN_COUNT];
+    const struct metrics_recall *recalls; /* of fields where it is known; not added up */
+    uint32_t recall_count;
 };
 
-/* Adds everything but the name: how the engine joins the cores' parts of one collection. */
+/* Adds everything but name and recall: how the engine joins the cores' parts of one collection. */
 void metrics_collection_merge(struct metrics_collection *into,
                               const struct metrics_collection *from);
 

@@ -397,6 +397,23 @@ static void ten_thousand_collections_stay_within_the_cap(void **state)
     test_free(names);
 }
 
+static void recall_is_told_of_each_field_where_it_is_known(void **state)
+{
+    (void)state;
+    const struct metrics_recall recalls[] = {{{"", 0}, 1}, {{"image", 5}, 0.96875}};
+    const struct metrics_collection list[] = {
+        {.name = {"a", 1}, .recalls = recalls, .recall_count = 2}, {.name = {"b", 1}}};
+    struct metrics_snapshot s = snapshot_of_all();
+    s.collections = list;
+    s.collection_count = 2;
+    char *text = exposition(&s);
+    (void)check_format(text);
+    assert_line(text, "proximadb_recall_estimate{collection=\"a\",field=\"\"} 1");
+    assert_line(text, "proximadb_recall_estimate{collection=\"a\",field=\"image\"} 0.96875");
+    assert_null(strstr(text, "recall_estimate{collection=\"b\""));
+    free(text);
+}
+
 static void a_label_too_long_is_cut_and_stays_well_formed(void **state)
 {
     (void)state;
@@ -439,6 +456,7 @@ int main(void)
         TEST(statuses_and_errnos_find_their_place),
         TEST(merging_two_cores_adds_everything),
         TEST(ten_thousand_collections_stay_within_the_cap),
+        TEST(recall_is_told_of_each_field_where_it_is_known),
         TEST(a_label_too_long_is_cut_and_stays_well_formed),
         TEST(a_failed_allocation_marks_the_buffer),
     };
