@@ -140,6 +140,12 @@ void api_search(const struct api_context *ctx, struct pdb_search *s)
     pdb_search_start(s);
 }
 
+void api_recall(const struct api_context *ctx, struct pdb_recall *r)
+{
+    if (!too_many(&r->call, "k", r->k, "k", ctx->limits->k))
+        pdb_recall_start(r);
+}
+
 void api_snapshot_create(const struct api_context *ctx, struct pdb_snapshot_create *s)
 {
     (void)ctx;

@@ -39,6 +39,7 @@ enum api_right {
     X(count, "POST", "/v1/collections/{c}/vectors/count", "Count", API_RIGHT_READ)                 \
     X(search, "POST", "/v1/collections/{c}/search", "Search", API_RIGHT_READ)                      \
     X(search_batch, "POST", "/v1/collections/{c}/search/batch", "SearchBatch", API_RIGHT_READ)     \
+    X(recall, "GET", "/v1/collections/{c}/recall", "GetRecall", API_RIGHT_READ)                    \
     X(snapshot_create, "POST", "/v1/snapshots", "CreateSnapshot", API_RIGHT_ADMIN)                 \
     X(snapshot_list, "GET", "/v1/snapshots", "ListSnapshots", API_RIGHT_READ)                      \
     X(snapshot_get, "GET", "/v1/snapshots/{s}", "GetSnapshot", API_RIGHT_READ)                     \
@@ -100,6 +101,7 @@ void api_get(const struct api_context *ctx, struct pdb_get *g);
 void api_scroll(const struct api_context *ctx, struct pdb_scroll *s);
 void api_count(const struct api_context *ctx, struct pdb_count *c);
 void api_search(const struct api_context *ctx, struct pdb_search *s); /* one query or a batch */
+void api_recall(const struct api_context *ctx, struct pdb_recall *r);
 void api_stats(const struct api_context *ctx, struct pdb_stats *s);
 void api_snapshot_create(const struct api_context *ctx, struct pdb_snapshot_create *s);
 void api_snapshot_list(const struct api_context *ctx, struct pdb_snapshot_list *l);

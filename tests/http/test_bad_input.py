@@ -297,6 +297,7 @@ def test_a_wrong_request_is_refused_with_its_place(
         ("POST", "/vectors/count"),
         ("POST", "/search"),
         ("POST", "/search/batch"),
+        ("GET", "/recall"),
     ],
 )
 def test_a_collection_that_is_not_there_is_not_found(

@@ -172,6 +172,7 @@ CALLS: list[tuple[str, str, Json | None]] = [
             ]
         },
     ),
+    ("get", "/v1/collections/{d}/recall?queries=3&k=1&target_recall=0.9", None),
     ("post", "/v1/snapshots", {"name": "contract-s", "collection": "{d}"}),
     ("get", "/v1/snapshots?limit=1", None),
     ("get", "/v1/snapshots/{s}", None),

@@ -207,6 +207,31 @@ void json_encode_collections(struct buffer *out, const struct pdb_collection_lis
     buffer_add_byte(out, '}');
 }
 
+/* ---- recall ---- */
+
+void json_encode_recall(struct buffer *out, const struct pdb_recall *r)
+{
+    buffer_add_lit(out, "{\"collection\":");
+    json_write_string(out, r->collection);
+    buffer_add_lit(out, ",\"field\":");
+    json_write_string(out, r->field);
+    buffer_format(out, ",\"k\":%u,\"target_recall\":", r->k);
+    json_write_float(out, r->target_recall);
+    buffer_format(out, ",\"queries\":%u,\"source\":\"%s\",\"recall\":", r->queries_out,
+                  r->recent_out ? "searches" : "records");
+    if (r->queries_out != 0)
+        buffer_format(out, "{\"mean\":%.4f,\"min\":%.4f,\"p05\":%.4f,\"p50\":%.4f}", r->mean_out,
+                      r->min_out, r->p05_out, r->p50_out);
+    else
+        buffer_add_lit(out, "null");
+    buffer_add_lit(out, ",\"histogram\":[");
+    for (size_t i = 0; i < sizeof(r->histogram_out) / sizeof(r->histogram_out[0]); i++)
+        buffer_format(out, "%s%u", i != 0 ? "," : "", r->histogram_out[i]);
+    buffer_format(
+        out, "],\"exact_us\":%.1f,\"index_us\":%.1f,\"rows_scored\":%.1f,\"took_us\":%llu}",
+        r->exact_us_out, r->index_us_out, r->rows_scored_out, (unsigned long long)r->call.took_us);
+}
+
 /* ---- snapshots ---- */
 
 void json_encode_snapshot(struct buffer *out, const struct pdb_snapshot_info *info)

@@ -9,6 +9,7 @@ void json_encode_error(struct buffer *out, const struct pdb_error *error);
 void json_encode_collection(struct buffer *out, const struct pdb_collection_info *info);
 /* Its settings alone, as the object that a create takes. */
 void json_encode_collection_config(struct buffer *out, const struct pdb_collection_config *config);
+void json_encode_recall(struct buffer *out, const struct pdb_recall *recall);
 void json_encode_collections(struct buffer *out, const struct pdb_collection_list *list);
 void json_encode_snapshot(struct buffer *out, const struct pdb_snapshot_info *info);
 void json_encode_snapshots(struct buffer *out, const struct pdb_snapshot_list *list);

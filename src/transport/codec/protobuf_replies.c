@@ -218,6 +218,42 @@ void protobuf_encode_count(struct protobuf_reply *r, uint64_t count)
     protobuf_put_u64(&r->writer, 1, count);
 }
 
+void protobuf_encode_recall(struct protobuf_reply *r, const struct pdb_recall *recall)
+{
+    enum {
+        K = 1,
+        TARGET_RECALL,
+        QUERIES,
+        RECENT_SEARCHES,
+        RECALL,
+        HISTOGRAM,
+        EXACT_US,
+        INDEX_US,
+        ROWS_SCORED,
+        TOOK_US
+    };
+    enum { MEAN = 1, MIN, P05, P50 };
+    struct protobuf_writer *w = &r->writer;
+    protobuf_put_u64(w, K, recall->k);
+    protobuf_put_float(w, TARGET_RECALL, recall->target_recall);
+    protobuf_put_u64(w, QUERIES, recall->queries_out);
+    protobuf_put_u64(w, RECENT_SEARCHES, recall->recent_out);
+    if (recall->queries_out != 0) {
+        protobuf_begin(w, RECALL, 64);
+        protobuf_put_double(w, MEAN, recall->mean_out);
+        protobuf_put_double(w, MIN, recall->min_out);
+        protobuf_put_double(w, P05, recall->p05_out);
+        protobuf_put_double(w, P50, recall->p50_out);
+        protobuf_end(w);
+    }
+    for (size_t i = 0; i < sizeof(recall->histogram_out) / sizeof(recall->histogram_out[0]); i++)
+        protobuf_put_varint(w, HISTOGRAM, recall->histogram_out[i]);
+    protobuf_put_double(w, EXACT_US, recall->exact_us_out);
+    protobuf_put_double(w, INDEX_US, recall->index_us_out);
+    protobuf_put_double(w, ROWS_SCORED, recall->rows_scored_out);
+    protobuf_put_u64(w, TOOK_US, recall->call.took_us);
+}
+
 void protobuf_encode_text(struct protobuf_reply *r, struct pdb_text text)
 {
     protobuf_put_text(&r->writer, 1, text);

@@ -19,6 +19,7 @@ void protobuf_encode_collection(struct protobuf_reply *r, const struct pdb_colle
 void protobuf_encode_deleted(struct protobuf_reply *r, uint64_t count); /* DeleteResponse */
 void protobuf_encode_flag(struct protobuf_reply *r, bool flag); /* DeleteCollectionResponse */
 void protobuf_encode_count(struct protobuf_reply *r, uint64_t count);
+void protobuf_encode_recall(struct protobuf_reply *r, const struct pdb_recall *recall);
 void protobuf_encode_text(struct protobuf_reply *r, struct pdb_text text); /* GetInfo, GetMetrics */
 void protobuf_encode_bulk(struct protobuf_reply *r, uint64_t records, uint64_t batches,
                           uint64_t took_us);

@@ -409,6 +409,21 @@ int protobuf_decode_count(struct protobuf_decoder *d, struct pdb_text message,
     return rc;
 }
 
+int protobuf_decode_recall(struct protobuf_decoder *d, struct pdb_text message,
+                           struct pdb_recall *recall_out)
+{
+    const Proximadb__V1__GetRecallRequest *m = protobuf_unpack(
+        &proximadb__v1__get_recall_request__descriptor, message, d->arena, d->trail);
+    if (m == NULL)
+        return d->trail->code;
+    recall_out->collection = text_of(m->collection);
+    recall_out->field = text_of(m->field);
+    recall_out->k = m->k;
+    recall_out->queries = m->queries;
+    recall_out->target_recall = m->target_recall;
+    return 0;
+}
+
 /* ---- searches ---- */
 
 enum query_field {

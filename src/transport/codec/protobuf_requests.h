@@ -37,6 +37,9 @@ int protobuf_decode_scroll(struct protobuf_decoder *d, struct pdb_text message,
 int protobuf_decode_count(struct protobuf_decoder *d, struct pdb_text message,
                           struct pdb_count *count_out);
 
+int protobuf_decode_recall(struct protobuf_decoder *d, struct pdb_text message,
+                           struct pdb_recall *recall_out);
+
 int protobuf_decode_snapshot_create(struct protobuf_decoder *d, struct pdb_text message,
                                     struct pdb_snapshot_create *create_out);
 int protobuf_decode_snapshot_list(struct protobuf_decoder *d, struct pdb_text message,

@@ -35,6 +35,7 @@ union grpc_engine_call {
     struct pdb_scroll scroll;
     struct pdb_count count;
     struct pdb_search search;
+    struct pdb_recall recall;
     struct pdb_stats stats;
     struct pdb_snapshot_create snapshot_create;
     struct pdb_snapshot_list snapshot_list;
@@ -80,8 +81,8 @@ void grpc_call_cancel(struct grpc_call *c);
 /* The operations: grpc_operations.c. Tables, so that grpc_methods.c is one list. */
 extern const struct grpc_operation grpc_create_collection, grpc_list_collections,
     grpc_get_collection, grpc_update_collection, grpc_delete_collection, grpc_write, grpc_update,
-    grpc_get, grpc_delete, grpc_scroll, grpc_count, grpc_search, grpc_search_batch, grpc_get_info,
-    grpc_get_metrics, grpc_create_snapshot, grpc_list_snapshots, grpc_get_snapshot,
+    grpc_get, grpc_delete, grpc_scroll, grpc_count, grpc_search, grpc_search_batch, grpc_get_recall,
+    grpc_get_info, grpc_get_metrics, grpc_create_snapshot, grpc_list_snapshots, grpc_get_snapshot,
     grpc_delete_snapshot, grpc_restore_snapshot;
 extern const struct grpc_operation grpc_bulk_write; /* as grpc_write, without a reply */
 

@@ -97,6 +97,7 @@ UNARY(on_scroll, grpc_scroll, PDB_WRITE_UPSERT)
 UNARY(on_count, grpc_count, PDB_WRITE_UPSERT)
 UNARY(on_search, grpc_search, PDB_WRITE_UPSERT)
 UNARY(on_search_batch, grpc_search_batch, PDB_WRITE_UPSERT)
+UNARY(on_get_recall, grpc_get_recall, PDB_WRITE_UPSERT)
 UNARY(on_get_info, grpc_get_info, PDB_WRITE_UPSERT)
 UNARY(on_get_metrics, grpc_get_metrics, PDB_WRITE_UPSERT)
 UNARY(on_create_snapshot, grpc_create_snapshot, PDB_WRITE_UPSERT)
@@ -142,6 +143,7 @@ static const struct grpc_method methods[] = {
     {.path = SERVICE "DeleteCollection",
      .operation = API_OP_collection_delete,
      .message = on_delete_collection},
+    {.path = SERVICE "GetRecall", .operation = API_OP_recall, .message = on_get_recall},
     {.path = SERVICE "GetInfo", .operation = API_OP_info, .message = on_get_info},
     {.path = SERVICE "GetMetrics", .operation = API_OP_metrics, .message = on_get_metrics},
     {.path = SERVICE "CreateSnapshot",

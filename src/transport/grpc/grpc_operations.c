@@ -274,6 +274,25 @@ static int encode_count(struct grpc_call *c)
 
 const struct grpc_operation grpc_count = {decode_count, start_count, encode_count};
 
+static int decode_recall(struct grpc_call *c)
+{
+    struct protobuf_decoder d = decoder_of(c);
+    return protobuf_decode_recall(&d, c->message, &c->engine.recall);
+}
+
+static void start_recall(struct grpc_call *c)
+{
+    api_recall(&c->x->api, &c->engine.recall);
+}
+
+static int encode_recall(struct grpc_call *c)
+{
+    protobuf_encode_recall(&c->reply, &c->engine.recall);
+    return 0;
+}
+
+const struct grpc_operation grpc_get_recall = {decode_recall, start_recall, encode_recall};
+
 static int decode_queries(struct grpc_call *c, bool batch)
 {
     struct protobuf_search_decoder *s = &c->decoder.search;

@@ -30,6 +30,7 @@ static rest_handler *const handlers[API_OPERATION_COUNT] = {
     [API_OP_count] = rest_count,
     [API_OP_search] = rest_search,
     [API_OP_search_batch] = rest_search_batch,
+    [API_OP_recall] = rest_recall,
     [API_OP_snapshot_create] = rest_snapshot_create,
     [API_OP_snapshot_list] = rest_snapshot_list,
     [API_OP_snapshot_get] = rest_snapshot_get,

@@ -31,6 +31,7 @@ struct rest {
         struct pdb_scroll scroll;
         struct pdb_count count;
         struct pdb_search search;
+        struct pdb_recall recall;
         struct pdb_stats stats;
         struct pdb_snapshot_create snapshot_create;
         struct pdb_snapshot_list snapshot_list;
@@ -50,8 +51,8 @@ typedef void rest_handler(struct rest *r);
 rest_handler rest_collection_create, rest_collection_list, rest_collection_get,
     rest_collection_update, rest_collection_delete, rest_upsert, rest_insert, rest_update,
     rest_get_one, rest_get, rest_delete_one, rest_delete, rest_scroll, rest_count, rest_search,
-    rest_search_batch, rest_health, rest_livez, rest_readyz, rest_metrics, rest_info, rest_openapi,
-    rest_snapshot_create, rest_snapshot_list, rest_snapshot_get, rest_snapshot_delete,
+    rest_search_batch, rest_recall, rest_health, rest_livez, rest_readyz, rest_metrics, rest_info,
+    rest_openapi, rest_snapshot_create, rest_snapshot_list, rest_snapshot_get, rest_snapshot_delete,
     rest_snapshot_restore, rest_snapshot_download, rest_snapshot_upload;
 
 /* Prepares the call of this request: deadline, cancellation, `done`. */
