@@ -5,11 +5,11 @@
 #include <proximadb/collection.h>
 
 enum pdb_vector_form {
-    PDB_VECTOR_F32, /* `count` float32, little-endian, any alignment */
-    /* `count` bytes as the field stores them: dimension x 4 of float32, or packed bits for
-     * hamming */
+    /* `count` float32, little-endian, any alignment. Of a hamming field they must be 0s and 1s, and
+     * are packed; of float16 they are rounded to nearest; of int8 they must be integers. */
+    PDB_VECTOR_F32,
+    /* `count` bytes: values of type `element`, little-endian; or packed bits for hamming */
     PDB_VECTOR_BYTES,
-    /* F32 input of a hamming field must be 0s and 1s, and is packed. */
 };
 
 struct pdb_vector {
@@ -17,6 +17,8 @@ struct pdb_vector {
     const void *values;
     uint32_t count;
     enum pdb_vector_form form;
+    /* Of PDB_VECTOR_BYTES: float32 (0), or what the field stores. */
+    enum pdb_element_type element;
 };
 
 struct pdb_record {
@@ -120,6 +122,10 @@ struct pdb_count {
     uint64_t count_out;
 };
 PDB_API void pdb_count_start(struct pdb_count *c);
+
+/* The values of a row's vector as float32: `dimension` of them. Packed bits become 0s and 1s. */
+PDB_API void pdb_vector_values(const struct pdb_field *field, const void *vector,
+                               float *values_out);
 
 /* JSON text to a document in the arena and back: for programs that hold metadata and filters as
  * JSON. */

@@ -89,7 +89,7 @@ struct catalog_image {
     struct uuid *dropped;
     uint32_t dropped_count;
 };
-enum { CATALOG_FORMAT_VERSION = 4, CATALOG_HEADER_BYTES = 64, CATALOG_FILE_BYTES_MAX = 1 << 30 };
+enum { CATALOG_FORMAT_VERSION = 5, CATALOG_HEADER_BYTES = 64, CATALOG_FILE_BYTES_MAX = 1 << 30 };
 /* In steps: begin, one entry at a time, end (which adds the dropped ids and fills in the header).
  * buffer->failed tells. */
 void catalog_encode_begin(struct buffer *out, uint32_t entry_count);

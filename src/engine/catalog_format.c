@@ -10,7 +10,8 @@
  * files of another kind than asked for. Version 3 added the version that a collection was born
  * with: an archive without it could not tell a collection whose rows are in no log from an empty
  * one. Version 4 added the parameters of indexes and the recall aimed at: a reader of version 3
- * would refuse their types as damage. What older versions say is read for ever. */
+ * would refuse their types as damage. Version 5 added the element types of vectors: a reader of
+ * version 4 would take halves for floats. What older versions say is read for ever. */
 #include "base/bytes.h"
 #include "base/crc32c.h"
 #include "base/utf8.h"
@@ -28,6 +29,7 @@ enum {
     FORMAT_WITH_STORAGE = 2,
     FORMAT_WITH_BIRTH = 3,
     FORMAT_WITH_INDEXES = 4,
+    FORMAT_WITH_ELEMENTS = 5,
     AT_VERSION = 8,
     AT_HEADER_LEN = 12,
     AT_CATALOG_VERSION = 16,
@@ -107,6 +109,8 @@ void catalog_encode_entry(struct buffer *out, const struct catalog_entry *entry)
     add_u8(out, config->vector_storage);
     buffer_put_u64(out, entry->born_version);
     add_indexes(out, config);
+    for (uint32_t i = 0; i < config->field_count; i++)
+        add_u8(out, config->fields[i].element);
     if (!out->failed)
         bytes_put_u32(out->ptr + start, (uint32_t)(out->len - start - 4));
 }
@@ -225,6 +229,8 @@ static int decode_entry(struct bytes_reader *r, uint32_t format, struct arena *s
     uint64_t born_version = format >= FORMAT_WITH_BIRTH ? bytes_take_u64(r) : 0;
     if (format >= FORMAT_WITH_INDEXES)
         take_indexes(r, &config, fields);
+    for (uint32_t i = 0; format >= FORMAT_WITH_ELEMENTS && i < config.field_count; i++)
+        fields[i].element = (enum pdb_element_type)bytes_take_u8(r);
     if (id == NULL || r->failed)
         return trail_add(trail, PDB_DATA_LOSS, "an entry ends too early");
     struct trail why = {0};

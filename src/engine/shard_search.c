@@ -61,8 +61,8 @@ static int check_target(struct pdb_search *s, uint32_t i, struct query_work *wor
     }
     struct pdb_field field = entry->config.fields[work->field];
     field.name.len = 0; /* in a query it is "vector", whatever the field */
-    rc = validate_vector(&field, &query->vector, place_of(s, i), s->call.arena, &work->values,
-                         &trail);
+    rc = validate_query_vector(&field, &query->vector, place_of(s, i), s->call.arena, &work->values,
+                               &trail);
     return rc < 0 ? call_fail_trail(&s->call, rc, &trail) : 0;
 }
 

@@ -24,7 +24,7 @@
 
 #include "base/no_libc_heap.h"
 
-enum { DESCRIPTION_BYTES_MAX = 4096, PATH_BYTES = 192, COLUMN_NAME_BYTES_MAX = 512 };
+enum { DESCRIPTION_BYTES_MAX = 4096, COLUMN_NAME_BYTES_MAX = 512 };
 static const uint64_t ttl_s_max = (uint64_t)100 * 365 * 24 * 3600; /* a century */
 
 /* ---- collections ---- */
@@ -70,6 +70,12 @@ static int validate_field_config(const struct pdb_field *field, const char *path
         return trail_add(trail, PDB_INVALID_ARGUMENT,
                          "%smetric: expected one of cosine, dot, euclidean, manhattan, hamming",
                          path);
+    if ((unsigned)field->element > PDB_ELEMENT_INT8)
+        return trail_add(trail, PDB_INVALID_ARGUMENT,
+                         "%stype: expected one of float32, float16, int8", path);
+    if (field->metric == PDB_METRIC_HAMMING && field->element != PDB_ELEMENT_FLOAT32)
+        return trail_add(trail, PDB_INVALID_ARGUMENT,
+                         "%stype: vectors of the metric hamming are bits; leave it out", path);
     return validate_field_index(field, path, trail);
 }
 
@@ -178,25 +184,6 @@ int validate_id(struct pdb_text id, const char *path, struct trail *trail)
     return 0;
 }
 
-static void place_path(struct validate_place place, const char *what, char path_out[PATH_BYTES])
-{
-    if (place.list == NULL || place.list[0] == '\0')
-        (void)snprintf(path_out, PATH_BYTES, "%s", what);
-    else
-        (void)snprintf(path_out, PATH_BYTES, "%s[%u].%s", place.list, place.index, what);
-}
-
-static void vector_path(struct validate_place place, struct pdb_text field,
-                        char path_out[PATH_BYTES])
-{
-    char what[PATH_BYTES / 2 + 64];
-    if (field.len == 0)
-        (void)snprintf(what, sizeof(what), "vector");
-    else
-        (void)snprintf(what, sizeof(what), "vectors.%.*s", CALL_TEXT(field));
-    place_path(place, what, path_out);
-}
-
 int validate_field(const struct catalog_entry *entry, struct pdb_text name,
                    struct validate_place place, uint32_t *index_out, struct trail *trail)
 {
@@ -206,92 +193,14 @@ int validate_field(const struct catalog_entry *entry, struct pdb_text name,
             return 0;
         }
     }
-    char path[PATH_BYTES];
-    vector_path(place, name, path);
+    char path[VALIDATE_PATH_BYTES];
+    validate_vector_path(place, name, path);
     if (name.len == 0)
         return trail_add(trail, PDB_INVALID_ARGUMENT,
                          "%s: the collection has no default vector field; name one of its fields",
                          path);
     return trail_add(trail, PDB_INVALID_ARGUMENT, "%s: the collection has no vector field '%.*s'",
                      path, CALL_TEXT(name));
-}
-
-static int pack_bits(const struct pdb_field *field, const struct pdb_vector *vector,
-                     const char *path, struct arena *arena, const void **values_out,
-                     struct trail *trail)
-{
-    size_t bytes = (field->dimension + 7) / 8;
-    unsigned char *bits = arena_calloc(arena, 1, bytes);
-    if (bits == NULL)
-        return trail_add(trail, PDB_RESOURCE_EXHAUSTED, "out of memory for this request");
-    const char *values = vector->values;
-    for (uint32_t i = 0; i < field->dimension; i++) {
-        uint32_t raw = bytes_get_u32(values + (size_t)i * 4);
-        if (raw == 0x3f800000u) /* 1.0f */
-            bits[i / 8] |= (unsigned char)(1u << (i % 8));
-        else if ((raw & 0x7fffffffu) != 0)
-            return trail_add(trail, PDB_INVALID_ARGUMENT,
-                             "%s[%u]: expected 0 or 1, as the metric is hamming", path, i);
-    }
-    *values_out = bits;
-    return 0;
-}
-
-static int check_bits(const struct pdb_field *field, const struct pdb_vector *vector,
-                      const char *path, struct trail *trail)
-{
-    uint32_t bytes = (field->dimension + 7) / 8;
-    if (vector->count != bytes)
-        return trail_add(trail, PDB_INVALID_ARGUMENT, "%s: %u bytes of packed bits, expected %u",
-                         path, vector->count, bytes);
-    unsigned spare = bytes * 8 - field->dimension;
-    const unsigned char *bits = vector->values;
-    if (spare != 0 && bits[bytes - 1] >> (8 - spare) != 0)
-        return trail_add(trail, PDB_INVALID_ARGUMENT,
-                         "%s: the spare bits of the last byte must be 0", path);
-    return 0;
-}
-
-int validate_vector(const struct pdb_field *field, const struct pdb_vector *vector,
-                    struct validate_place place, struct arena *arena, const void **values_out,
-                    struct trail *trail)
-{
-    char path[PATH_BYTES];
-    uint32_t count = vector->count;
-    if (vector->form == PDB_VECTOR_BYTES) {
-        if (field->metric == PDB_METRIC_HAMMING) {
-            vector_path(place, field->name, path);
-            int rc = check_bits(field, vector, path, trail);
-            if (rc == 0)
-                *values_out = vector->values;
-            return rc;
-        }
-        if (count % 4 != 0) {
-            vector_path(place, field->name, path);
-            return trail_add(trail, PDB_INVALID_ARGUMENT,
-                             "%s: %u bytes are no whole number of float32 values", path, count);
-        }
-        count /= 4;
-    }
-    if (count != field->dimension) {
-        vector_path(place, field->name, path);
-        return trail_add(trail, PDB_INVALID_ARGUMENT, "%s: dimension %u, expected %u", path, count,
-                         field->dimension);
-    }
-    size_t bad = vecmath_first_nonfinite(vector->values, count);
-    if (bad != count) {
-        vector_path(place, field->name, path);
-        uint32_t raw = bytes_get_u32((const char *)vector->values + bad * 4);
-        const char *what = (raw & 0x007fffffu) != 0 ? "NaN" : "infinity";
-        return trail_add(trail, PDB_INVALID_ARGUMENT, "%s[%zu]: %s is not allowed", path, bad,
-                         what);
-    }
-    if (field->metric == PDB_METRIC_HAMMING) {
-        vector_path(place, field->name, path);
-        return pack_bits(field, vector, path, arena, values_out, trail);
-    }
-    *values_out = vector->values;
-    return 0;
 }
 
 /* ---- batches ---- */
@@ -357,8 +266,8 @@ static int check_vectors(struct validate_batch *batch, const struct pdb_record *
         if (rc < 0)
             return rc;
         if (vectors[field] != NULL) {
-            char path[PATH_BYTES];
-            vector_path(place, vector->field, path);
+            char path[VALIDATE_PATH_BYTES];
+            validate_vector_path(place, vector->field, path);
             return trail_add(trail, PDB_INVALID_ARGUMENT, "%s: given twice", path);
         }
         if ((rc = validate_vector(&entry->config.fields[field], vector, place, batch->arena,

@@ -39,11 +39,20 @@ struct validate_place {
     const char *list; /* "" or NULL: none */
     uint32_t index;
 };
+/* The place of a vector of that field. */
+enum { VALIDATE_PATH_BYTES = 192 };
+void validate_vector_path(struct validate_place place, struct pdb_text field,
+                          char path_out[VALIDATE_PATH_BYTES]);
+
 /* Checks one vector against its field and gives the bytes as a row holds them: the caller's own, or
- * packed in the arena. */
+ * made in the arena. (validate_vector.c) */
 int validate_vector(const struct pdb_field *field, const struct pdb_vector *vector,
                     struct validate_place place, struct arena *arena, const void **values_out,
                     struct trail *trail);
+/* The same for a query: float32 whatever the field stores, or packed bits. */
+int validate_query_vector(const struct pdb_field *field, const struct pdb_vector *vector,
+                          struct validate_place place, struct arena *arena, const void **values_out,
+                          struct trail *trail);
 /* The index of the field of that name, or PDB_INVALID_ARGUMENT. */
 int validate_field(const struct catalog_entry *entry, struct pdb_text name,
                    struct validate_place place, uint32_t *index_out, struct trail *trail);

@@ -40,8 +40,11 @@ static const struct pdb_field product_fields[] = {{.name = TXT("image"),
                                                    .quantization = PDB_QUANTIZATION_NONE}};
 static const struct pdb_column product_columns[] = {{TXT("price"), PDB_COLUMN_FLOAT},
                                                     {TXT("a.b"), PDB_COLUMN_STRING_LIST}};
-static const struct pdb_field shoe_field = {
-    .dimension = 3, .metric = PDB_METRIC_DOT, .index = PDB_INDEX_IVF, .ivf_lists = 65536};
+static const struct pdb_field shoe_field = {.dimension = 3,
+                                            .metric = PDB_METRIC_DOT,
+                                            .element = PDB_ELEMENT_INT8,
+                                            .index = PDB_INDEX_IVF,
+                                            .ivf_lists = 65536};
 
 static const struct pdb_collection_config products = {.name = TXT("products"),
                                                       .fields = product_fields,
@@ -149,13 +152,13 @@ static void the_writer_still_makes_the_golden_file(void **state)
     make_catalog(&made);
     if (getenv("PDB_WRITE_GOLDEN") != NULL) {
         char path[512];
-        path_of("v4.catalog", path);
+        path_of("v5.catalog", path);
         FILE *f = fopen(path, "wb");
         assert_non_null(f);
         assert_int_equal(fwrite(made.ptr, 1, made.len, f), made.len);
         assert_int_equal(fclose(f), 0);
     }
-    assert_int_equal(read_golden("v4.catalog", golden, sizeof(golden)), made.len);
+    assert_int_equal(read_golden("v5.catalog", golden, sizeof(golden)), made.len);
     assert_memory_equal(golden, made.ptr, made.len);
     buffer_dispose(&made);
 }
@@ -192,7 +195,7 @@ static void the_golden_file_reads_back_as_it_was_made(void **state)
     (void)state;
     char bytes[4096];
     struct decoded d;
-    assert_int_equal(decode(&d, bytes, read_golden("v4.catalog", bytes, sizeof(bytes))), 0);
+    assert_int_equal(decode(&d, bytes, read_golden("v5.catalog", bytes, sizeof(bytes))), 0);
     assert_int_equal(d.image.version, 7);
     assert_int_equal(d.image.count, 2);
     assert_products(d.image.entries[0]);
@@ -200,8 +203,26 @@ static void the_golden_file_reads_back_as_it_was_made(void **state)
     assert_int_equal(d.image.entries[0]->born_version, 0);
     assert_int_equal(d.image.entries[1]->born_version, born_version);
     assert_indexes(&d.image);
+    assert_int_equal(d.image.entries[0]->config.fields[0].element, PDB_ELEMENT_FLOAT32);
+    assert_int_equal(d.image.entries[1]->config.fields[0].element, PDB_ELEMENT_INT8);
+    assert_int_equal(d.image.entries[1]->field_bytes[0], 3);
     assert_int_equal(d.image.dropped_count, 1);
     assert_memory_equal(d.image.dropped, &dropped_uuid, sizeof(dropped_uuid));
+    dispose(&d);
+}
+
+/* It knew no element types: all were float32. */
+static void a_catalog_of_version_4_still_reads(void **state)
+{
+    (void)state;
+    char bytes[4096];
+    struct decoded d;
+    assert_int_equal(decode(&d, bytes, read_golden("v4.catalog", bytes, sizeof(bytes))), 0);
+    assert_products(d.image.entries[0]);
+    assert_storage(&d.image);
+    assert_indexes(&d.image);
+    assert_int_equal(d.image.entries[1]->config.fields[0].element, PDB_ELEMENT_FLOAT32);
+    assert_int_equal(d.image.entries[1]->field_bytes[0], 12);
     dispose(&d);
 }
 
@@ -273,27 +294,29 @@ static void a_later_format_is_refused_as_newer(void **state)
     (void)state;
     char bytes[4096];
     struct decoded d;
-    size_t len = read_golden("v4.catalog", bytes, sizeof(bytes));
-    bytes_put_u32(bytes + 8, 5);
+    size_t len = read_golden("v5.catalog", bytes, sizeof(bytes));
+    bytes_put_u32(bytes + 8, 6);
     seal(bytes, len);
     assert_int_equal(decode(&d, bytes, len), PDB_FAILED_PRECONDITION);
-    assert_non_null(strstr(d.trail.text, "written by a newer proximadb; this one reads up to 4"));
+    assert_non_null(strstr(d.trail.text, "written by a newer proximadb; this one reads up to 5"));
     dispose(&d);
 }
 
 /* Before the list of dropped collections: the second one's compression and place of vectors, its
- * birth, the recall it aims at, and the 13 bytes of its field's index. */
+ * birth, the recall it aims at, the 13 bytes of its field's index, and its element type. */
 static void an_unknown_setting_is_refused_with_its_name(void **state)
 {
     (void)state;
     static const char *const says[] = {"storage.compression: expected one of",
-                                       "storage.vectors: expected one of"};
-    static const char unknown[] = {4, 3};
-    for (int i = 0; i < 2; i++) {
+                                       "storage.vectors: expected one of",
+                                       "type: expected one of float32, float16, int8"};
+    static const char unknown[] = {4, 3, 3};
+    for (int i = 0; i < 3; i++) {
         char bytes[4096];
         struct decoded d;
-        size_t len = read_golden("v4.catalog", bytes, sizeof(bytes));
-        bytes[len - 4 - sizeof(dropped_uuid) - 13 - 4 - 8 - 2 + (size_t)i] = unknown[i];
+        size_t len = read_golden("v5.catalog", bytes, sizeof(bytes));
+        size_t end = len - 4 - sizeof(dropped_uuid);
+        bytes[i == 2 ? end - 1 : end - 1 - 13 - 4 - 8 - 2 + (size_t)i] = unknown[i];
         seal(bytes, len);
         assert_int_equal(decode(&d, bytes, len), PDB_DATA_LOSS);
         assert_non_null(strstr(d.trail.text, says[i]));
@@ -306,7 +329,7 @@ static void an_entry_that_is_longer_than_known_is_read(void **state)
     (void)state;
     char bytes[4096];
     struct decoded d;
-    size_t len = read_golden("v4.catalog", bytes, sizeof(bytes));
+    size_t len = read_golden("v5.catalog", bytes, sizeof(bytes));
     size_t tail = 4 + sizeof(dropped_uuid), at = len - tail;
     memmove(bytes + at + 3, bytes + at, tail);
     memset(bytes + at, 0x55, 3);
@@ -324,8 +347,9 @@ static void an_entry_that_is_longer_than_known_is_read(void **state)
 static void every_flipped_bit_and_every_cut_is_detected(void **state)
 {
     (void)state;
-    static const char *const files[] = {"v1.catalog", "v2.catalog", "v3.catalog", "v4.catalog"};
-    for (int f = 0; f < 4; f++) {
+    static const char *const files[] = {"v1.catalog", "v2.catalog", "v3.catalog", "v4.catalog",
+                                        "v5.catalog"};
+    for (int f = 0; f < 5; f++) {
         char bytes[4096];
         struct decoded d;
         size_t len = read_golden(files[f], bytes, sizeof(bytes));
@@ -350,6 +374,7 @@ int main(void)
         cmocka_unit_test(a_catalog_of_version_1_still_reads),
         cmocka_unit_test(a_catalog_of_version_2_still_reads),
         cmocka_unit_test(a_catalog_of_version_3_still_reads),
+        cmocka_unit_test(a_catalog_of_version_4_still_reads),
         cmocka_unit_test(a_later_format_is_refused_as_newer),
         cmocka_unit_test(an_unknown_setting_is_refused_with_its_name),
         cmocka_unit_test(an_entry_that_is_longer_than_known_is_read),

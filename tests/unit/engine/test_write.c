@@ -2,6 +2,8 @@
  * text. */
 #include "engine_fixture.h"
 
+#include "base/text.h"
+
 #include <math.h>
 
 static const float v3[3] = {1, 2, 3};
@@ -301,6 +303,154 @@ static void hamming_takes_bits_and_zeros_and_ones(void **state)
     fixture_end(&fx);
 }
 
+static void create_typed(struct fixture *fx, const char *name, enum pdb_element_type element)
+{
+    struct pdb_field field = {.dimension = 4, .metric = PDB_METRIC_DOT, .element = element};
+    struct pdb_collection_create c = {
+        .config = {.name = txt(name), .fields = &field, .field_count = 1}};
+    assert_done(fx, do_create(fx, &c));
+}
+
+static int put_bytes(struct fixture *fx, const char *name, const void *values, uint32_t count,
+                     enum pdb_element_type element)
+{
+    struct pdb_vector vector = {
+        .values = values, .count = count, .form = PDB_VECTOR_BYTES, .element = element};
+    struct pdb_record r = {.id = txt("bytes"), .vectors = &vector, .vector_count = 1};
+    struct pdb_write w = {.collection = txt(name), .records = &r, .record_count = 1};
+    return do_write(fx, &w);
+}
+
+static void halves_and_bytes_are_made_of_floats_or_given_as_they_are(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    fixture_begin(&fx, 1);
+    create_typed(&fx, "h", PDB_ELEMENT_FLOAT16);
+    create_typed(&fx, "b", PDB_ELEMENT_INT8);
+    const float values[4] = {1, -128, 0.1f, 65519}, bytes_of[4] = {1, -128, 127, 0};
+    const uint16_t halves[4] = {0x3c00, 0xd800, 0x2e66, 0x7bff};
+    const int8_t bytes[4] = {1, -128, 127, 0};
+    assert_done(&fx, put(&fx, "h", "floats", values, 4, NULL));
+    assert_memory_equal(row_of(&fx, "h", "floats").vectors[0], halves, sizeof(halves));
+    assert_done(&fx, put_bytes(&fx, "h", halves, 8, PDB_ELEMENT_FLOAT16));
+    assert_memory_equal(row_of(&fx, "h", "bytes").vectors[0], halves, sizeof(halves));
+    assert_done(&fx, put(&fx, "b", "floats", bytes_of, 4, NULL));
+    assert_memory_equal(row_of(&fx, "b", "floats").vectors[0], bytes, sizeof(bytes));
+    assert_done(&fx, put_bytes(&fx, "b", bytes, 4, PDB_ELEMENT_INT8));
+    assert_memory_equal(row_of(&fx, "b", "bytes").vectors[0], bytes, sizeof(bytes));
+    assert_done(&fx, put_bytes(&fx, "b", bytes_of, 16, PDB_ELEMENT_FLOAT32));
+    assert_memory_equal(row_of(&fx, "b", "bytes").vectors[0], bytes, sizeof(bytes));
+    fixture_end(&fx);
+}
+
+static void what_halves_and_bytes_cannot_hold_is_refused_with_its_place(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    fixture_begin(&fx, 1);
+    create_typed(&fx, "h", PDB_ELEMENT_FLOAT16);
+    create_typed(&fx, "b", PDB_ELEMENT_INT8);
+    create_typed(&fx, "f", PDB_ELEMENT_FLOAT32);
+    const float large[4] = {0, 0, -65520, 0}, broken[4] = {0, 0.5f, 0, 0}, over[4] = {0, 0, 0, 128};
+    const uint16_t infinite[4] = {0, 0x7c00, 0, 0}, nan[4] = {0, 0, 0, 0xfe00};
+    assert_refused(&fx, put(&fx, "h", "x", large, 4, NULL), PDB_INVALID_ARGUMENT,
+                   "records[0].vector[2]: -65520 is out of range of float16, which ends at 65504");
+    assert_refused(&fx, put(&fx, "b", "x", broken, 4, NULL), PDB_INVALID_ARGUMENT,
+                   "records[0].vector[1]: 0.5 is no integer from -128 to 127, as int8 wants");
+    assert_refused(&fx, put(&fx, "b", "x", over, 4, NULL), PDB_INVALID_ARGUMENT,
+                   "records[0].vector[3]: 128 is no integer from -128 to 127, as int8 wants");
+    assert_refused(&fx, put(&fx, "b", "x", over, 3, NULL), PDB_INVALID_ARGUMENT,
+                   "records[0].vector: dimension 3, expected 4");
+    assert_refused(&fx, put_bytes(&fx, "h", infinite, 8, PDB_ELEMENT_FLOAT16), PDB_INVALID_ARGUMENT,
+                   "records[0].vector[1]: infinity is not allowed");
+    assert_refused(&fx, put_bytes(&fx, "h", nan, 8, PDB_ELEMENT_FLOAT16), PDB_INVALID_ARGUMENT,
+                   "records[0].vector[3]: NaN is not allowed");
+    assert_refused(&fx, put_bytes(&fx, "h", nan, 7, PDB_ELEMENT_FLOAT16), PDB_INVALID_ARGUMENT,
+                   "records[0].vector: 7 bytes are no whole number of float16 values");
+    assert_refused(&fx, put_bytes(&fx, "h", nan, 4, PDB_ELEMENT_FLOAT16), PDB_INVALID_ARGUMENT,
+                   "records[0].vector: dimension 2, expected 4");
+    assert_refused(
+        &fx, put_bytes(&fx, "h", nan, 4, PDB_ELEMENT_INT8), PDB_INVALID_ARGUMENT,
+        "records[0].vector: int8 values, but the field has float16; give those, or float32");
+    assert_refused(
+        &fx, put_bytes(&fx, "f", nan, 8, PDB_ELEMENT_FLOAT16), PDB_INVALID_ARGUMENT,
+        "records[0].vector: float16 values, but the field has float32; give those, or float32");
+    struct pdb_field field = {
+        .dimension = 8, .metric = PDB_METRIC_HAMMING, .element = PDB_ELEMENT_INT8};
+    struct pdb_collection_create c = {
+        .config = {.name = txt("bits"), .fields = &field, .field_count = 1}};
+    assert_refused(&fx, do_create(&fx, &c), PDB_INVALID_ARGUMENT,
+                   "type: vectors of the metric hamming are bits; leave it out");
+    field.metric = PDB_METRIC_DOT;
+    field.element = (enum pdb_element_type)3;
+    assert_refused(&fx, do_create(&fx, &c), PDB_INVALID_ARGUMENT,
+                   "type: expected one of float32, float16, int8");
+    fixture_end(&fx);
+}
+
+/* Every query is float32; a stored one is widened. */
+static void searches_score_halves_and_bytes(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    fixture_begin(&fx, 2);
+    create_typed(&fx, "h", PDB_ELEMENT_FLOAT16);
+    create_typed(&fx, "b", PDB_ELEMENT_INT8);
+    const float a[4] = {1, 2, 3, 4}, b[4] = {-128, 127, 0, 100}, wanted[4] = {0.5f, 1, -1, 0.25f};
+    const int8_t stored_wanted[4] = {1, 1, 1, 1};
+    for (int i = 0; i < 2; i++) {
+        const char *name = i == 0 ? "h" : "b";
+        assert_done(&fx, put(&fx, name, "a", a, 4, NULL));
+        assert_done(&fx, put(&fx, name, "b", b, 4, NULL));
+        struct pdb_query query = {.vector = {.values = wanted, .count = 4}, .k = 2};
+        struct pdb_search s = {.collection = txt(name), .queries = &query, .query_count = 1};
+        assert_done(&fx, do_search(&fx, &s));
+        assert_int_equal(s.results_out[0].count, 2);
+        assert_true(text_equal(s.results_out[0].hits[0].row.id, txt("b")));
+        assert_true(s.results_out[0].hits[0].score == 88.0f);
+        assert_true(s.results_out[0].hits[1].score == 0.5f);
+        query = (struct pdb_query){.id = txt("a"), .k = 2};
+        s = (struct pdb_search){.collection = txt(name), .queries = &query, .query_count = 1};
+        assert_done(&fx, do_search(&fx, &s));
+        assert_int_equal(s.results_out[0].count, 1);
+        assert_true(s.results_out[0].hits[0].score == 526.0f);
+    }
+    struct pdb_query query = {.vector = {.values = stored_wanted,
+                                         .count = 4,
+                                         .form = PDB_VECTOR_BYTES,
+                                         .element = PDB_ELEMENT_INT8},
+                              .k = 1};
+    struct pdb_search s = {.collection = txt("b"), .queries = &query, .query_count = 1};
+    assert_done(&fx, do_search(&fx, &s));
+    assert_true(s.results_out[0].hits[0].score == 99.0f);
+    fixture_end(&fx);
+}
+
+static void a_vector_in_any_form_gives_its_values(void **state)
+{
+    (void)state;
+    const uint16_t halves[3] = {0x3c00, 0xd800, 0x7bff};
+    const int8_t bytes[3] = {1, -128, 127};
+    const uint8_t bits[1] = {5};
+    const float floats[3] = {1, -128, 65504}, from_bytes[3] = {1, -128, 127},
+                of_bits[3] = {1, 0, 1};
+    struct pdb_field field = {
+        .dimension = 3, .metric = PDB_METRIC_DOT, .element = PDB_ELEMENT_FLOAT16};
+    float values[3];
+    pdb_vector_values(&field, halves, values);
+    assert_memory_equal(values, floats, sizeof(values));
+    field.element = PDB_ELEMENT_INT8;
+    pdb_vector_values(&field, bytes, values);
+    assert_memory_equal(values, from_bytes, sizeof(values));
+    field.element = PDB_ELEMENT_FLOAT32;
+    pdb_vector_values(&field, floats, values);
+    assert_memory_equal(values, floats, sizeof(values));
+    field.metric = PDB_METRIC_HAMMING;
+    pdb_vector_values(&field, bits, values);
+    assert_memory_equal(values, of_bits, sizeof(values));
+}
+
 static void a_retry_gets_the_first_answer_also_after_a_restart(void **state)
 {
     (void)state;
@@ -526,6 +676,10 @@ int main(void)
         cmocka_unit_test(if_version_holds_or_refuses),
         cmocka_unit_test(an_update_merges_metadata_and_keeps_other_vectors),
         cmocka_unit_test(hamming_takes_bits_and_zeros_and_ones),
+        cmocka_unit_test(halves_and_bytes_are_made_of_floats_or_given_as_they_are),
+        cmocka_unit_test(what_halves_and_bytes_cannot_hold_is_refused_with_its_place),
+        cmocka_unit_test(searches_score_halves_and_bytes),
+        cmocka_unit_test(a_vector_in_any_form_gives_its_values),
         cmocka_unit_test(a_retry_gets_the_first_answer_also_after_a_restart),
         cmocka_unit_test(a_retried_delete_tells_what_the_first_deleted),
         cmocka_unit_test(wrong_deletes_are_refused),
