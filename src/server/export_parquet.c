@@ -202,6 +202,10 @@ static void write_schema(const struct transfer_collection *c, const char *const 
         json_write_string(json, text_of(names[c->column_count + i]));
         buffer_format(json, ",\"dimension\":%u,\"metric\":", c->fields[i].dimension);
         json_write_string(json, c->fields[i].metric);
+        if (c->fields[i].type.len != 0) { /* the columns have float32 */
+            buffer_add_lit(json, ",\"type\":");
+            json_write_string(json, c->fields[i].type);
+        }
         buffer_add_byte(json, '}');
     }
     buffer_add_lit(json, "],\"columns\":[");

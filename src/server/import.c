@@ -159,6 +159,10 @@ static void write_field(const struct import *im, const struct transfer_field *fi
     json_write_string(json, field->name);
     buffer_format(json, ",\"dimension\":%u,\"metric\":", field->dimension);
     json_write_string(json, metric);
+    if (field->type.len != 0 && !text_equal(metric, TEXT_LIT("hamming"))) {
+        buffer_add_lit(json, ",\"type\":");
+        json_write_string(json, field->type);
+    }
     buffer_add_byte(json, '}');
 }
 

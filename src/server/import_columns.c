@@ -79,8 +79,11 @@ static void take_field(struct chooser *c, const struct doc_value *field)
     column->name = member(field, "name");
     column->dimension = (uint32_t)dimension.integer;
     column->bits = text_equal(member(field, "metric"), TEXT_LIT("hamming"));
-    schema->fields[schema->field_count++] = (struct transfer_field){
-        .name = column->name, .metric = member(field, "metric"), .dimension = column->dimension};
+    schema->fields[schema->field_count++] =
+        (struct transfer_field){.name = column->name,
+                                .metric = member(field, "metric"),
+                                .type = member(field, "type"),
+                                .dimension = column->dimension};
 }
 
 static void take_column(struct chooser *c, const struct doc_value *declared)

@@ -155,6 +155,7 @@ static void take_fields(struct transfer_collection *c, const struct doc_value *f
         struct transfer_field *field = &c->fields[c->field_count++];
         *field = (struct transfer_field){.name = text_member(&value, "name"),
                                          .metric = text_member(&value, "metric"),
+                                         .type = text_member(&value, "type"),
                                          .dimension = (uint32_t)number_member(&value, "dimension")};
         field->bits = text_equal(field->metric, TEXT_LIT("hamming"));
     }

@@ -63,6 +63,7 @@ bool transfer_is_interrupted(bool *interrupted);
 struct transfer_field {
     struct pdb_text name;
     struct pdb_text metric;
+    struct pdb_text type; /* of one value; len 0: float32, or bits */
     uint32_t dimension;
     bool bits; /* metric hamming: the dimension counts bits */
 };

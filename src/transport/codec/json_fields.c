@@ -1,6 +1,7 @@
 /* json_fields.c: objects with a fixed set of fields, read by a table. One loop says what an
  * unknown, a repeated and a mistyped field is, for all requests. */
 #include "transport/codec/json_fields.h"
+#include "transport/codec/element_names.h"
 
 #include "base/no_libc_heap.h"
 
@@ -156,6 +157,16 @@ int json_metric_field(struct json_decoder *d, void *into)
     int rc = read_name(d, names, NAME_COUNT(names), "cosine, dot, euclidean, manhattan, hamming",
                        &value);
     *(enum pdb_metric *)into = (enum pdb_metric)value;
+    return rc;
+}
+
+int json_element_field(struct json_decoder *d, void *into)
+{
+    struct pdb_text name;
+    int rc = json_read_string(&d->reader, d->arena, &name);
+    if (rc == 0 && !element_type_of(name, into))
+        return json_fail(&d->reader, "type: '%.*s' is not one of " ELEMENT_TYPE_NAMES,
+                         name.len < 64 ? (int)name.len : 64, name.ptr);
     return rc;
 }
 

@@ -38,7 +38,7 @@ int json_read_array(struct json_decoder *d, json_field_reader *read, size_t size
 json_field_reader json_text_field, json_bool_field, json_u32_field, json_u64_field;
 /* An object of any shape to a document; into: struct pdb_text. */
 json_field_reader json_document_field;
-json_field_reader json_metric_field, json_column_type_field, json_sync_field;
+json_field_reader json_metric_field, json_element_field, json_column_type_field, json_sync_field;
 /* Into: struct pdb_vector (values and count). */
 json_field_reader json_vector_field;
 

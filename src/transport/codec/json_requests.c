@@ -30,6 +30,7 @@ static int vector_field_object(struct json_decoder *d, void *into)
         JSON_FIELD("name", json_text_field, struct pdb_field, name),
         JSON_FIELD("dimension", json_u32_field, struct pdb_field, dimension),
         JSON_FIELD("metric", json_metric_field, struct pdb_field, metric),
+        JSON_FIELD("type", json_element_field, struct pdb_field, element),
         JSON_FIELD_WHOLE("index", json_index_field),
         JSON_FIELD_WHOLE("quantization", json_quantization_field),
     };
@@ -47,7 +48,7 @@ static int column_object(struct json_decoder *d, void *into)
 
 struct collection_body {
     struct pdb_collection_config config;
-    struct pdb_field single; /* top-level dimension, metric, index, quantization */
+    struct pdb_field single; /* top-level dimension, metric, type, index, quantization */
     bool has_sync, has_ttl, has_description;
     bool has_compression, has_vector_storage, has_version_retention;
     bool has_target_recall;
@@ -153,6 +154,7 @@ int json_decode_collection(struct json_decoder *d, struct pdb_collection_config 
         JSON_FIELD("name", json_text_field, struct collection_body, config.name),
         JSON_FIELD("dimension", json_u32_field, struct collection_body, single.dimension),
         JSON_FIELD("metric", json_metric_field, struct collection_body, single.metric),
+        JSON_FIELD("type", json_element_field, struct collection_body, single.element),
         JSON_FIELD("index", json_index_field, struct collection_body, single),
         JSON_FIELD("quantization", json_quantization_field, struct collection_body, single),
         JSON_FIELD_WHOLE("target_recall", target_recall_field),
@@ -179,6 +181,9 @@ int json_decode_collection(struct json_decoder *d, struct pdb_collection_config 
          body->single.quantization != PDB_QUANTIZATION_AUTO || body->single.quantization_bits != 0))
         return trail_add(d->reader.trail, PDB_INVALID_ARGUMENT,
                          "index and quantization go with dimension and metric, or into fields");
+    if (!single && body->single.element != PDB_ELEMENT_FLOAT32)
+        return trail_add(d->reader.trail, PDB_INVALID_ARGUMENT,
+                         "type goes with dimension and metric, or into fields");
     if (single) {
         body->config.fields = &body->single;
         body->config.field_count = 1;

@@ -1,6 +1,7 @@
 /* json_responses.c: results as JSON. Key order is fixed, so that answers can be compared as
  * text. */
 #include "transport/codec/json_responses.h"
+#include "transport/codec/element_names.h"
 #include "transport/codec/index_names.h"
 #include "transport/codec/storage_names.h"
 
@@ -95,14 +96,22 @@ static void encode_index_state(struct buffer *out, const struct pdb_index_info *
         buffer_add_lit(out, "null}");
 }
 
+/* Said where it is not float32. */
+static void encode_element(struct buffer *out, const struct pdb_field *f)
+{
+    if (f->element != PDB_ELEMENT_FLOAT32)
+        buffer_format(out, ",\"type\":\"%s\"", element_type_name(f->element));
+}
+
 /* `state`: NULL where it is not asked for. */
 static void encode_field(struct buffer *out, const struct pdb_field *f,
                          const struct pdb_index_info *state)
 {
     buffer_add_lit(out, "{\"name\":");
     json_write_string(out, f->name);
-    buffer_format(out, ",\"dimension\":%u,\"metric\":\"%s\",\"index\":{\"type\":\"%s\"",
-                  f->dimension, metric_name(f->metric), index_type_name(f->index));
+    buffer_format(out, ",\"dimension\":%u,\"metric\":\"%s\"", f->dimension, metric_name(f->metric));
+    encode_element(out, f);
+    buffer_format(out, ",\"index\":{\"type\":\"%s\"", index_type_name(f->index));
     encode_parameter(out, "m", f->hnsw_m);
     encode_parameter(out, "ef_construction", f->ef_construction);
     encode_parameter(out, "nlist", f->ivf_lists);
@@ -175,9 +184,11 @@ void json_encode_collection(struct buffer *out, const struct pdb_collection_info
     buffer_add_lit(out, "{\"name\":");
     json_write_string(out, c->name);
     buffer_format(out, ",\"uuid\":\"%s\"", info->uuid);
-    if (c->field_count == 1 && c->fields[0].name.len == 0)
+    if (c->field_count == 1 && c->fields[0].name.len == 0) {
         buffer_format(out, ",\"dimension\":%u,\"metric\":\"%s\"", c->fields[0].dimension,
                       metric_name(c->fields[0].metric));
+        encode_element(out, &c->fields[0]);
+    }
     encode_settings(out, c, info->indexes);
     buffer_add_lit(out, ",\"created_at\":");
     add_time(out, info->created_at_us);
@@ -303,8 +314,32 @@ static void encode_floats(struct buffer *out, const void *values, uint32_t count
     buffer_add_byte(out, ']');
 }
 
+/* Halves and bytes, widened piece by piece. */
+static void encode_narrow(struct buffer *out, const struct pdb_field *field, const char *values)
+{
+    enum { PIECE = 64 };
+    struct pdb_field piece = *field;
+    buffer_add_byte(out, '[');
+    for (uint32_t at = 0; at < field->dimension; at += piece.dimension) {
+        float floats[PIECE];
+        piece.dimension = field->dimension - at < PIECE ? field->dimension - at : PIECE;
+        pdb_vector_values(&piece, values, floats);
+        values += pdb_vector_bytes(piece.dimension, piece.metric, piece.element);
+        for (uint32_t i = 0; i < piece.dimension; i++) {
+            if (at + i != 0)
+                buffer_add_byte(out, ',');
+            json_write_float(out, floats[i]);
+        }
+    }
+    buffer_add_byte(out, ']');
+}
+
 static void encode_vector(struct buffer *out, const struct pdb_field *field, const void *values)
 {
+    if (field->element != PDB_ELEMENT_FLOAT32) {
+        encode_narrow(out, field, values);
+        return;
+    }
     if (field->metric != PDB_METRIC_HAMMING) {
         encode_floats(out, values, field->dimension);
         return;

@@ -131,6 +131,7 @@ struct packed_body {
     struct pdb_text *ids;
     uint32_t id_count;
     struct pdb_text vectors, field;
+    enum pdb_element_type element;
     struct pdb_text *metadata;
     uint32_t metadata_count;
 };
@@ -161,6 +162,7 @@ static int read_packed(struct json_write_decoder *w)
         JSON_FIELD_WHOLE("ids", packed_ids),
         JSON_FIELD("vectors", json_text_field, struct packed_body, vectors),
         JSON_FIELD("field", json_text_field, struct packed_body, field),
+        JSON_FIELD("type", json_element_field, struct packed_body, element),
         JSON_FIELD_WHOLE("metadata", packed_metadata),
     };
     struct packed_body p = {0};
@@ -176,6 +178,7 @@ static int read_packed(struct json_write_decoder *w)
                                             .id_count = p.id_count,
                                             .vectors = {bytes, 0},
                                             .field = p.field,
+                                            .element = p.element,
                                             .metadata = p.metadata,
                                             .metadata_count = p.metadata_count};
     w->packed.text = p.vectors.len != 0 ? p.vectors : TEXT_LIT("");

@@ -69,7 +69,8 @@ int packed_batch_records(const struct packed_batch *batch, struct arena *arena,
         vectors[i] = (struct pdb_vector){.field = batch->field,
                                          .values = batch->vectors.ptr + i * bytes,
                                          .count = (uint32_t)bytes,
-                                         .form = PDB_VECTOR_BYTES};
+                                         .form = PDB_VECTOR_BYTES,
+                                         .element = batch->element};
         records[i].vectors = &vectors[i];
         records[i].vector_count = 1;
         if (batch->id_count != 0)

@@ -12,7 +12,9 @@
 struct packed_batch {
     const struct pdb_text *ids; /* NULL: the server makes them */
     size_t id_count;
-    struct pdb_text vectors, field;  /* a vector: dimension float32 little-endian, or packed bits */
+    /* A vector: dimension values of type `element`, little-endian, or packed bits. */
+    struct pdb_text vectors, field;
+    enum pdb_element_type element;
     const struct pdb_text *metadata; /* documents; NULL or one per vector */
     size_t metadata_count;
     size_t

@@ -7,6 +7,7 @@
 #include "transport/codec/protobuf_requests.h"
 
 #include "base/utf8.h"
+#include "transport/codec/element_names.h"
 
 #include "base/no_libc_heap.h"
 
@@ -15,7 +16,7 @@
 /* Field numbers; 0: the message does not have it. */
 struct record_numbers {
     uint32_t id, vector, vectors, metadata, expires_at_us, if_version, packed_vector, unset,
-        unset_vectors;
+        unset_vectors, packed_type;
 };
 static const struct record_numbers record_numbers = {
     .id = 1,
@@ -25,6 +26,7 @@ static const struct record_numbers record_numbers = {
     .expires_at_us = 5,
     .if_version = 6,
     .packed_vector = 7,
+    .packed_type = 8,
 };
 static const struct record_numbers update_numbers = {
     .id = 1,
@@ -48,6 +50,15 @@ int protobuf_read_text(struct protobuf_decoder *d, struct protobuf_place place, 
         return protobuf_fail(d->trail, place, PDB_INVALID_ARGUMENT, member, "invalid UTF-8");
     *text_out = bytes;
     return 0;
+}
+
+int protobuf_read_element(struct protobuf_decoder *d, struct protobuf_place place,
+                          const struct protobuf_field *f, enum pdb_element_type *element_out)
+{
+    if (f->type == PROTOBUF_VARINT && element_type_of_wire(f->value, element_out))
+        return 0;
+    return protobuf_fail(d->trail, place, PDB_INVALID_ARGUMENT, "packed_type",
+                         "expected one of " ELEMENT_TYPE_NAMES);
 }
 
 /* ---- one record ---- */
@@ -77,7 +88,7 @@ static int add_vector(struct record_walk *walk, const struct pdb_vector *vector)
 /* A Vector, or the default field of a record: floats under one number or packed bytes under
  * another; not both. */
 static int read_vector(struct record_walk *walk, struct pdb_text message, uint32_t floats_number,
-                       uint32_t packed_number, struct pdb_vector *vector)
+                       uint32_t packed_number, uint32_t type_number, struct pdb_vector *vector)
 {
     struct protobuf_reader r = protobuf_reader_of(message);
     struct protobuf_field f;
@@ -86,9 +97,13 @@ static int read_vector(struct record_walk *walk, struct pdb_text message, uint32
     uint32_t count = 0;
     if (protobuf_floats(message, floats_number, walk->d->arena, &floats, &count) < 0)
         return protobuf_no_memory(walk->d);
-    while (packed_number != 0 && protobuf_next(&r, &f) > 0)
+    while (packed_number != 0 && protobuf_next(&r, &f) > 0) {
         if (f.number == packed_number)
             packed = f.bytes;
+        if (f.number == type_number &&
+            protobuf_read_element(walk->d, walk->place, &f, &vector->element) < 0)
+            return PDB_INVALID_ARGUMENT;
+    }
     if (count != 0 && packed.len != 0)
         return protobuf_fail(walk->d->trail, walk->place, PDB_INVALID_ARGUMENT, "",
                              "a vector has either floats or packed bytes: not both");
@@ -100,7 +115,7 @@ static int read_vector(struct record_walk *walk, struct pdb_text message, uint32
 
 static int add_named_vector(struct record_walk *walk, struct pdb_text entry)
 {
-    enum { ENTRY_KEY = 1, ENTRY_VALUE = 2, VECTOR_VALUES = 1, VECTOR_PACKED = 2 };
+    enum { ENTRY_KEY = 1, ENTRY_VALUE, VECTOR_VALUES = 1, VECTOR_PACKED, VECTOR_TYPE };
     struct protobuf_reader r = protobuf_reader_of(entry);
     struct protobuf_field f;
     struct pdb_text value = {0};
@@ -111,7 +126,7 @@ static int add_named_vector(struct record_walk *walk, struct pdb_text entry)
         else if (f.number == ENTRY_VALUE)
             value = f.bytes;
     }
-    int rc = read_vector(walk, value, VECTOR_VALUES, VECTOR_PACKED, &vector);
+    int rc = read_vector(walk, value, VECTOR_VALUES, VECTOR_PACKED, VECTOR_TYPE, &vector);
     if (rc < 0)
         return rc;
     if (vector.count == 0)
@@ -196,7 +211,8 @@ static int read_record(struct protobuf_decoder *d, bool update, struct pdb_text 
     if (rc < 0 || (rc = make_room(&walk, message)) < 0)
         return rc;
     struct pdb_vector vector = {.field = {"", 0}};
-    rc = read_vector(&walk, message, walk.numbers->vector, walk.numbers->packed_vector, &vector);
+    rc = read_vector(&walk, message, walk.numbers->vector, walk.numbers->packed_vector,
+                     walk.numbers->packed_type, &vector);
     if (rc == 0 && vector.count != 0)
         rc = add_vector(&walk, &vector);
     struct protobuf_reader r = protobuf_reader_of(message);
@@ -309,9 +325,17 @@ static int end_packed(struct protobuf_write_decoder *w)
     return rc < 0 ? rc : 1;
 }
 
+static int take_packed_type(struct protobuf_write_decoder *w, const struct protobuf_field *f)
+{
+    if (f->type == PROTOBUF_VARINT && element_type_of_wire(f->value, &w->packed.element))
+        return 0;
+    return trail_add(w->d.trail, PDB_INVALID_ARGUMENT,
+                     "packed.type: expected one of " ELEMENT_TYPE_NAMES);
+}
+
 static int step_packed(struct protobuf_write_decoder *w)
 {
-    enum { IDS = 1, VECTORS, FIELD, METADATA };
+    enum { IDS = 1, VECTORS, FIELD, METADATA, TYPE };
     struct protobuf_field f;
     int rc = protobuf_next(&w->packed_at, &f);
     if (rc == 0)
@@ -326,6 +350,8 @@ static int step_packed(struct protobuf_write_decoder *w)
         rc = add_packed_id(w, f.bytes);
     else if (f.number == VECTORS)
         w->packed.vectors = f.bytes;
+    else if (f.number == TYPE)
+        rc = take_packed_type(w, &f);
     else if (f.number == FIELD)
         rc = protobuf_read_text(&w->d, whole, "packed.field", f.bytes, &w->packed.field);
     else if (f.number == METADATA)

@@ -31,7 +31,7 @@ static void put_time(struct protobuf_writer *w, uint32_t number, int64_t realtim
 static void put_fields(struct protobuf_writer *w, uint32_t number,
                        const struct pdb_collection_config *c)
 {
-    enum { NAME = 1, DIMENSION, METRIC };
+    enum { NAME = 1, DIMENSION, METRIC, TYPE = 8 };
     for (uint32_t i = 0; i < c->field_count; i++) {
         const struct pdb_field *f = &c->fields[i];
         protobuf_begin(w, number, f->name.len + 16);
@@ -39,6 +39,8 @@ static void put_fields(struct protobuf_writer *w, uint32_t number,
         protobuf_put_u64(w, DIMENSION, f->dimension);
         protobuf_put_u64(w, METRIC, f->metric);
         protobuf_put_index(w, f);
+        if (f->element != PDB_ELEMENT_FLOAT32)
+            protobuf_put_u64(w, TYPE, (uint64_t)f->element + 1);
         protobuf_end(w);
     }
 }
@@ -307,10 +309,31 @@ static const struct row_numbers hit_numbers = {.version = 3,
                                                .updated_at = 8,
                                                .expires_at = 9};
 
+/* On the wire: all but bits are floats. */
 static size_t vector_bytes(const struct pdb_field *field)
 {
-    return field->metric == PDB_METRIC_HAMMING ? (field->dimension + 7u) / 8
-                                               : field->dimension * sizeof(float);
+    return pdb_vector_bytes(field->dimension, field->metric, PDB_ELEMENT_FLOAT32);
+}
+
+/* Halves and bytes are widened piece by piece. */
+static void put_vector(struct protobuf_writer *w, uint32_t number, const struct pdb_field *field,
+                       const void *vector)
+{
+    enum { PIECE = 64 };
+    if (field->element == PDB_ELEMENT_FLOAT32) {
+        protobuf_put_bytes(w, number, vector, vector_bytes(field));
+        return;
+    }
+    const char *values = vector;
+    struct pdb_field piece = *field;
+    protobuf_put_length(w, number, vector_bytes(field));
+    for (uint32_t at = 0; at < field->dimension; at += piece.dimension) {
+        float floats[PIECE];
+        piece.dimension = field->dimension - at < PIECE ? field->dimension - at : PIECE;
+        pdb_vector_values(&piece, values, floats);
+        values += pdb_vector_bytes(piece.dimension, piece.metric, piece.element);
+        buffer_add(&w->out, floats, piece.dimension * sizeof(float));
+    }
 }
 
 static void put_named_vector(struct protobuf_writer *w, uint32_t number,
@@ -321,8 +344,8 @@ static void put_named_vector(struct protobuf_writer *w, uint32_t number,
     protobuf_begin(w, number, bytes + field->name.len + 12);
     protobuf_put_text(w, ENTRY_KEY, field->name);
     protobuf_begin(w, ENTRY_VALUE, bytes + 6);
-    protobuf_put_bytes(w, field->metric == PDB_METRIC_HAMMING ? VECTOR_PACKED : VECTOR_VALUES,
-                       vector, bytes);
+    put_vector(w, field->metric == PDB_METRIC_HAMMING ? VECTOR_PACKED : VECTOR_VALUES, field,
+               vector);
     protobuf_end(w);
     protobuf_end(w);
 }
@@ -338,7 +361,7 @@ static void put_vectors(struct protobuf_writer *w, const struct row_numbers *n,
         bool bits = fields[i].metric == PDB_METRIC_HAMMING;
         uint32_t own = bits ? n->packed_vector : n->vector;
         if (fields[i].name.len == 0 && own != 0)
-            protobuf_put_bytes(w, own, vector, vector_bytes(&fields[i]));
+            put_vector(w, own, &fields[i], vector);
         else
             put_named_vector(w, n->vectors, &fields[i], vector);
     }

@@ -1,6 +1,8 @@
 /* protobuf_requests.c: the small requests. Those on collections are unpacked by protobuf-c; those
  * with ids, filters or vectors are read in place. */
 #include "transport/codec/protobuf_requests.h"
+
+#include "transport/codec/element_names.h"
 #include "transport/codec/protobuf_indexes.h"
 #include "transport/codec/storage_names.h"
 
@@ -78,6 +80,13 @@ static int decode_columns(struct protobuf_decoder *d, Proximadb__V1__Column **co
     return 0;
 }
 
+static int take_element(struct protobuf_decoder *d, uint64_t number, struct pdb_field *field)
+{
+    if (element_type_of_wire(number, &field->element))
+        return 0;
+    return trail_add(d->trail, PDB_INVALID_ARGUMENT, "type: expected one of " ELEMENT_TYPE_NAMES);
+}
+
 static int decode_fields(struct protobuf_decoder *d,
                          const Proximadb__V1__CreateCollectionRequest *m,
                          struct pdb_collection_config *config)
@@ -101,12 +110,20 @@ static int decode_fields(struct protobuf_decoder *d,
                          "index and quantization go with dimension and metric, or into fields");
     if (single)
         fields[0] = protobuf_vector_field("", m->dimension, (int)m->metric, &beside);
+    if (!single && m->type != PROXIMADB__V1__ELEMENT_TYPE__ELEMENT_TYPE_UNSPECIFIED)
+        return trail_add(d->trail, PDB_INVALID_ARGUMENT,
+                         "type goes with dimension and metric, or into fields");
+    int rc = single ? take_element(d, (uint64_t)m->type, &fields[0]) : 0;
+    if (rc < 0)
+        return rc;
     for (size_t i = 0; i < m->n_fields; i++) {
         const Proximadb__V1__VectorField *field = m->fields[i];
         struct pdb_field_change how;
         protobuf_take_index((int)field->index, field->index_params, &how);
         protobuf_take_quantization((int)field->quantization, field->quantization_params, &how);
         fields[i] = protobuf_vector_field(field->name, field->dimension, (int)field->metric, &how);
+        if ((rc = take_element(d, (uint64_t)field->type, &fields[i])) < 0)
+            return rc;
     }
     config->fields = fields;
     config->field_count = (uint32_t)count;
@@ -436,6 +453,7 @@ enum query_field {
     QUERY_INCLUDE,
     QUERY_PARAMS,
     QUERY_MIN_SCORE,
+    QUERY_PACKED_TYPE,
 };
 enum { QUERY_K_DEFAULT = 10 };
 
@@ -453,7 +471,7 @@ static int read_min_score(struct protobuf_decoder *d, struct protobuf_place plac
 /* Exactly one of vector, packed_vector and id. */
 static int read_query_vector(struct protobuf_decoder *d, struct pdb_text message,
                              struct protobuf_place place, struct pdb_text packed,
-                             struct pdb_query *q)
+                             enum pdb_element_type element, struct pdb_query *q)
 {
     const void *floats = NULL;
     uint32_t count = 0;
@@ -469,7 +487,8 @@ static int read_query_vector(struct protobuf_decoder *d, struct pdb_text message
         q->vector = (struct pdb_vector){.field = q->field,
                                         .values = packed.ptr,
                                         .count = (uint32_t)packed.len,
-                                        .form = PDB_VECTOR_BYTES};
+                                        .form = PDB_VECTOR_BYTES,
+                                        .element = element};
     return 0;
 }
 
@@ -480,11 +499,15 @@ static int read_query(struct protobuf_decoder *d, struct pdb_text message,
     struct protobuf_reader r = protobuf_reader_of(message);
     struct protobuf_field f;
     struct pdb_text packed = {0};
+    enum pdb_element_type element = PDB_ELEMENT_FLOAT32;
     *q = (struct pdb_query){.k = QUERY_K_DEFAULT, .field = {"", 0}};
     while (rc == 0 && protobuf_next(&r, &f) > 0) {
         switch (f.number) {
         case QUERY_PACKED:
             packed = f.bytes;
+            break;
+        case QUERY_PACKED_TYPE:
+            rc = protobuf_read_element(d, place, &f, &element);
             break;
         case QUERY_ID:
             q->id = f.bytes;
@@ -511,7 +534,7 @@ static int read_query(struct protobuf_decoder *d, struct pdb_text message,
     if (rc < 0)
         return rc;
     q->include = read_include(message, QUERY_INCLUDE, PDB_INCLUDE_METADATA);
-    return read_query_vector(d, message, place, packed, q);
+    return read_query_vector(d, message, place, packed, element, q);
 }
 
 void protobuf_search_open(struct protobuf_search_decoder *s, bool batch, struct arena *arena,

@@ -107,6 +107,9 @@ int protobuf_write_finish(struct protobuf_write_decoder *w);
 /* NULL: no memory, told. */
 struct doc_builder *protobuf_docs(struct protobuf_decoder *d);
 int protobuf_no_memory(struct protobuf_decoder *d);
+/* The value of a field of ElementType. */
+int protobuf_read_element(struct protobuf_decoder *d, struct protobuf_place place,
+                          const struct protobuf_field *f, enum pdb_element_type *element_out);
 /* Text of a message that was not checked as a whole. */
 int protobuf_read_text(struct protobuf_decoder *d, struct protobuf_place place, const char *member,
                        struct pdb_text bytes, struct pdb_text *text_out);

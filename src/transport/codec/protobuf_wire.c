@@ -201,6 +201,13 @@ void protobuf_put_bytes(struct protobuf_writer *w, uint32_t number, const void *
     w->out.len += size + len;
 }
 
+void protobuf_put_length(struct protobuf_writer *w, uint32_t number, size_t len)
+{
+    char *at = put_tag(w, number, PROTOBUF_BYTES, VARINT_MAX + len);
+    if (at != NULL)
+        w->out.len += write_varint(at, len);
+}
+
 void protobuf_put_double(struct protobuf_writer *w, uint32_t number, double value)
 {
     char *at = put_tag(w, number, PROTOBUF_FIXED64, sizeof(value));

@@ -89,6 +89,8 @@ struct protobuf_writer {
 void protobuf_writer_open(struct protobuf_writer *w, struct arena *arena);
 void protobuf_put_varint(struct protobuf_writer *w, uint32_t number, uint64_t value);
 void protobuf_put_bytes(struct protobuf_writer *w, uint32_t number, const void *bytes, size_t len);
+/* What stands before `len` bytes, which the caller then adds to `out`. */
+void protobuf_put_length(struct protobuf_writer *w, uint32_t number, size_t len);
 void protobuf_put_double(struct protobuf_writer *w, uint32_t number, double value);
 void protobuf_put_float(struct protobuf_writer *w, uint32_t number, float value);
 /* As proto3 has it without presence: defaults are left out. */

@@ -131,13 +131,13 @@ static void issue_write(struct grpc_call *c)
 }
 
 /* How many bytes a vector of the batch's field has; 0: there is no such field. */
-static size_t field_bytes(const struct pdb_collection_config *config, struct pdb_text name)
+static size_t field_bytes(const struct pdb_collection_config *config, struct pdb_text name,
+                          enum pdb_element_type element)
 {
     for (uint32_t i = 0; i < config->field_count; i++) {
         const struct pdb_field *f = &config->fields[i];
         if (text_equal(f->name, name))
-            return f->metric == PDB_METRIC_HAMMING ? (f->dimension + 7u) / 8
-                                                   : f->dimension * sizeof(float);
+            return pdb_vector_bytes(f->dimension, f->metric, element);
     }
     return 0;
 }
@@ -152,7 +152,8 @@ static void on_lookup(struct pdb_call *call)
         c->ended(c, &call->error);
         return;
     }
-    decoded->packed.vector_bytes = field_bytes(&c->lookup.info_out.config, decoded->packed.field);
+    decoded->packed.vector_bytes =
+        field_bytes(&c->lookup.info_out.config, decoded->packed.field, decoded->packed.element);
     struct pdb_error error = {0};
     if (decoded->packed.vector_bytes == 0)
         error.code = trail_add(&c->trail, PDB_INVALID_ARGUMENT,
