@@ -19,9 +19,9 @@ enum {
     INDEX_IMAGE_HEADER_BYTES = 128,
     INDEX_IMAGE_SECTION_BYTES = 32,
     INDEX_IMAGE_SECTIONS_MAX = 64,
-    /* what is written: mean, codes, sums, links; three sections for each upper level; what was
-     * measured */
-    INDEX_IMAGE_PARTS_MAX = 4 + 3 * HNSW_LEVEL_MAX + 1,
+    /* what is written: mean, codes, sums, links; three sections for each upper level; codebook and
+     * lists; what was measured */
+    INDEX_IMAGE_PARTS_MAX = 4 + 3 * HNSW_LEVEL_MAX + 7 + 1,
     INDEX_IMAGE_HEAD_MAX =
         INDEX_IMAGE_HEADER_BYTES + (INDEX_IMAGE_PARTS_MAX + 1) * INDEX_IMAGE_SECTION_BYTES,
 };
@@ -34,11 +34,19 @@ enum index_image_kind {
     INDEX_IMAGE_LINKS = 4, /* of a level, as the next two */
     INDEX_IMAGE_ROWS = 5,
     INDEX_IMAGE_BELOW = 6,
+    INDEX_IMAGE_CODEBOOK = 16,
+    INDEX_IMAGE_LIST_MEAN = 17, /* this and the rest: of lists */
+    INDEX_IMAGE_CENTROIDS = 18,
+    INDEX_IMAGE_CENTROID_NORMS = 19,
+    INDEX_IMAGE_GROUPS = 20,
+    INDEX_IMAGE_LISTS = 21,
+    INDEX_IMAGE_PLACES = 22,
     INDEX_IMAGE_CALIBRATION = 32,
 };
 
 /* Flags of sections and of the header: a reader that does not know one of these must refuse. */
-#define INDEX_IMAGE_REQUIRED 0xffff0000u
+#define INDEX_IMAGE_REQUIRED   0xffff0000u
+#define INDEX_IMAGE_WITH_LISTS 0x00010000u /* of the header: codes lie in the order of lists */
 
 /* ---- writing ---- */
 
@@ -72,6 +80,8 @@ struct index_image_reader {
     struct index index; /* as far as the header and the table say */
     const float *mean;
     const struct calibration *calibration; /* NULL: there is none */
+    const float *codebook, *list_mean;
+    uint64_t row_sum; /* of the places' rows so far */
 };
 
 /* Checks header and table. bytes: aligned to 64, used in place until the index is disposed of,

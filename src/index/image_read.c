@@ -10,6 +10,7 @@
 #include "base/bytes.h"
 #include "base/crc32c.h"
 #include "index/image_internal.h"
+#include "index/pq.h"
 #include "index/quantize_internal.h"
 #include "index/search_internal.h"
 
@@ -20,12 +21,6 @@
 #include "base/no_libc_heap.h"
 
 const char index_image_magic[8] = {'P', 'X', 'D', 'B', 'A', 'N', 'N', '1'};
-
-struct section {
-    uint32_t kind, level, flags;
-    uint64_t offset, length, padded;
-    uint32_t crc;
-};
 
 static int damaged(struct trail *trail, const char *what)
 {
@@ -63,7 +58,7 @@ static int check_envelope(const uint8_t *bytes, size_t length, struct trail *tra
     if (bytes_get_u32(bytes + 8) != crc32c(0, bytes + 12, head_bytes - 12))
         return damaged(trail, "checksum of the header");
     if (bytes_get_u32(bytes + 12) > INDEX_IMAGE_FORMAT ||
-        (bytes_get_u32(bytes + 20) & INDEX_IMAGE_REQUIRED) != 0)
+        (bytes_get_u32(bytes + 20) & INDEX_IMAGE_REQUIRED & ~INDEX_IMAGE_WITH_LISTS) != 0)
         return trail_add(trail, PDB_FAILED_PRECONDITION,
                          "index image: format %" PRIu32 ", written by a newer version",
                          bytes_get_u32(bytes + 12));
@@ -94,6 +89,10 @@ static int read_quantizer(struct index_image_reader *reader, struct trail *trail
     quantizer->bits = bytes_get_u32(at + 84);
     if (kind == QUANTIZE_BINARY ? quantizer->bits - 1 >= QUANTIZE_BITS_MAX : quantizer->bits != 0)
         return damaged(trail, "bits of the codes");
+    if (kind == QUANTIZE_PQ)
+        quantizer->part_columns = bytes_get_u32(at + 104);
+    if (kind == QUANTIZE_PQ && !pq_fits(quantizer->dimension, quantizer->part_columns))
+        return damaged(trail, "parts of the codes");
     quantize_shape(quantizer);
     if (quantizer->columns != bytes_get_u32(at + 48) || quantizer->stride != bytes_get_u32(at + 52))
         return damaged(trail, "shape of the codes");
@@ -142,6 +141,10 @@ static void expect_next(const struct index_image_reader *reader, struct expected
     const struct quantizer *quantizer = &reader->index.quantizer;
     const uint32_t levels = reader->index.has_graph ? reader->index.graph.level_count : 0;
     uint32_t kind = expected->kind + 1;
+    if (image_is_list_kind(expected->kind)) {
+        expected->kind = image_next_list_kind(reader, expected->kind);
+        return;
+    }
     if (kind == INDEX_IMAGE_MEAN && quantizer->kind == QUANTIZE_NONE)
         kind = INDEX_IMAGE_CODES;
     if (kind == INDEX_IMAGE_CODES && reader->row_count == 0)
@@ -155,6 +158,10 @@ static void expect_next(const struct index_image_reader *reader, struct expected
     if (kind > INDEX_IMAGE_BELOW) {
         expected->level++;
         kind = expected->level <= levels ? INDEX_IMAGE_LINKS : 0;
+    }
+    if (kind == 0) {
+        kind = image_next_list_kind(reader, 0);
+        expected->level = 0;
     }
     expected->kind = kind;
 }
@@ -190,6 +197,10 @@ static int take_section(struct index_image_reader *reader, const struct section 
     struct index *index = &reader->index;
     void *array = reader->bytes + section->offset;
     uint64_t wanted = 0;
+    if (image_is_list_kind(section->kind)) {
+        wanted = image_take_list_section(reader, section->kind, array);
+        return section->length == wanted ? PDB_OK : damaged(trail, "length of a section");
+    }
     if (section->level > 0)
         return take_level(reader, section, array, trail);
     switch ((enum index_image_kind)section->kind) {
@@ -215,6 +226,13 @@ static int take_section(struct index_image_reader *reader, const struct section 
     case INDEX_IMAGE_ROWS:
     case INDEX_IMAGE_BELOW:
     case INDEX_IMAGE_CALIBRATION:
+    case INDEX_IMAGE_CODEBOOK:
+    case INDEX_IMAGE_LIST_MEAN:
+    case INDEX_IMAGE_CENTROIDS:
+    case INDEX_IMAGE_CENTROID_NORMS:
+    case INDEX_IMAGE_GROUPS:
+    case INDEX_IMAGE_LISTS:
+    case INDEX_IMAGE_PLACES:
         return damaged(trail, "level of a section");
     }
     return section->length == wanted ? PDB_OK : damaged(trail, "length of a section");
@@ -236,7 +254,7 @@ static int read_table(struct index_image_reader *reader, struct trail *trail)
                              "index image: section %" PRIu32 " of a newer version", section.kind);
         if (section.kind == INDEX_IMAGE_CALIBRATION && section.length == sizeof(struct calibration))
             reader->calibration = (const void *)(reader->bytes + section.offset);
-        if (section.kind > INDEX_IMAGE_BELOW)
+        if (section.kind > INDEX_IMAGE_BELOW && !image_is_list_kind(section.kind))
             continue; /* newer, and not needed */
         if (section.kind != expected.kind || section.level != expected.level)
             return damaged(trail, "order of the sections");
@@ -262,7 +280,7 @@ int index_image_open(struct index_image_reader *reader, void *bytes, size_t leng
         return rc;
     reader->section_count = bytes_get_u32(reader->bytes + 32);
     if ((rc = read_quantizer(reader, trail)) < 0 || (rc = read_graph(reader, trail)) < 0 ||
-        (rc = read_table(reader, trail)) < 0)
+        (rc = image_read_lists(reader, trail)) < 0 || (rc = read_table(reader, trail)) < 0)
         return rc;
     const struct hnsw *graph = &reader->index.graph;
     uint32_t nodes =
@@ -316,7 +334,7 @@ static bool below_is_sound(const struct hnsw *graph, uint32_t level, uint64_t fr
     return true;
 }
 
-static bool floats_are_finite(const float *values, uint64_t from, uint64_t to)
+bool image_finite(const float *values, uint64_t from, uint64_t to)
 {
     for (uint64_t i = from; i < to; i++)
         if (!isfinite(values[i]))
@@ -330,7 +348,7 @@ static bool codes_are_sound(const struct index *index, uint64_t from, uint64_t t
 {
     const struct quantizer *quantizer = &index->quantizer;
     if (quantizer->kind == QUANTIZE_NONE && quantizer->metric != PDB_METRIC_HAMMING)
-        return floats_are_finite((const float *)(const void *)index->codes.bytes, from, to);
+        return image_finite((const float *)(const void *)index->codes.bytes, from, to);
     if (quantizer->kind == QUANTIZE_BINARY)
         for (uint64_t end = from * 4 / quantizer->stride + 1; end * quantizer->stride <= to * 4;
              end++)
@@ -340,17 +358,19 @@ static bool codes_are_sound(const struct index *index, uint64_t from, uint64_t t
 }
 
 /* Numbers `from` to `to` of 4 bytes each. */
-static bool contents_are_sound(const struct index_image_reader *reader,
-                               const struct section *section, uint64_t from, uint64_t to)
+static bool contents_are_sound(struct index_image_reader *reader, const struct section *section,
+                               uint64_t from, uint64_t to)
 {
     const struct index *index = &reader->index;
+    if (image_is_list_kind(section->kind))
+        return image_lists_are_sound(reader, section, from, to);
     switch (section->kind) {
     case INDEX_IMAGE_MEAN:
-        return floats_are_finite(reader->mean, from, to);
+        return image_finite(reader->mean, from, to);
     case INDEX_IMAGE_CODES:
         return codes_are_sound(index, from, to);
     case INDEX_IMAGE_SUMS:
-        return index->codes.factors == NULL || floats_are_finite(index->codes.factors, from, to);
+        return index->codes.factors == NULL || image_finite(index->codes.factors, from, to);
     case INDEX_IMAGE_LINKS:
         return links_are_sound(&index->graph, section->level, from, to);
     case INDEX_IMAGE_ROWS:
@@ -404,23 +424,38 @@ int index_image_step(struct index_image_reader *reader, size_t budget, struct tr
     return reader->section < reader->section_count;
 }
 
+/* A copy of an array that quantize_dispose() will free; NULL of NULL. False: no memory. */
+static bool copy_floats(const float *floats, size_t bytes, struct heap *heap, float **copy_out)
+{
+    *copy_out = NULL;
+    if (floats == NULL)
+        return true;
+    *copy_out = heap_alloc(heap, bytes);
+    if (*copy_out != NULL)
+        memcpy(*copy_out, floats, bytes);
+    return *copy_out != NULL;
+}
+
 int index_image_finish(const struct index_image_reader *reader, struct heap *heap,
                        struct index *index_out)
 {
     ASSERT(reader->section == reader->section_count);
-    const size_t bytes = reader->index.quantizer.columns * sizeof(float);
-    float *mean = NULL;
-    if (reader->mean != NULL) {
-        mean = heap_alloc(heap, bytes);
-        if (mean == NULL)
-            return PDB_RESOURCE_EXHAUSTED;
-        memcpy(mean, reader->mean, bytes);
+    const struct quantizer *coarse = &reader->index.ivf.quantizer;
+    struct index index = reader->index;
+    struct quantizer *quantizer = &index.quantizer;
+    index.mapped = true;
+    bool copied =
+        copy_floats(reader->mean, quantizer->columns * sizeof(float), heap, &quantizer->mean);
+    copied = copied && copy_floats(reader->codebook, pq_codebook_bytes(quantizer), heap,
+                                   &quantizer->codebook);
+    copied = copied && copy_floats(reader->list_mean, coarse->columns * sizeof(float), heap,
+                                   &index.ivf.quantizer.mean);
+    if (!copied) {
+        index_dispose(&index, heap);
+        return PDB_RESOURCE_EXHAUSTED;
     }
-    *index_out = reader->index;
-    index_out->quantizer.mean = mean;
-    index_out->mapped = true;
-    if (reader->calibration != NULL &&
-        reader->calibration->effort_kind == search_effort_of(index_out))
-        index_out->calibration = *reader->calibration;
+    if (reader->calibration != NULL && reader->calibration->effort_kind == search_effort_of(&index))
+        index.calibration = *reader->calibration;
+    *index_out = index;
     return PDB_OK;
 }

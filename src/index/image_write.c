@@ -13,13 +13,8 @@ static size_t padded(size_t length)
     return bytes_align_up(length, INDEX_IMAGE_ALIGNMENT);
 }
 
-struct table {
-    struct index_image_plan *plan;
-    uint16_t kinds[INDEX_IMAGE_PARTS_MAX], levels[INDEX_IMAGE_PARTS_MAX];
-};
-
-static void add(struct table *table, enum index_image_kind kind, uint32_t level, const void *bytes,
-                size_t length)
+void image_add(struct table *table, enum index_image_kind kind, uint32_t level, const void *bytes,
+               size_t length)
 {
     struct index_image_plan *plan = table->plan;
     ASSERT(plan->part_count < INDEX_IMAGE_PARTS_MAX);
@@ -31,12 +26,12 @@ static void add(struct table *table, enum index_image_kind kind, uint32_t level,
 static void add_graph(struct table *table, const struct hnsw *graph)
 {
     const size_t list = graph->link_max * sizeof(uint32_t);
-    add(table, INDEX_IMAGE_LINKS, 0, graph->links, graph->row_count * 2 * list);
+    image_add(table, INDEX_IMAGE_LINKS, 0, graph->links, graph->row_count * 2 * list);
     for (uint32_t level = 1; level <= graph->level_count; level++) {
         const struct hnsw_level *at = &graph->levels[level];
-        add(table, INDEX_IMAGE_LINKS, level, at->links, at->node_count * list);
-        add(table, INDEX_IMAGE_ROWS, level, at->rows, at->node_count * sizeof(uint32_t));
-        add(table, INDEX_IMAGE_BELOW, level, at->below, at->node_count * sizeof(uint32_t));
+        image_add(table, INDEX_IMAGE_LINKS, level, at->links, at->node_count * list);
+        image_add(table, INDEX_IMAGE_ROWS, level, at->rows, at->node_count * sizeof(uint32_t));
+        image_add(table, INDEX_IMAGE_BELOW, level, at->below, at->node_count * sizeof(uint32_t));
     }
 }
 
@@ -66,6 +61,7 @@ static void put_header(const struct index *index, struct index_image_plan *plan)
     memcpy(at, index_image_magic, sizeof index_image_magic);
     bytes_put_u32(at + 12, INDEX_IMAGE_FORMAT);
     bytes_put_u32(at + 16, (uint32_t)plan->head_bytes);
+    bytes_put_u32(at + 20, index->has_lists ? INDEX_IMAGE_WITH_LISTS : 0);
     bytes_put_u64(at + 24, plan->image_bytes);
     bytes_put_u32(at + 32, plan->part_count);
     bytes_put_u32(at + 36, index->codes.row_count);
@@ -84,6 +80,7 @@ static void put_header(const struct index *index, struct index_image_plan *plan)
         bytes_put_u32(at + 80, index->graph.entry);
         bytes_put_u64(at + 88, index->graph.seed);
     }
+    image_put_lists(index, at);
     bytes_put_u32(at + 8, crc32c(0, at + 12, plan->head_bytes - 12));
 }
 
@@ -95,16 +92,19 @@ void index_image_plan(const struct index *index, struct index_image_plan *plan_o
     memset(plan_out, 0, sizeof *plan_out);
     const void *sums = codes->norms != NULL ? (const void *)codes->norms : codes->factors;
     if (quantizer->mean != NULL)
-        add(&table, INDEX_IMAGE_MEAN, 0, quantizer->mean, quantizer->columns * sizeof(float));
+        image_add(&table, INDEX_IMAGE_MEAN, 0, quantizer->mean, quantizer->columns * sizeof(float));
     if (codes->row_count > 0)
-        add(&table, INDEX_IMAGE_CODES, 0, codes->bytes,
-            quantize_codes_bytes(quantizer, codes->row_count));
+        image_add(&table, INDEX_IMAGE_CODES, 0, codes->bytes,
+                  quantize_codes_bytes(quantizer, codes->row_count));
     if (codes->row_count > 0 && sums != NULL)
-        add(&table, INDEX_IMAGE_SUMS, 0, sums, quantize_sums_bytes(quantizer, codes->row_count));
+        image_add(&table, INDEX_IMAGE_SUMS, 0, sums,
+                  quantize_sums_bytes(quantizer, codes->row_count));
     if (index->has_graph)
         add_graph(&table, &index->graph);
+    image_add_lists(&table, index);
     if (index->calibration.query_count > 0)
-        add(&table, INDEX_IMAGE_CALIBRATION, 0, &index->calibration, sizeof index->calibration);
+        image_add(&table, INDEX_IMAGE_CALIBRATION, 0, &index->calibration,
+                  sizeof index->calibration);
     plan_out->head_bytes =
         padded(INDEX_IMAGE_HEADER_BYTES + plan_out->part_count * INDEX_IMAGE_SECTION_BYTES);
     put_table(&table);

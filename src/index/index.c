@@ -2,8 +2,10 @@
 #include "index/index.h"
 
 #include "base/assert.h"
+#include "index/pq.h"
 
 #include <proximadb/error.h>
+#include <string.h>
 
 #include "base/no_libc_heap.h"
 
@@ -19,6 +21,8 @@ int index_init(struct index *index, const struct quantizer *quantizer, uint32_t 
         heap_free(heap, sums_array);
         return PDB_RESOURCE_EXHAUSTED;
     }
+    if (quantizer->kind == QUANTIZE_PQ) /* rows share bytes, and the last block has unused ones */
+        memset(codes, 0, bytes);
     *index = (struct index){.quantizer = *quantizer};
     index->codes.row_count = row_count;
     index->codes.bytes = codes;
@@ -37,6 +41,7 @@ void index_dispose(struct index *index, struct heap *heap)
         heap_free(heap, index->codes.factors);
     }
     hnsw_dispose(&index->graph, heap);
+    ivf_dispose(&index->ivf, index->mapped, heap);
     quantize_dispose(&index->quantizer, heap);
     *index = (struct index){.mapped = false};
 }
@@ -49,12 +54,21 @@ void index_set_graph(struct index *index, const struct hnsw *graph)
     index->has_graph = true;
 }
 
+void index_set_lists(struct index *index, const struct ivf *ivf)
+{
+    ASSERT(!index->has_graph && !index->has_lists && !index->mapped);
+    index->ivf = *ivf;
+    index->has_lists = true;
+}
+
 size_t index_bytes(const struct index *index)
 {
     const uint32_t n = index->codes.row_count;
     size_t bytes =
         quantize_codes_bytes(&index->quantizer, n) + quantize_sums_bytes(&index->quantizer, n);
     const struct hnsw *graph = &index->graph;
+    bytes += index->quantizer.codebook != NULL ? pq_codebook_bytes(&index->quantizer) : 0;
+    bytes += index->has_lists ? ivf_bytes(&index->ivf, n) : 0;
     if (!index->has_graph)
         return bytes;
     bytes += (size_t)n * graph->link_max0 * sizeof(uint32_t);

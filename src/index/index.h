@@ -1,5 +1,6 @@
 /* The index of one vector field of one segment: codes of all rows, and, unless it is a flat one, a
- * graph over them. Immutable once built or opened; every core searches it by itself (search.h).
+ * graph over them, or lists that they lie in. Immutable once built or opened; every core searches
+ * it by itself (search.h).
  *
  * Layer `index` is pure computation: no file, no thread, no clock. Rows are numbered from 0; where
  * a segment has rows without a vector, these are the ranks of those that have one.
@@ -9,6 +10,7 @@
  *     quantize_encode     every row, on any number of workers
  *     hnsw_build_...      in phases of parts, on any number of workers    hnsw.h
  *     index_set_graph     a graph is built on SQ8 codes or full rows, and may be searched on others
+ *     ivf_build_...       lists, and codes in their order, likewise       ivf_build.h
  *     index_image_...     as bytes, in place                              image.h
  *
  * Manhattan and hamming have no codes but the rows themselves: quantize_supports(). */
@@ -17,6 +19,7 @@
 
 #include "index/calibrate.h"
 #include "index/hnsw.h"
+#include "index/ivf.h"
 #include "index/quantize.h"
 
 struct index {
@@ -24,7 +27,9 @@ struct index {
     struct codes codes;
     bool has_graph;
     struct hnsw graph; /* of as many rows as there are codes */
-    bool mapped;       /* arrays lie in an image and are not ours */
+    bool has_lists;    /* then codes are numbered by places: ivf.rows says whose they are */
+    struct ivf ivf;
+    bool mapped; /* arrays lie in an image and are not ours */
     struct calibration calibration;
 };
 
@@ -45,7 +50,10 @@ static inline bool index_codes_unfit(const struct index *index)
     return (index->calibration.flags & CALIBRATION_UNFIT) != 0;
 }
 
-/* Bytes that codes, sums and graph take, without the struct. */
+/* Gives the lists to the index whose codes lie in their order. */
+void index_set_lists(struct index *index, const struct ivf *ivf);
+
+/* Bytes that codes, sums, graph and lists take, without the struct. */
 size_t index_bytes(const struct index *index);
 
 #endif

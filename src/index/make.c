@@ -10,6 +10,7 @@
  * the making ends with the phase. A part allocates nothing, unless it is alone: heaps know one
  * thread. */
 #include "base/assert.h"
+#include "base/bytes.h"
 #include "base/hash.h"
 #include "index/make_internal.h"
 
@@ -110,14 +111,15 @@ static uint32_t one_part(const struct index_make *make)
     return 1;
 }
 
-static int train_codes(struct index_make *make, enum quantize_kind kind, struct index *index)
+int make_train_codes(struct index_make *make, enum quantize_kind kind, struct index *index)
 {
     const struct index_spec *spec = &make->spec;
     const struct quantize_spec wanted = {.kind = kind,
                                          .metric = spec->metric,
                                          .dimension = spec->dimension,
                                          .seed = spec->seed,
-                                         .bits = spec->code_bits};
+                                         .bits = spec->code_bits,
+                                         .part_columns = make_part_columns(spec)};
     struct quantizer quantizer;
     int rc = quantize_train(&wanted, make->sample, spec->dimension * sizeof(float),
                             make->sample_count, make->heap, &quantizer);
@@ -134,6 +136,11 @@ static bool has_graph(const struct index_spec *spec)
     return spec->kind == INDEX_HNSW;
 }
 
+static bool has_lists(const struct index_spec *spec)
+{
+    return spec->kind == INDEX_IVF;
+}
+
 /* Whether the graph is built on other codes than searches use. */
 static bool has_graph_codes(const struct index_spec *spec)
 {
@@ -144,9 +151,9 @@ static int train_part(struct index_make *make, uint32_t part, struct index_worke
 {
     (void)part;
     (void)worker;
-    int rc = train_codes(make, make->spec.codes, &make->index);
+    int rc = make_train_codes(make, make->spec.codes, &make->index);
     if (rc == PDB_OK && has_graph_codes(&make->spec))
-        rc = train_codes(make, QUANTIZE_SQ8, &make->graph_codes);
+        rc = make_train_codes(make, QUANTIZE_SQ8, &make->graph_codes);
     return rc;
 }
 
@@ -173,14 +180,22 @@ static int begin_encode(struct index_make *make)
     return 1;
 }
 
+/* Of one part: rows that share bytes are written by one worker. */
+static uint32_t encode_rows(const struct index_make *make)
+{
+    return (uint32_t)bytes_align_up(make_rows_per_part(make->spec.dimension),
+                                    quantize_rows_together(make->spec.codes));
+}
+
 static uint32_t encode_parts(const struct index_make *make)
 {
-    return parts_of(make, make->rows.count);
+    const uint32_t rows = encode_rows(make);
+    return make->rows.count / rows + (make->rows.count % rows != 0);
 }
 
 static int encode_part(struct index_make *make, uint32_t part, struct index_worker *worker)
 {
-    const uint32_t rows = make_rows_per_part(make->spec.dimension), first = part * rows;
+    const uint32_t rows = encode_rows(make), first = part * rows;
     const uint32_t left = make->rows.count - first, count = left < rows ? left : rows;
     const struct index *other = &make->graph_codes;
     for (uint32_t row = first; row < first + count; row++) {
@@ -316,6 +331,13 @@ static const struct make_phase *const hnsw_phases[] = {
     &make_measure_phase, &make_scan_phase, &rest_phase,   NULL,
 };
 
+static const struct make_phase *const ivf_phases[] = {
+    &sample_phase,
+    &make_lists_train,
+    &make_lists_phase,
+    NULL,
+};
+
 /* NULL: no such index. */
 static const struct make_phase *const *phases_of(const struct index_spec *spec)
 {
@@ -326,7 +348,7 @@ static const struct make_phase *const *phases_of(const struct index_spec *spec)
     case INDEX_HNSW:
         return codes ? hnsw_phases : NULL;
     case INDEX_IVF:
-        break;
+        return codes ? ivf_phases : NULL;
     }
     return NULL;
 }
@@ -336,46 +358,51 @@ bool index_make_supports(const struct index_spec *spec)
     return phases_of(spec) != NULL;
 }
 
-/* ---- begin and end ---- */
-
-static struct quantizer shape_of(const struct index_spec *spec, enum quantize_kind kind)
-{
-    struct quantizer shape = {.kind = kind, .metric = spec->metric, .dimension = spec->dimension};
-    if (kind == QUANTIZE_BINARY)
-        shape.bits = spec->code_bits != 0 ? spec->code_bits : QUANTIZE_BITS_DEFAULT;
-    quantize_shape(&shape);
-    return shape;
-}
-
 /* Codes and sums of one kind, and its quantizer. */
 static uint64_t codes_bytes(const struct index_spec *spec, enum quantize_kind kind,
                             uint32_t row_count)
 {
-    struct quantizer shape = shape_of(spec, kind);
+    const struct quantizer shape = make_shape(spec, kind);
     return quantize_codes_bytes(&shape, row_count) + quantize_sums_bytes(&shape, row_count) +
            shape.columns * sizeof(float) + VECMATH_CODE_ALIGNMENT;
 }
 
 static size_t scratch_bytes(const struct index_spec *spec)
 {
-    const struct quantizer shape = shape_of(spec, spec->codes);
-    const struct quantizer built = shape_of(spec, QUANTIZE_SQ8);
+    const struct quantizer shape = make_shape(spec, spec->codes);
+    const struct quantizer plain = make_shape(spec, QUANTIZE_SQ8);
     size_t bytes = quantize_scratch_bytes(&shape);
-    size_t other = has_graph_codes(spec) ? quantize_scratch_bytes(&built) : 0;
+    size_t other = has_graph_codes(spec) ? quantize_scratch_bytes(&plain) : 0;
     return bytes > other ? bytes : other;
+}
+
+/* Of the graph or the lists, and of what building them takes. */
+static uint64_t building_bytes(const struct index_spec *spec, uint32_t row_count,
+                               uint32_t worker_count)
+{
+    const struct hnsw_params params = graph_params(spec);
+    const struct ivf_params lists = make_lists_params(spec);
+    const struct quantizer shape = make_shape(spec, spec->codes);
+    if (has_graph(spec))
+        return hnsw_build_bytes(&params, row_count, worker_count);
+    return has_lists(spec) ? ivf_build_bytes(&lists, &shape, row_count, worker_count) : 0;
 }
 
 uint64_t index_make_bytes(const struct index_spec *spec, uint32_t row_count, uint32_t worker_count)
 {
-    const struct hnsw_params params = graph_params(spec);
+    const struct quantizer shape = make_shape(spec, spec->codes);
     uint64_t bytes = sizeof(struct index_make) + codes_bytes(spec, spec->codes, row_count);
     if (has_graph_codes(spec))
         bytes += codes_bytes(spec, QUANTIZE_SQ8, row_count);
-    /* The sample is gone before the graph begins. */
-    uint64_t sample = sample_bytes(spec, row_count) + quantize_train_bytes(spec->dimension);
-    uint64_t graph = has_graph(spec) ? hnsw_build_bytes(&params, row_count, worker_count) : 0;
-    graph += make_calibration_bytes(spec, row_count);
-    bytes += sample > graph ? sample : graph;
+    if (spec->codes == QUANTIZE_PQ)
+        bytes += pq_codebook_bytes(&shape);
+    /* The sample is gone before graph or lists begin; workers are there all the time. */
+    uint64_t sample =
+        sample_bytes(spec, row_count) + quantize_train_bytes(spec->codes, spec->dimension);
+    uint64_t building = building_bytes(spec, row_count, 0);
+    uint64_t workers = building_bytes(spec, row_count, worker_count) - building;
+    building += make_calibration_bytes(spec, row_count);
+    bytes += (sample > building ? sample : building) + workers;
     bytes += row_count / make_rows_per_part(spec->dimension) * sizeof(int);
     size_t worker = sizeof(struct index_worker) + spec->dimension * sizeof(float);
     if (make_query_count(spec, row_count) > 0)
@@ -385,9 +412,11 @@ uint64_t index_make_bytes(const struct index_spec *spec, uint32_t row_count, uin
 
 static int check(const struct index_spec *spec, uint32_t row_count)
 {
+    const struct ivf_params lists = make_lists_params(spec);
     const struct hnsw_params params = graph_params(spec);
     if (phases_of(spec) == NULL || spec->code_bits > QUANTIZE_BITS_MAX || spec->dimension == 0 ||
-        spec->dimension > PDB_DIMENSION_MAX || (has_graph(spec) && !hnsw_params_fit(&params)))
+        spec->dimension > PDB_DIMENSION_MAX || (has_graph(spec) && !hnsw_params_fit(&params)) ||
+        (has_lists(spec) && !ivf_params_fit(&lists)))
         return PDB_INVALID_ARGUMENT;
     return row_count == 0 || row_count > HNSW_ROWS_MAX ? PDB_OUT_OF_RANGE : PDB_OK;
 }
@@ -447,6 +476,8 @@ void index_make_abandon(struct index_make *make)
     struct heap *heap = make->heap;
     make_calibration_close(make);
     hnsw_build_abandon(make->graph);
+    ivf_build_abandon(make->lists);
+    quantize_dispose(&make->lists_quantizer, heap);
     index_dispose(&make->graph_codes, heap);
     index_dispose(&make->index, heap);
     heap_free(heap, make->sample);
@@ -535,6 +566,11 @@ int index_worker_open(const struct index_make *make, struct heap *heap,
     int rc = worker->scratch == NULL || worker->room == NULL ? PDB_RESOURCE_EXHAUSTED : PDB_OK;
     if (rc == PDB_OK && has_graph(spec))
         rc = hnsw_worker_open_for(&params, make->rows.count, heap, &worker->graph);
+    if (rc == PDB_OK && has_lists(spec)) {
+        const struct ivf_params lists = make_lists_params(spec);
+        const struct quantizer shape = make_shape(spec, spec->codes);
+        rc = ivf_worker_open(&shape, &lists, make->rows.count, heap, &worker->lists);
+    }
     if (rc == PDB_OK && make_query_count(spec, make->rows.count) > 0)
         rc = make_judging_open(make, heap, &worker->judging);
     if (rc < 0) {
@@ -551,6 +587,7 @@ void index_worker_close(struct index_worker *worker, struct heap *heap)
         return;
     make_judging_close(worker->judging, heap);
     hnsw_worker_close(worker->graph, heap);
+    ivf_worker_close(worker->lists, heap);
     heap_free(heap, worker->room);
     heap_free(heap, worker->scratch);
     heap_free(heap, worker);

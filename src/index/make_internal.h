@@ -6,7 +6,9 @@
 #define INDEX_MAKE_INTERNAL_H
 
 #include "index/hnsw_internal.h"
+#include "index/ivf_build.h"
 #include "index/make.h"
+#include "index/pq.h"
 
 enum {
     MAKE_SAMPLE_BYTES = 16 << 20, /* of vectors to train on; but at least MAKE_SAMPLE_LEAST */
@@ -48,6 +50,8 @@ struct index_make {
     struct index index;       /* what is made: with the codes that searches use */
     struct index graph_codes; /* SQ8 codes that a graph is built on, where those are others */
     struct hnsw_build *graph;
+    struct quantizer lists_quantizer; /* of the lists' centroids, until the build takes it */
+    struct ivf_build *lists;
     struct make_calibration *calibration; /* while it is under way */
 };
 
@@ -55,6 +59,7 @@ struct index_worker {
     void *scratch;                /* for encoding */
     float *room;                  /* for one vector */
     struct hnsw_worker *graph;    /* NULL: there is none */
+    struct ivf_worker *lists;     /* likewise */
     struct make_judging *judging; /* NULL: nothing is calibrated */
 };
 
@@ -62,6 +67,39 @@ struct index_worker {
 static inline size_t make_vector_bytes(const struct index_spec *spec)
 {
     return quantize_vector_bytes(spec->metric, spec->dimension);
+}
+
+/* Trains codes on the sample and gives them memory. */
+int make_train_codes(struct index_make *make, enum quantize_kind kind, struct index *index);
+
+/* IVF: make_lists.c. The second phase codes the rows, too: in the order of lists. */
+extern const struct make_phase make_lists_train, make_lists_phase;
+
+static inline struct ivf_params make_lists_params(const struct index_spec *spec)
+{
+    return (struct ivf_params){spec->lists, spec->seed};
+}
+
+/* Columns of a part of PQ codes; 0: the default. */
+static inline uint32_t make_part_columns(const struct index_spec *spec)
+{
+    return spec->codes == QUANTIZE_PQ && spec->code_bits != 0 ? PQ_BITS / spec->code_bits : 0;
+}
+
+/* A quantizer of some kind before it is trained. */
+static inline struct quantizer make_shape(const struct index_spec *spec, enum quantize_kind kind)
+{
+    struct quantizer shape = {
+        .kind = kind,
+        .metric = spec->metric,
+        .dimension = spec->dimension,
+        .bits = kind == QUANTIZE_BINARY
+                    ? (spec->code_bits != 0 ? spec->code_bits : QUANTIZE_BITS_DEFAULT)
+                    : 0,
+        .part_columns = make_part_columns(spec),
+    };
+    quantize_shape(&shape);
+    return shape;
 }
 
 /* NULL: it cannot be read, PDB_DATA_LOSS. */

@@ -12,6 +12,7 @@
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "base/hash.h"
+#include "index/pq.h"
 #include "index/quantize_internal.h"
 
 #include <math.h>
@@ -36,6 +37,7 @@ bool quantize_supports(enum quantize_kind kind, enum pdb_metric metric)
     case QUANTIZE_SQ8:
     case QUANTIZE_SQ4:
     case QUANTIZE_BINARY:
+    case QUANTIZE_PQ:
         return any;
     case QUANTIZE_NONE:
         return any || full;
@@ -52,6 +54,7 @@ static size_t code_bytes(const struct quantizer *quantizer)
 {
     switch (quantizer->kind) {
     case QUANTIZE_SQ8:
+    case QUANTIZE_PQ:
         break;
     case QUANTIZE_SQ4:
         return vecmath_sq4_code_bytes(quantizer->columns);
@@ -69,7 +72,10 @@ void quantize_shape(struct quantizer *quantizer)
     quantizer->columns = quantizer->dimension + wider;
     const size_t unit =
         quantizer->kind == QUANTIZE_BINARY ? BINARY_ALIGNMENT : VECMATH_CODE_ALIGNMENT;
-    quantizer->stride = (uint32_t)bytes_align_up(code_bytes(quantizer), unit);
+    if (quantizer->kind == QUANTIZE_PQ)
+        pq_shape(quantizer);
+    else
+        quantizer->stride = (uint32_t)bytes_align_up(code_bytes(quantizer), unit);
 }
 
 uint32_t quantize_sample_count(uint32_t row_count)
@@ -112,6 +118,13 @@ static float clipped(float value)
     return low > -QUANTIZE_UNITS_MAX ? low : -QUANTIZE_UNITS_MAX;
 }
 
+/* The columns that fill up the last part. */
+static void clear_rest(const struct quantizer *quantizer, float *placed)
+{
+    for (uint32_t i = quantizer->columns; i < pq_width(quantizer); i++)
+        placed[i] = 0;
+}
+
 void quantize_centre(const struct quantizer *quantizer, const float *vector, float *centred_out)
 {
     const float *mean = quantizer->mean;
@@ -119,6 +132,8 @@ void quantize_centre(const struct quantizer *quantizer, const float *vector, flo
     quantize_place(quantizer, vector, centred_out);
     for (uint32_t i = 0; i < quantizer->columns; i++)
         centred_out[i] = clipped((centred_out[i] - mean[i]) / scale);
+    if (quantizer->kind == QUANTIZE_PQ)
+        clear_rest(quantizer, centred_out);
 }
 
 /* ---- training ---- */
@@ -202,6 +217,7 @@ int quantize_train(const struct quantize_spec *spec, const float *sample, size_t
         .metric = spec->metric,
         .dimension = spec->dimension,
         .seed = spec->seed,
+        .part_columns = spec->kind == QUANTIZE_PQ ? spec->part_columns : 0,
     };
     if (spec->kind == QUANTIZE_BINARY)
         quantizer.bits = spec->bits != 0 ? spec->bits : QUANTIZE_BITS_DEFAULT;
@@ -226,9 +242,12 @@ int quantize_train(const struct quantize_spec *spec, const float *sample, size_t
         learn_mean(&t);
         learn_scale(&t);
         quantizer.mean = t.mean;
+        rc = quantizer.kind == QUANTIZE_PQ ? pq_train(&quantizer, sample, stride_bytes, count, heap)
+                                           : PDB_OK;
+    }
+    if (rc == PDB_OK) {
         t.mean = NULL;
         *quantizer_out = quantizer;
-        rc = PDB_OK;
     }
     heap_free(heap, t.mean);
     heap_free(heap, t.bins);
@@ -237,22 +256,37 @@ int quantize_train(const struct quantize_spec *spec, const float *sample, size_t
     return rc;
 }
 
-size_t quantize_train_bytes(uint32_t dimension)
+size_t quantize_train_bytes(enum quantize_kind kind, uint32_t dimension)
 {
     const size_t columns = (size_t)dimension + 1;
-    return columns * (sizeof(double) + 2 * sizeof(float)) + BIN_COUNT * sizeof(uint64_t);
+    const size_t bytes =
+        columns * (sizeof(double) + 2 * sizeof(float)) + BIN_COUNT * sizeof(uint64_t);
+    if (kind != QUANTIZE_PQ)
+        return bytes;
+    /* parts of one column have the largest codebook, and no shape has more than twice its width */
+    struct quantizer shape = {.kind = kind, .dimension = dimension};
+    quantize_shape(&shape);
+    return bytes + 2 * pq_train_bytes(&shape);
 }
 
 void quantize_dispose(struct quantizer *quantizer, struct heap *heap)
 {
     heap_free(heap, quantizer->mean);
-    quantizer->mean = NULL;
+    heap_free(heap, quantizer->codebook);
+    quantizer->mean = quantizer->codebook = NULL;
 }
 
 /* ---- codes ---- */
 
+static size_t blocks_of(uint32_t row_count)
+{
+    return ((size_t)row_count + VECMATH_PQ4_ROWS - 1) / VECMATH_PQ4_ROWS;
+}
+
 size_t quantize_codes_bytes(const struct quantizer *quantizer, uint32_t row_count)
 {
+    if (quantizer->kind == QUANTIZE_PQ)
+        return blocks_of(row_count) * quantizer->stride;
     return (size_t)row_count * quantizer->stride;
 }
 
@@ -263,6 +297,8 @@ size_t quantize_sums_bytes(const struct quantizer *quantizer, uint32_t row_count
         return (size_t)row_count * sizeof(uint32_t);
     case QUANTIZE_SQ4:
         return (size_t)row_count * 2 * sizeof(float);
+    case QUANTIZE_PQ:
+        return blocks_of(row_count) * VECMATH_PQ4_ROWS * sizeof(float);
     case QUANTIZE_BINARY: /* they lie in the codes */
     case QUANTIZE_NONE:
         break;
@@ -274,11 +310,15 @@ static size_t centred_bytes(const struct quantizer *quantizer)
 {
     uint32_t width =
         quantizer->kind == QUANTIZE_BINARY ? quantize_width(quantizer) : quantizer->columns;
+    width = quantizer->kind == QUANTIZE_PQ ? pq_width(quantizer) : width;
     return bytes_align_up(width * sizeof(float), VECMATH_CODE_ALIGNMENT);
 }
 
 size_t quantize_scratch_bytes(const struct quantizer *quantizer)
 {
+    if (quantizer->kind == QUANTIZE_PQ)
+        return centred_bytes(quantizer) +
+               bytes_align_up(pq_encode_scratch_bytes(quantizer), VECMATH_CODE_ALIGNMENT);
     return centred_bytes(quantizer) + bytes_align_up(quantizer->columns, VECMATH_BITS_UNIT);
 }
 
@@ -297,6 +337,8 @@ void quantize_encode(const struct quantizer *quantizer, const float *vector, voi
         sq8_encode(quantizer, centred, codes, row);
     else if (quantizer->kind == QUANTIZE_BINARY)
         rabitq_encode(quantizer, centred, numbers, codes, row);
+    else if (quantizer->kind == QUANTIZE_PQ)
+        pq_encode(quantizer, centred, NULL, numbers, codes, row);
     else
         sq4_encode(quantizer, centred, numbers, codes, row);
 }
@@ -309,6 +351,8 @@ size_t quantize_query_bytes(const struct quantizer *quantizer)
                                                    : vecmath_sq4_query_bytes(quantizer->columns);
     if (quantizer->kind == QUANTIZE_BINARY)
         coded = vecmath_bits_query_bytes(quantize_width(quantizer), quantizer->bits);
+    if (quantizer->kind == QUANTIZE_PQ)
+        coded = vecmath_pq4_query_bytes(quantizer->part_count);
     return centred_bytes(quantizer) + bytes_align_up(coded, VECMATH_CODE_ALIGNMENT);
 }
 
@@ -373,8 +417,15 @@ void quantize_query(const struct quantizer *quantizer, const float *vector, void
         place_dot_query(quantizer, vector, placed, query_out);
     else
         place_distance_query(quantizer, vector, placed, query_out);
+    query_out->unit = query_out->bias = 0;
     if (quantizer->kind == QUANTIZE_BINARY) {
         rabitq_query(quantizer, placed, coded, query_out);
+        return;
+    }
+    if (quantizer->kind == QUANTIZE_PQ) {
+        const struct vecmath_pq4 pq = pq_of(quantizer);
+        clear_rest(quantizer, placed);
+        vecmath_pq4_query_set(&pq, placed, coded, &query_out->pq4);
         return;
     }
     if (quantizer->kind == QUANTIZE_SQ4)
@@ -383,7 +434,6 @@ void quantize_query(const struct quantizer *quantizer, const float *vector, void
     float limit = quantizer->kind == QUANTIZE_SQ8 ? VECMATH_SQ8_QUERY_MAX : VECMATH_SQ4_QUERY_MAX;
     float factor = most > 1e-30f ? limit / most : 0.0f; /* less is as good as 0 */
     query_out->unit = factor > 0 ? 1.0f / factor : 0.0f;
-    query_out->bias = 0;
     if (quantizer->kind == QUANTIZE_SQ8) {
         vecmath_sq8_query_set(placed, factor, columns, coded, &query_out->sq8);
     } else {
@@ -419,7 +469,10 @@ void quantize_score(const struct quantizer *quantizer, const struct codes *codes
                     const struct coded_query *query, const uint32_t *rows, uint32_t count,
                     float *distance_out)
 {
-    if (quantizer->kind == QUANTIZE_SQ8) {
+    if (quantizer->kind == QUANTIZE_PQ) {
+        for (uint32_t i = 0; i < count; i++)
+            distance_out[i] = pq_score(quantizer, codes, query, rows[i]);
+    } else if (quantizer->kind == QUANTIZE_SQ8) {
         for (uint32_t i = 0; i < count; i++)
             __builtin_prefetch(codes->norms + rows[i], 0, 3);
         vecmath_sq8_gather(&query->sq8, codes->bytes, quantizer->stride, rows, count, distance_out);
@@ -436,10 +489,29 @@ void quantize_score(const struct quantizer *quantizer, const struct codes *codes
     }
 }
 
+/* Blocks overlap the rows asked for at both ends. */
+static void scan_blocks(const struct quantizer *quantizer, const struct codes *codes,
+                        const struct coded_query *query, uint32_t first, uint32_t count,
+                        float *distance_out)
+{
+    float distances[VECMATH_PQ4_ROWS];
+    for (uint32_t done = 0; done < count;) {
+        uint32_t lane = (first + done) % VECMATH_PQ4_ROWS, left = count - done;
+        uint32_t some = VECMATH_PQ4_ROWS - lane < left ? VECMATH_PQ4_ROWS - lane : left;
+        (void)pq_scan(quantizer, codes, query, (first + done) / VECMATH_PQ4_ROWS, 0, distances);
+        memcpy(distance_out + done, distances + lane, some * sizeof(float));
+        done += some;
+    }
+}
+
 void quantize_scan(const struct quantizer *quantizer, const struct codes *codes,
                    const struct coded_query *query, uint32_t first, uint32_t count,
                    float *distance_out)
 {
+    if (quantizer->kind == QUANTIZE_PQ) {
+        scan_blocks(quantizer, codes, query, first, count, distance_out);
+        return;
+    }
     const uint8_t *bytes = codes->bytes + (size_t)first * quantizer->stride;
     if (quantizer->kind == QUANTIZE_SQ8) {
         vecmath_sq8_scan(&query->sq8, bytes, quantizer->stride, count, distance_out);

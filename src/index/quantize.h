@@ -5,6 +5,9 @@
  *        (the 99.95 % quantile of the deviations is 127), clipped to +-127
  * SQ4  half a byte a dimension, after a rotation that makes dimensions alike, with a step of its
  *        own for every row
+ * PQ   four bits for each part of some columns (two, if not told otherwise): which of 16 centroids
+ *        of its own is nearest (pq.h). In an IVF index what is coded is how a row differs from the
+ *        centroid of its list
  * BINARY 1 to 8 bits a dimension after the same rotation, with an unbiased estimate and a bound
  *        on its error (RaBitQ-class, rabitq.c)
  * NONE the row itself: float32, or packed bits for hamming. Distances are the metric's own
@@ -30,9 +33,16 @@
 #include <proximadb/types.h>
 #include <vecmath/bits.h>
 #include <vecmath/codes.h>
+#include <vecmath/pq4.h>
 
 /* Numbers are on disk. */
-enum quantize_kind { QUANTIZE_SQ8 = 1, QUANTIZE_SQ4 = 2, QUANTIZE_BINARY = 4, QUANTIZE_NONE = 5 };
+enum quantize_kind {
+    QUANTIZE_SQ8 = 1,
+    QUANTIZE_SQ4 = 2,
+    QUANTIZE_PQ = 3,
+    QUANTIZE_BINARY = 4,
+    QUANTIZE_NONE = 5,
+};
 
 enum { QUANTIZE_BITS_MAX = VECMATH_BITS_MAX, QUANTIZE_BITS_DEFAULT = 1 };
 
@@ -42,19 +52,24 @@ struct quantizer {
     uint32_t dimension; /* of the vectors */
     uint32_t columns;   /* of a code: dimension, or one more */
     uint32_t bits;      /* BINARY: of a number, 1 to 8; else 0 */
-    uint32_t stride;    /* bytes from code to code: a multiple of 64 (BINARY: 32), filled with 0 */
-    float scale;        /* what one unit of a code is worth; > 0 */
-    float norm_max;     /* dot: R */
-    uint64_t seed;      /* of the rotation of SQ4 and BINARY */
-    float *mean;        /* one for each column, of the heap that trained or opened it; NONE: NULL */
+    /* bytes from code to code: a multiple of 64 (BINARY: 32), filled with 0. PQ: of 32 rows */
+    uint32_t stride;
+    float scale;    /* what one unit of a code is worth; > 0 */
+    float norm_max; /* dot: R */
+    uint64_t seed;  /* of the rotation of SQ4 and BINARY */
+    float *mean;    /* one for each column, of the heap that trained or opened it; NONE: NULL */
+    uint32_t part_columns, part_count; /* PQ; else 0 */
+    float *codebook;                   /* PQ: as vecmath/pq4.h has it, of the same heap */
 };
 
 /* The codes of rows 0 to row_count - 1, in memory of the caller or of a file. `bytes` is aligned to
  * 64. The others are NULL where the kind has none. */
 struct codes {
-    uint8_t *bytes;  /* row_count x stride */
+    uint8_t *bytes;  /* row_count x stride; PQ: blocks of 32 rows */
     uint32_t *norms; /* SQ8: squared norm of each code */
-    float *factors;  /* SQ4: two for each row: half its squared norm, what its step is worth */
+    /* SQ4: two for each row: half its squared norm, what its step is worth. PQ: one for each, in
+     * whole blocks: what its distance has beside the inner product */
+    float *factors;
     uint32_t row_count;
 };
 
@@ -72,7 +87,8 @@ static inline bool quantize_has_bounds(enum quantize_kind kind)
 }
 /* Bytes of a vector as it is stored: float32, or packed bits. */
 size_t quantize_vector_bytes(enum pdb_metric metric, uint32_t dimension);
-/* Columns and stride, which follow from kind, bits, metric and dimension. */
+/* Columns, parts and stride, which follow from kind, bits, metric, dimension and (PQ) part_columns;
+ * 0 of these: the default. */
 void quantize_shape(struct quantizer *quantizer);
 
 struct quantize_spec {
@@ -80,14 +96,16 @@ struct quantize_spec {
     enum pdb_metric metric;
     uint32_t dimension;
     uint64_t seed;
-    uint32_t bits; /* of BINARY; 0: the default */
+    uint32_t bits;         /* of BINARY; 0: the default */
+    uint32_t part_columns; /* PQ; 0: the default */
 };
 /* Learns mean and scale from a sample: `count` vectors, `stride_bytes` apart, drawn at random from
  * the rows (a few thousand are enough; quantize_sample_row() draws them). count 0 is legal. The
  * result's memory is of `heap`: quantize_dispose. PDB_RESOURCE_EXHAUSTED. */
 int quantize_train(const struct quantize_spec *spec, const float *sample, size_t stride_bytes,
                    uint32_t count, struct heap *heap, struct quantizer *quantizer_out);
-size_t quantize_train_bytes(uint32_t dimension); /* of scratch, at most */
+/* Of memory, at most, its results but the mean included. */
+size_t quantize_train_bytes(enum quantize_kind kind, uint32_t dimension);
 void quantize_dispose(struct quantizer *quantizer, struct heap *heap);
 
 enum { QUANTIZE_SAMPLE_MAX = 16384 };
@@ -99,8 +117,15 @@ uint32_t quantize_sample_row(uint64_t seed, uint32_t row_count, uint32_t i);
 size_t quantize_codes_bytes(const struct quantizer *quantizer, uint32_t row_count);
 size_t quantize_sums_bytes(const struct quantizer *quantizer, uint32_t row_count);
 
+/* Rows that share bytes of the codes: a multiple of this must be written by one worker. */
+static inline uint32_t quantize_rows_together(enum quantize_kind kind)
+{
+    return kind == QUANTIZE_PQ ? VECMATH_PQ4_ROWS : 1;
+}
+
 /* Writes the code of `vector` as row `row`. scratch: quantize_scratch_bytes, aligned to 64. Rows
- * may be written by several workers at once, each with its own scratch. */
+ * may be written by several workers at once, each with its own scratch. PQ: where index_init() has
+ * cleared the codes. */
 size_t quantize_scratch_bytes(const struct quantizer *quantizer);
 void quantize_encode(const struct quantizer *quantizer, const float *vector, void *scratch,
                      const struct codes *codes, uint32_t row);
@@ -116,7 +141,8 @@ struct coded_query {
     struct vecmath_sq8_query sq8;
     struct vecmath_sq4_query sq4;
     struct vecmath_bits_query bits;
-    float norm;       /* BINARY: squared length of the query as it is coded */
+    float norm; /* BINARY: squared length of the query as it is coded */
+    struct vecmath_pq4_query pq4;
     const void *full; /* NONE: the query as its metric sees it */
 };
 /* memory: quantize_query_bytes, aligned to 64, lives as long as the query. `vector` may lie at any

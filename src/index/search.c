@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "base/bytes.h"
+#include "index/pq.h"
 #include "index/search_internal.h"
 
 #include <float.h>
@@ -22,6 +23,8 @@ enum {
     SCANNED_PER_WALKED = 2,
     WALK_LEAST = 512,
     RERANK_ROWS = 64,
+    PQ_WANT_LEAST = 20, /* four bits for two columns: order is much coarser than the other codes' */
+    PQ_WANT_FACTOR = 3,
 };
 
 /* ---- scratch ---- */
@@ -39,7 +42,17 @@ static size_t query_bytes(uint32_t dimension_max)
         bytes = quantize_query_bytes(&binary);
         most = bytes > most ? bytes : most;
     }
+    bytes = pq_query_bytes_max(dimension_max);
+    most = bytes > most ? bytes : most;
     return bytes_align_up(most, VECMATH_CODE_ALIGNMENT);
+}
+
+/* A query for centroids, and the vector that it is made of where that is not the query's own. */
+static size_t centroid_query_bytes(uint32_t dimension_max)
+{
+    struct quantizer wide = {.kind = QUANTIZE_SQ8, .columns = dimension_max + 1};
+    return bytes_align_up(quantize_query_bytes(&wide), VECMATH_CODE_ALIGNMENT) +
+           bytes_align_up(dimension_max * sizeof(float), VECMATH_CODE_ALIGNMENT);
 }
 
 static size_t pools_bytes(void)
@@ -50,7 +63,7 @@ static size_t pools_bytes(void)
 size_t index_scratch_bytes(uint32_t row_max, uint32_t dimension_max)
 {
     return bytes_align_up(sizeof(struct index_scratch), 64) + query_bytes(dimension_max) +
-           pools_bytes() + row_max;
+           centroid_query_bytes(dimension_max) + pools_bytes() + row_max;
 }
 
 int index_scratch_open(struct heap *heap, uint32_t row_max, uint32_t dimension_max,
@@ -66,6 +79,8 @@ int index_scratch_open(struct heap *heap, uint32_t row_max, uint32_t dimension_m
     scratch->dimension_max = dimension_max;
     scratch->query_memory = next;
     next += query_bytes(dimension_max);
+    scratch->centroid_memory = next;
+    next += centroid_query_bytes(dimension_max);
     scratch->pool = (struct pool_entry *)(void *)next;
     scratch->best = scratch->pool + INDEX_EF_MAX + 1;
     next += pools_bytes();
@@ -93,6 +108,10 @@ uint32_t index_want_of(const struct index *index, uint32_t k)
     /* In tenths for each result, by the bits of codes with bounds: .95 at least on clustered data
      * of 64 dimensions; more dimensions need less, and bounds see to that. */
     static const uint8_t tenths[QUANTIZE_BITS_MAX + 1] = {0, 100, 60, 35, 20, 15, 12, 12, 12};
+    if (index->quantizer.kind == QUANTIZE_PQ)
+        return PQ_WANT_LEAST + PQ_WANT_FACTOR * k < INDEX_WANT_MAX
+                   ? PQ_WANT_LEAST + PQ_WANT_FACTOR * k
+                   : INDEX_WANT_MAX;
     if (index->quantizer.kind == QUANTIZE_NONE)
         return k;
     if (index->quantizer.kind != QUANTIZE_BINARY)
@@ -125,7 +144,7 @@ static void choose_effort(struct index_search *search, struct index_query *query
     const float target = query->target_recall > 0 ? query->target_recall : INDEX_TARGET_DEFAULT;
     struct calibration_choice choice;
     search->stats.below_target = query->target_recall > 0;
-    if (calibration->query_count == 0 || query->gamma >= 0 || query->ef != 0)
+    if (calibration->query_count == 0 || query->gamma >= 0 || query->ef != 0 || query->nprobe != 0)
         return;
     calibration_choose(calibration, query->k, target, &choice);
     search->stats.below_target = query->target_recall > 0 && !choice.met;
@@ -140,6 +159,8 @@ static void choose_effort(struct index_search *search, struct index_query *query
         query->ef = CALIBRATION_EF;
     } else if (calibration->effort_kind == EFFORT_EF) {
         query->ef = (uint32_t)(choice.effort + 0.999f);
+    } else if (calibration->effort_kind == EFFORT_PROBES) {
+        query->nprobe = (uint32_t)(choice.effort + 0.999f);
     }
 }
 
@@ -187,6 +208,11 @@ void index_search_begin(struct index_search *search, struct index_scratch *scrat
     search->walk_max = WALK_LEAST + matches / SCANNED_PER_WALKED;
     if (!search->selective)
         search->walk_max = UINT64_MAX; /* a wide walk is what was asked for */
+    if (index->has_lists) {
+        search->phase = INDEX_SEARCH_LISTS;
+        ivf_search_begin(search, &all, matches);
+        return;
+    }
     if (!index->has_graph || search->exhaustive || (search->selective && matches <= SCAN_AT_ONCE) ||
         search->want >= row_count)
         return;
@@ -275,6 +301,8 @@ bool index_search_step(struct index_search *search, uint32_t budget)
         if (search->phase == INDEX_SEARCH_SCAN)
             search->best_count = 0;
     }
+    if (search->phase == INDEX_SEARCH_LISTS && ivf_search_step(search, &budget))
+        search->phase = INDEX_SEARCH_DONE;
     if (search->phase == INDEX_SEARCH_SCAN) {
         search->stats.scanned = true;
         if (scan_step(search, &budget))
@@ -318,15 +346,18 @@ static void sort_candidates(struct index_candidate *candidates, uint32_t count)
 uint32_t index_search_end(struct index_search *search, struct index_candidate *candidates_out)
 {
     ASSERT(search->phase == INDEX_SEARCH_DONE);
-    bool from_best = search->selective || search->stats.scanned;
+    bool from_best = search->selective || search->stats.scanned || search->index->has_lists;
     struct pool_entry *list = from_best ? search->scratch->best : search->scratch->pool;
     struct pool_entry *other = from_best ? search->scratch->pool : search->scratch->best;
     uint32_t count = from_best ? search->best_count : search->pool_count;
     count = count < search->want ? count : search->want;
     count = search_drop_hopeless(search, list, count, other);
-    for (uint32_t i = 0; i < count; i++)
+    const uint32_t *rows = search->index->has_lists ? search->index->ivf.rows : NULL;
+    for (uint32_t i = 0; i < count; i++) {
+        const uint32_t row = list[i].row & POOL_ROW;
         candidates_out[i] = (struct index_candidate){
-            quantize_distance(&search->coded, list[i].distance), list[i].row & POOL_ROW};
+            quantize_distance(&search->coded, list[i].distance), rows != NULL ? rows[row] : row};
+    }
     sort_candidates(candidates_out, count); /* ties in order of rows, however they were met */
     return count;
 }

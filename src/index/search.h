@@ -17,6 +17,8 @@
  *    (Al-Jazzazi et al., NeurIPS 2025, arXiv 2505.15636). Farther rows do not enter the pool. `ef`
  *    caps the pool. For dot there are no true distances and gamma means nothing: `ef` alone. The
  *    ratio is one of distances: on squared ones it is squared.
+ * - With lists: those nearest to the query are scanned, `nprobe` of them, more where few of their
+ *    rows may be returned, and, if too few were found, all.
  * - Rows that may not be returned (dead, or not allowed) are walked through like others and never
  *    count as the k-th best.
  * - Without a graph, or when few rows are allowed, or when a walk has cost as much as that would
@@ -44,6 +46,7 @@ struct index_query {
                           * or index_want_of(k): search->want tells after begin */
     float gamma;         /* < 0: the default; 0: no such stop, `ef` alone */
     uint32_t ef;         /* 0: the default; raised to `want` */
+    uint32_t nprobe;     /* of lists: how many are looked at; 0: the default */
     /* Share of the results that is to be right, 0 to 1; 0: INDEX_TARGET_DEFAULT. By what was
      * measured at the making (calibrate.h) it decides the effort, unless gamma >= 0 or ef says it,
      * and then also `want` where that is 0. */
@@ -77,14 +80,32 @@ void index_scratch_close(struct index_scratch *scratch, struct heap *heap); /* N
 bool index_scratch_fits(const struct index_scratch *scratch, const struct index *index);
 size_t index_scratch_bytes(uint32_t row_max, uint32_t dimension_max);
 
-enum index_search_phase { INDEX_SEARCH_WALK, INDEX_SEARCH_SCAN, INDEX_SEARCH_DONE };
+enum index_search_phase {
+    INDEX_SEARCH_WALK,
+    INDEX_SEARCH_LISTS,
+    INDEX_SEARCH_SCAN,
+    INDEX_SEARCH_DONE,
+};
 
 struct index_search_stats {
     uint64_t distances; /* rows scored by codes */
-    uint32_t expanded;  /* rows whose links were followed */
+    uint32_t expanded;  /* rows whose links were followed; of lists: those looked at */
     bool capped;        /* the pool was full: `ef` may have cost recall */
     bool scanned;       /* all allowed rows were scored */
     bool below_target;  /* no effort that was measured is known to reach target_recall */
+};
+
+/* Of an index with lists. */
+struct index_search_lists {
+    struct coded_query coded;    /* for centroids */
+    uint32_t probes;             /* lists wanted */
+    uint32_t ranked_max;         /* and ranked */
+    uint32_t group_count, group; /* near groups whose lists are to be ranked; how many have been */
+    uint32_t next;               /* of those ranked */
+    bool every;                  /* all lists are looked at, by number */
+    uint32_t list;               /* and which is next */
+    uint32_t place, end;         /* of the list being scanned: what is left */
+    uint64_t tested, accepted;   /* rows near enough, and those that may be returned */
 };
 
 /* One search under way. The fields are search.c's; stats may be read at any time, and so may
@@ -107,6 +128,7 @@ struct index_search {
     uint32_t best_count;         /* of those that may be returned */
     uint32_t scan_row;           /* next to be scanned */
     struct coded_query coded;
+    struct index_search_lists lists;
     struct index_search_stats stats;
 };
 

@@ -22,8 +22,10 @@ struct index_scratch {
     uint32_t row_max, dimension_max;
     struct visited visited;
     struct pool_entry *pool; /* INDEX_EF_MAX + 1 */
-    struct pool_entry *best; /* INDEX_EF_MAX + 1 */
+    struct pool_entry *best; /* INDEX_EF_MAX + 1; with lists these are places */
     void *query_memory;
+    void *centroid_memory;                    /* a query coded for centroids */
+    struct pool_entry groups[IVF_GROUPS_MAX]; /* nearest first */
     uint32_t rows[SEARCH_SCAN_ROWS + SEARCH_LIST_MAX];
     float distances[SEARCH_SCAN_ROWS + SEARCH_LIST_MAX];
 };
@@ -59,5 +61,10 @@ uint32_t search_drop_hopeless(const struct index_search *search, struct pool_ent
 void hnsw_search_begin(struct index_search *search);
 /* Expands rows until the budget is spent (false) or the walk ends (true). */
 bool hnsw_search_step(struct index_search *search, uint32_t *budget);
+
+/* Ranks the groups of lists; the rest is done by steps. matches: rows that may be returned. */
+void ivf_search_begin(struct index_search *search, const struct index_query *query,
+                      uint32_t matches);
+bool ivf_search_step(struct index_search *search, uint32_t *budget);
 
 #endif

@@ -104,8 +104,8 @@ void vecmath_pq4_query_set(const struct vecmath_pq4 *pq, const float *values, vo
     }
     const float factor = widest > 1e-30f ? table_max / widest : 0.0f; /* less is as good as 0 */
     for (size_t i = 0; i < entries; i++) {
-        int32_t number = (int32_t)(products[i] * factor + 0.5f);
-        tables[i] = (uint8_t)(number < 255 ? number : 255);
+        float number = products[i] * factor + 0.5f;
+        tables[i] = (uint8_t)(int32_t)(number < table_max ? number : table_max); /* also of NaN */
     }
     memset(tables + entries, 0, tables_bytes(pq->part_count) - entries);
     *query_out = (struct vecmath_pq4_query){

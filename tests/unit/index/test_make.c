@@ -11,7 +11,9 @@ static const struct kind {
 } kinds[] = {
     {INDEX_FLAT, QUANTIZE_SQ8},    {INDEX_FLAT, QUANTIZE_SQ4},    {INDEX_HNSW, QUANTIZE_SQ8},
     {INDEX_HNSW, QUANTIZE_SQ4},    {INDEX_FLAT, QUANTIZE_NONE},   {INDEX_HNSW, QUANTIZE_NONE},
-    {INDEX_FLAT, QUANTIZE_BINARY}, {INDEX_HNSW, QUANTIZE_BINARY},
+    {INDEX_FLAT, QUANTIZE_BINARY}, {INDEX_HNSW, QUANTIZE_BINARY}, {INDEX_FLAT, QUANTIZE_PQ},
+    {INDEX_HNSW, QUANTIZE_PQ},     {INDEX_IVF, QUANTIZE_SQ8},     {INDEX_IVF, QUANTIZE_SQ4},
+    {INDEX_IVF, QUANTIZE_PQ},      {INDEX_IVF, QUANTIZE_NONE},    {INDEX_IVF, QUANTIZE_BINARY},
 };
 enum { KINDS = sizeof kinds / sizeof kinds[0] };
 
@@ -32,6 +34,7 @@ static void every_kind_finds_what_the_exact_scan_finds(void **state)
             struct built built;
             make_built(&built, &data, &spec, 1);
             assert_int_equal(built.index.has_graph, spec.kind == INDEX_HNSW);
+            assert_int_equal(built.index.has_lists, spec.kind == INDEX_IVF);
             assert_int_equal(built.index.quantizer.kind, spec.codes);
             if (built.index.has_graph)
                 assert_sound(&built.index.graph);
@@ -56,7 +59,7 @@ static void full_rows_have_indexes_of_every_metric(void **state)
     (void)state;
     const enum pdb_metric metrics[] = {PDB_METRIC_MANHATTAN, PDB_METRIC_HAMMING};
     for (size_t i = 0; i < 2; i++)
-        for (enum index_kind kind = INDEX_FLAT; kind <= INDEX_HNSW; kind++) {
+        for (enum index_kind kind = INDEX_FLAT; kind <= INDEX_IVF; kind++) {
             const struct index_spec spec = spec_of(kind, QUANTIZE_NONE, metrics[i], DIMENSION);
             struct data data = data_clustered(ROWS, DIMENSION, CLUSTERS, 1, 0, false);
             struct data queries = data_clustered(QUERIES, DIMENSION, CLUSTERS, 1, 1, false);
@@ -182,20 +185,16 @@ static void every_allocation_may_fail(void **state)
     data_free(&data);
 }
 
-static void a_making_may_be_abandoned_in_every_phase(void **state)
+static void abandon_everywhere(const struct index_rows *rows, size_t kind)
 {
-    (void)state;
-    struct data data = data_clustered(300, DIMENSION, CLUSTERS, 7, 0, false);
-    const struct source source = {&data, NOT_BROKEN};
-    const struct index_rows rows = rows_of(&source);
-    const struct index_spec spec = kind_spec(3, PDB_METRIC_COSINE);
+    const struct index_spec spec = kind_spec(kind, PDB_METRIC_COSINE);
     bool finished = false;
     for (uint32_t stop = 0; !finished; stop++) {
         struct heap heap = {0};
         struct index_make *make = NULL;
         struct index_worker *worker = NULL;
         uint32_t phases = 0, parts = 0;
-        assert_int_equal(index_make_begin(&spec, &rows, &heap, &make), PDB_OK);
+        assert_int_equal(index_make_begin(&spec, rows, &heap, &make), PDB_OK);
         assert_int_equal(index_worker_open(make, &heap, &worker), PDB_OK);
         while (phases++ < stop && (parts = index_make_parts(make)) > 0) {
             for (uint32_t i = 0; i < parts; i++)
@@ -207,22 +206,28 @@ static void a_making_may_be_abandoned_in_every_phase(void **state)
         index_worker_close(worker, &heap);
         assert_int_equal(heap.bytes_used, 0);
     }
+}
+
+static void a_making_may_be_abandoned_in_every_phase(void **state)
+{
+    (void)state;
+    struct data data = data_clustered(300, DIMENSION, CLUSTERS, 7, 0, false);
+    const struct source source = {&data, NOT_BROKEN};
+    const struct index_rows rows = rows_of(&source);
+    for (size_t i = 0; i < KINDS; i++)
+        abandon_everywhere(&rows, i);
     data_free(&data);
 }
 
-static void progress_never_goes_back_and_ends_at_the_whole(void **state)
+static void follow_progress(const struct index_rows *rows, size_t kind)
 {
-    (void)state;
-    struct data data = data_clustered(ROWS, DIMENSION, CLUSTERS, 8, 0, false);
-    const struct source source = {&data, NOT_BROKEN};
-    const struct index_rows rows = rows_of(&source);
-    const struct index_spec spec = kind_spec(2, PDB_METRIC_COSINE);
+    const struct index_spec spec = kind_spec(kind, PDB_METRIC_COSINE);
     struct heap heap = {0};
     struct index_make *make = NULL;
     struct index_worker *worker = NULL;
     struct index index;
     uint64_t before = 0, done = 0, total = 0, first_total = 0;
-    assert_int_equal(index_make_begin(&spec, &rows, &heap, &make), PDB_OK);
+    assert_int_equal(index_make_begin(&spec, rows, &heap, &make), PDB_OK);
     assert_int_equal(index_worker_open(make, &heap, &worker), PDB_OK);
     index_make_progress(make, &done, &first_total);
     assert_true(first_total >= ROWS);
@@ -240,6 +245,16 @@ static void progress_never_goes_back_and_ends_at_the_whole(void **state)
     assert_int_equal(index_make_end(make, &index), PDB_OK);
     index_dispose(&index, &heap);
     assert_int_equal(heap.bytes_used, 0);
+}
+
+static void progress_never_goes_back_and_ends_at_the_whole(void **state)
+{
+    (void)state;
+    struct data data = data_clustered(ROWS, DIMENSION, CLUSTERS, 8, 0, false);
+    const struct source source = {&data, NOT_BROKEN};
+    const struct index_rows rows = rows_of(&source);
+    for (size_t i = 0; i < KINDS; i++)
+        follow_progress(&rows, i);
     data_free(&data);
 }
 
