@@ -11,6 +11,7 @@
 
 #include "base/assert.h"
 #include "engine/upkeep_internal.h"
+#include "index/image.h"
 
 #include "base/no_libc_heap.h"
 
@@ -122,6 +123,15 @@ struct ann *ann_new(struct engine_core *core)
     if (ann != NULL)
         ann->refs = 1;
     return ann;
+}
+
+int ann_make_room(struct ann *ann, size_t image_bytes)
+{
+    bool pages = image_bytes >= HEAP_PAGES_MIN;
+    ann->image = pages ? heap_zeroes(&ann->heap, image_bytes)
+                       : heap_alloc_aligned(&ann->heap, INDEX_IMAGE_ALIGNMENT, image_bytes);
+    ann->image_bytes = image_bytes;
+    return ann->image != NULL ? 0 : PDB_RESOURCE_EXHAUSTED;
 }
 
 void ann_hold(struct ann *ann)

@@ -36,6 +36,8 @@ struct ann {
 /* One reference, nothing in it yet. NULL without memory. */
 struct ann *ann_new(struct engine_core *core);
 void ann_hold(struct ann *ann);
+/* Memory for an image of so many bytes, aligned for it. 0 or PDB_RESOURCE_EXHAUSTED. */
+int ann_make_room(struct ann *ann, size_t image_bytes);
 /* Frees all that it holds; any thread, while nobody else has it. */
 void ann_clear(struct ann *ann);
 /* After the last one a worker frees it. NULL is legal. */

@@ -53,7 +53,6 @@ struct ann_build {
     /* the worker's in BEGIN, ADVANCE and END; in PARTS all may read them */
     struct ann *ann;
     struct index_make *make;
-    uint32_t vector_count;
     const struct segment *segment;
     /* the owner's */
     struct stretch left[ANN_WORKERS_MAX + 1]; /* of this phase, to be handed out */
@@ -76,30 +75,29 @@ static const float *vector_of(const void *owner, uint32_t row, float *room)
     return segment_vector_f32(b->segment, b->options.field, ann_row(b->ann, row), room);
 }
 
-/* Which rows have a vector: all, or the ranks of those that do. */
-static int list_rows(struct ann_build *b)
+int ann_list_rows(struct ann *ann, const struct segment *segment, uint32_t field,
+                  uint32_t row_count)
 {
-    const struct ann_build_options *o = &b->options;
-    uint32_t count = 0;
-    b->vector_count = segment_vector_count(b->segment, o->field);
-    if (b->vector_count == o->row_count)
+    uint32_t vectors = segment_vector_count(segment, field), count = 0;
+    if (vectors == row_count)
         return 0;
-    uint32_t *rows = heap_alloc(&b->ann->heap, (size_t)b->vector_count * sizeof(*rows));
-    if (rows == NULL)
+    ann->rows = heap_alloc(&ann->heap, (size_t)vectors * sizeof(*ann->rows));
+    if (ann->rows == NULL)
         return PDB_RESOURCE_EXHAUSTED;
-    b->ann->rows = rows;
-    for (uint32_t row = 0; row < o->row_count; row++)
-        if (segment_has_vector_of(b->segment, o->field, row))
-            rows[count++] = row;
+    for (uint32_t row = 0; row < row_count; row++)
+        if (segment_has_vector_of(segment, field, row))
+            ann->rows[count++] = row;
     return 0;
 }
 
 static int compute_begin(struct ann_build *b)
 {
-    int rc = list_rows(b);
+    const struct ann_build_options *o = &b->options;
+    int rc = ann_list_rows(b->ann, b->segment, o->field, o->row_count);
     if (rc < 0)
         return rc;
-    struct index_rows rows = {.count = b->vector_count, .vector = vector_of, .owner = b};
+    uint32_t count = segment_vector_count(b->segment, o->field);
+    struct index_rows rows = {.count = count, .vector = vector_of, .owner = b};
     return index_make_begin(&b->options.spec, &rows, &b->ann->heap, &b->make);
 }
 

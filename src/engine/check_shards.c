@@ -200,7 +200,8 @@ static void see_file(void *arg, const char *name)
     enum shard_file_kind kind = shard_files_parse(name, &number);
     bool needed =
         kind == SHARD_FILE_OTHER || (kind == SHARD_FILE_MANIFEST && number == l->m->number) ||
-        ((kind == SHARD_FILE_PARQUET || kind == SHARD_FILE_INDEX) && is_named(l->m, number));
+        ((kind == SHARD_FILE_PARQUET || kind == SHARD_FILE_INDEX || kind == SHARD_FILE_ANN) &&
+         is_named(l->m, number));
     if (needed)
         return;
     (void)snprintf(text, sizeof(text), "%.600s/%.100s: no manifest names it", l->c->folder, name);

@@ -5,7 +5,7 @@
  * an acknowledged row):
  *
  *   *.tmp                       goes: it never had its name
- *   a segment, not named by the manifest    goes: made and never published, or already replaced
+ *   a segment or an index of its vectors, not named by the manifest    goes: made and never published, or already replaced
  *   a segment, and no manifest at all       refuses the start: a folder is begun with a manifest,
  *                                           so it was lost
  *   a manifest below the highest            goes: a higher one appeared only when it was durable
@@ -56,6 +56,7 @@ void shard_files_name(char name_out[SHARD_NAME_MAX], enum shard_file_kind kind, 
     case SHARD_FILE_INDEX:
         (void)snprintf(name_out, SHARD_NAME_MAX, "%010" PRIu64 ".index", number);
         break;
+    case SHARD_FILE_ANN:
     case SHARD_FILE_OTHER:
     case SHARD_FILE_TEMPORARY:
         name_out[0] = '\0';
@@ -71,16 +72,54 @@ void shard_files_path(char path_out[SHARD_PATH_MAX], const char *folder, enum sh
     (void)snprintf(path_out, SHARD_PATH_MAX, "%.4095s/%s", folder, name);
 }
 
+void shard_files_ann_name(char name_out[SHARD_NAME_MAX], uint64_t number, uint32_t field)
+{
+    (void)snprintf(name_out, SHARD_NAME_MAX, "%010" PRIu64 "-%" PRIu32 ".ann", number, field);
+}
+
+void shard_files_ann_path(char path_out[SHARD_PATH_MAX], const char *folder, uint64_t number,
+                          uint32_t field)
+{
+    char name[SHARD_NAME_MAX];
+    shard_files_ann_name(name, number, field);
+    (void)snprintf(path_out, SHARD_PATH_MAX, "%.4095s/%s", folder, name);
+}
+
+/* False: too large, or none. */
+static bool take_number(const char **digits, uint64_t *number_out)
+{
+    const char *at = *digits;
+    uint64_t number = 0;
+    for (; *at >= '0' && *at <= '9'; at++)
+        if (__builtin_mul_overflow(number, 10, &number) ||
+            __builtin_add_overflow(number, (uint64_t)(*at - '0'), &number))
+            return false;
+    *number_out = number;
+    bool any = at != *digits;
+    *digits = at;
+    return any;
+}
+
+static bool is_ann(const char *name, uint64_t *number_out)
+{
+    char expected[SHARD_NAME_MAX];
+    const char *at = name;
+    uint64_t field;
+    if (!take_number(&at, number_out) || *at++ != '-' || !take_number(&at, &field) ||
+        *number_out == 0 || field >= PDB_FIELD_MAX)
+        return false;
+    shard_files_ann_name(expected, *number_out, (uint32_t)field);
+    return strcmp(name, expected) == 0;
+}
+
 /* Reads the number at `digits` and says whether the whole name is the one that is made of it. */
 static bool is_named(const char *name, const char *digits, enum shard_file_kind kind,
                      uint64_t *number_out)
 {
     char expected[SHARD_NAME_MAX];
-    uint64_t number = 0;
-    for (; *digits >= '0' && *digits <= '9'; digits++)
-        if (__builtin_mul_overflow(number, 10, &number) ||
-            __builtin_add_overflow(number, (uint64_t)(*digits - '0'), &number))
-            return false;
+    uint64_t number;
+    if (!take_number(&digits, &number))
+        return false;
     shard_files_name(expected, kind, number);
     *number_out = number;
     return number != 0 && strcmp(name, expected) == 0;
@@ -95,7 +134,9 @@ static enum shard_file_kind parse_final(const char *name, uint64_t *number_out)
                    : SHARD_FILE_OTHER;
     if (is_named(name, name, SHARD_FILE_PARQUET, number_out))
         return SHARD_FILE_PARQUET;
-    return is_named(name, name, SHARD_FILE_INDEX, number_out) ? SHARD_FILE_INDEX : SHARD_FILE_OTHER;
+    if (is_named(name, name, SHARD_FILE_INDEX, number_out))
+        return SHARD_FILE_INDEX;
+    return is_ann(name, number_out) ? SHARD_FILE_ANN : SHARD_FILE_OTHER;
 }
 
 enum shard_file_kind shard_files_parse(const char *name, uint64_t *number_out)
@@ -235,6 +276,7 @@ static void clean_name(struct io *io, const char *folder, const char *name,
         break;
     case SHARD_FILE_PARQUET:
     case SHARD_FILE_INDEX:
+    case SHARD_FILE_ANN:
         if (m == NULL || !names_segment(m, number))
             remove_file(io, folder, name, &cleaned->segments, cleaned);
         break;

@@ -1,5 +1,5 @@
-/* The files of a shard: collections/<uuid>/ with MANIFEST-<n>, <n>.parquet and <n>.index, the
- * numbers in ten decimal digits or more. Making the folder, cleaning it up at start, and giving
+/* The files of a shard: collections/<uuid>/ with MANIFEST-<n>, <n>.parquet, <n>.index and
+ * <n>-<field>.ann, the numbers in ten decimal digits or more, the field's in as few as it takes. Making the folder, cleaning it up at start, and giving
  * back what nobody needs any more.
  *
  * A folder is begun with an empty MANIFEST-1, made durable before the first segment appears. So a
@@ -30,6 +30,7 @@ enum shard_file_kind {
     SHARD_FILE_MANIFEST,
     SHARD_FILE_PARQUET,
     SHARD_FILE_INDEX,
+    SHARD_FILE_ANN, /* the index of one vector field of a segment: may be missing */
     SHARD_FILE_TEMPORARY, /* <any of the above>.tmp */
 };
 
@@ -43,6 +44,10 @@ void shard_files_folder(char path_out[SHARD_FOLDER_MAX], const char *data_dir,
 void shard_files_name(char name_out[SHARD_NAME_MAX], enum shard_file_kind kind, uint64_t number);
 void shard_files_path(char path_out[SHARD_PATH_MAX], const char *folder, enum shard_file_kind kind,
                       uint64_t number);
+/* Of the index of a field, by its place among the collection's. */
+void shard_files_ann_name(char name_out[SHARD_NAME_MAX], uint64_t number, uint32_t field);
+void shard_files_ann_path(char path_out[SHARD_PATH_MAX], const char *folder, uint64_t number,
+                          uint32_t field);
 /* What a name is, and its number (0 for OTHER and TEMPORARY). Only names that shard_files_name
  * makes are ours. */
 enum shard_file_kind shard_files_parse(const char *name, uint64_t *number_out);
@@ -131,9 +136,10 @@ void shard_begin_start(struct shard_begin *begin);
  * collection is durable. */
 struct shard_remove {
     struct io *io;
-    const char *folder;      /* these three: set by the caller; must outlive it */
+    const char *folder;      /* these four: set by the caller; must outlive it */
     const uint64_t *numbers; /* NULL: all */
     uint32_t count;          /* of the numbers, at least 1 */
+    uint32_t field_count;    /* each may have so many .ann, numbered from 0 */
     void (*done)(struct shard_remove *remove);
     uint32_t removed, failed; /* files */
     /* the operation's */

@@ -183,15 +183,21 @@ static void unlinked(struct io_op *op, int64_t result)
     remove_next(remove);
 }
 
-/* Two files of each number. */
+/* Two files of each number, and the indexes of its vectors, which may be missing. The Parquet file
+ * goes last. */
 static void remove_numbered(struct shard_remove *remove)
 {
-    if (remove->next == 2 * (size_t)remove->count) {
+    size_t files = 2 + (size_t)remove->field_count, file = remove->next % files;
+    if (remove->next == files * remove->count) {
         remove->done(remove);
         return;
     }
-    enum shard_file_kind kind = remove->next % 2 == 0 ? SHARD_FILE_INDEX : SHARD_FILE_PARQUET;
-    shard_files_path(remove->path, remove->folder, kind, remove->numbers[remove->next++ / 2]);
+    uint64_t number = remove->numbers[remove->next++ / files];
+    if (file < remove->field_count)
+        shard_files_ann_path(remove->path, remove->folder, number, (uint32_t)file);
+    else
+        shard_files_path(remove->path, remove->folder,
+                         file == files - 1 ? SHARD_FILE_PARQUET : SHARD_FILE_INDEX, number);
     remove->io->ops->unlink(remove->io, &remove->op, remove->path);
 }
 

@@ -165,6 +165,7 @@ static uint64_t file_rank(const char *name, bool first)
         return first || number > UINT64_MAX / 4 ? 0 : 2 * number;
     case SHARD_FILE_INDEX:
         return first || number > UINT64_MAX / 4 ? 0 : 2 * number + 1;
+    case SHARD_FILE_ANN: /* made again after a restore */
     case SHARD_FILE_TEMPORARY:
     case SHARD_FILE_OTHER:
         break;

@@ -47,6 +47,13 @@ static void names_are_parsed_back_and_no_other_spelling_is_ours(void **state)
                                          "+000000001.index",
                                          "18446744073709551616.index",
                                          "99999999999999999999999999999999999999999999.tmp",
+                                         "0000000001.ann",
+                                         "0000000001-.ann",
+                                         "0000000001-64.ann",
+                                         "0000000001-00.ann",
+                                         "000000001-0.ann",
+                                         "0000000000-0.ann",
+                                         "0000000001-0.anns",
                                          "README"};
     char name[SHARD_NAME_MAX + 8];
     uint64_t number;
@@ -59,6 +66,13 @@ static void names_are_parsed_back_and_no_other_spelling_is_ours(void **state)
             assert_int_equal(shard_files_parse(name, &number), SHARD_FILE_TEMPORARY);
             assert_int_equal(number, 0);
         }
+    }
+    for (uint32_t field = 0; field < PDB_FIELD_MAX; field += 7) {
+        shard_files_ann_name(name, 12345678901, field);
+        assert_int_equal(shard_files_parse(name, &number), SHARD_FILE_ANN);
+        assert_int_equal(number, 12345678901);
+        (void)strcat(name, ".tmp");
+        assert_int_equal(shard_files_parse(name, &number), SHARD_FILE_TEMPORARY);
     }
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
         if (shard_files_parse(others[i], &number) != SHARD_FILE_OTHER)
