@@ -134,6 +134,21 @@ int ann_make_room(struct ann *ann, size_t image_bytes)
     return ann->image != NULL ? 0 : PDB_RESOURCE_EXHAUSTED;
 }
 
+int ann_list_rows(struct ann *ann, const struct segment *segment, uint32_t field,
+                  uint32_t row_count)
+{
+    uint32_t vectors = segment_vector_count(segment, field), count = 0;
+    if (vectors == row_count)
+        return 0;
+    ann->rows = heap_alloc(&ann->heap, (size_t)vectors * sizeof(*ann->rows));
+    if (ann->rows == NULL)
+        return PDB_RESOURCE_EXHAUSTED;
+    for (uint32_t row = 0; row < row_count; row++)
+        if (segment_has_vector_of(segment, field, row))
+            ann->rows[count++] = row;
+    return 0;
+}
+
 void ann_hold(struct ann *ann)
 {
     ann->refs++;

@@ -17,6 +17,7 @@
 #include <proximadb/collection.h>
 
 struct engine_core;
+struct segment;
 struct shard;
 struct shard_part;
 
@@ -38,6 +39,10 @@ struct ann *ann_new(struct engine_core *core);
 void ann_hold(struct ann *ann);
 /* Memory for an image of so many bytes, aligned for it. 0 or PDB_RESOURCE_EXHAUSTED. */
 int ann_make_room(struct ann *ann, size_t image_bytes);
+/* ann->rows: NULL where all of the segment's rows have a vector of the field. Any thread. 0 or
+ * PDB_RESOURCE_EXHAUSTED. */
+int ann_list_rows(struct ann *ann, const struct segment *segment, uint32_t field,
+                  uint32_t row_count);
 /* Frees all that it holds; any thread, while nobody else has it. */
 void ann_clear(struct ann *ann);
 /* After the last one a worker frees it. NULL is legal. */

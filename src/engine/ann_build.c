@@ -75,21 +75,6 @@ static const float *vector_of(const void *owner, uint32_t row, float *room)
     return segment_vector_f32(b->segment, b->options.field, ann_row(b->ann, row), room);
 }
 
-int ann_list_rows(struct ann *ann, const struct segment *segment, uint32_t field,
-                  uint32_t row_count)
-{
-    uint32_t vectors = segment_vector_count(segment, field), count = 0;
-    if (vectors == row_count)
-        return 0;
-    ann->rows = heap_alloc(&ann->heap, (size_t)vectors * sizeof(*ann->rows));
-    if (ann->rows == NULL)
-        return PDB_RESOURCE_EXHAUSTED;
-    for (uint32_t row = 0; row < row_count; row++)
-        if (segment_has_vector_of(segment, field, row))
-            ann->rows[count++] = row;
-    return 0;
-}
-
 static int compute_begin(struct ann_build *b)
 {
     const struct ann_build_options *o = &b->options;

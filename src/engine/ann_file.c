@@ -93,8 +93,7 @@ int ann_header_decode(const uint8_t *bytes, size_t file_bytes, struct ann_header
     };
     header.image_bytes = bytes_get_u64(bytes + AT_IMAGE_BYTES);
     if (header.image_bytes != file_bytes - ANN_FILE_HEADER_BYTES || header.image_bytes == 0)
-        return trail_add(trail, PDB_DATA_LOSS,
-                         "%zu bytes instead of %" PRIu64, file_bytes,
+        return trail_add(trail, PDB_DATA_LOSS, "%zu bytes instead of %" PRIu64, file_bytes,
                          header.image_bytes + ANN_FILE_HEADER_BYTES);
     *header_out = header;
     return 0;

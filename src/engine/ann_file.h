@@ -90,11 +90,4 @@ void ann_load_drop(struct ann_load *load);
 int ann_file_check(struct io *io, const char *folder, const struct ann_identity *of,
                    struct trail *trail);
 
-/* ---- shared by both (ann_build.c) ---- */
-
-/* ann->rows: NULL where all of the segment's rows have a vector of the field. Any thread. 0 or
- * PDB_RESOURCE_EXHAUSTED. */
-int ann_list_rows(struct ann *ann, const struct segment *segment, uint32_t field,
-                  uint32_t row_count);
-
 #endif

@@ -26,7 +26,10 @@ struct shard_part {
     struct segment_file *file;
     struct segment *segment; /* of the file */
     struct segment_deletes *deletes;
-    struct ann **anns;       /* of a segment: for each vector field its index, or NULL (ann.h) */
+    struct ann **anns; /* of a segment: for each vector field its index, or NULL (ann.h) */
+    /* A bit a field: there may be an index's file that nobody has looked at since the start, or
+     * since the index that lies in it was given up. */
+    uint64_t ann_files;
     uint64_t sealed_version; /* of a sealed memtable: all its rows are of it or older */
     struct shard_part *successor;
     struct arena schema;   /* what the file's schema points to */
@@ -36,6 +39,8 @@ struct shard_part {
     uint64_t resident_bytes;            /* counted in core->segment_bytes */
     uint64_t mapped_bytes;              /* of them: pages of files (memory.h) */
     bool damage_told;
+    bool coming;        /* a segment that is to take the place of others, and is in no list yet */
+    bool merging;       /* a segment that a merge under way is made of */
     bool cold;          /* was there at the start: to be read into memory (upkeep_warm.c) */
     struct job closing; /* discard.c */
 };
@@ -77,6 +82,7 @@ struct parts_stats {
     uint64_t memtable_rows, memory_bytes;
     uint32_t segments, damaged;
     uint64_t segment_rows, segment_bytes, tombstones; /* bytes: on disk */
+    uint64_t ann_bytes;                               /* in memory, part of memory_bytes */
 };
 void parts_stats(const struct shard *shard, struct parts_stats *stats_out);
 

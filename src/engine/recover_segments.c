@@ -128,6 +128,21 @@ static int load_segments(struct shard *shard, const char *folder, const struct m
     return 0;
 }
 
+/* Which indexes have a file; they are read once the doors are open (upkeep_index.c). */
+static void see_name(void *arg, const char *name)
+{
+    struct shard *shard = arg;
+    uint64_t number;
+    uint32_t field;
+    if (!shard_files_parse_ann(name, &number, &field) || field >= shard->field_count)
+        return;
+    list_each (link, &shard->parts) {
+        struct shard_part *part = container_of(link, struct shard_part, link);
+        if (part->segment != NULL && part->file->stats.number == number)
+            part->ann_files |= (uint64_t)1 << field;
+    }
+}
+
 /* What is believed now must not vanish later: a killed process may have left a manifest whose name
  * is not durable yet, and what that one does not name is removed next. */
 static int sync_folder(struct io *io, const char *folder, struct trail *trail)
@@ -166,6 +181,8 @@ static int load_shard(struct shard *shard, struct trail *trail)
         shard->version_queued = shard->version_visible = file.manifest.version;
         rc = load_segments(shard, folder, &file.manifest, trail);
     }
+    if (rc == 0 && found) /* what cannot be listed is made again */
+        (void)core->r->io->ops->list_dir(core->r->io, folder, see_name, shard);
     if (rc == 0 && found && restore_requests(shard, &file.manifest) < 0)
         rc = no_memory(trail);
     manifest_file_dispose(&file);

@@ -208,10 +208,12 @@ void shard_follow_catalog(struct engine_core *core, const struct catalog_snapsho
 void shard_leave(struct shard *shard)
 {
     ASSERT(shard->users > 0);
+    struct engine_core *core = shard->core;
     if (--shard->users != 0 || shard->entry != NULL)
         return;
-    upkeep_forget_collection(shard->core, &shard->uuid);
+    upkeep_forget_collection(core, &shard->uuid);
     shard_free(shard);
+    memory_note_change(core);
 }
 
 bool shard_gone(const struct shard *shard, struct pdb_call *call)

@@ -5,7 +5,8 @@
  * an acknowledged row):
  *
  *   *.tmp                       goes: it never had its name
- *   a segment or an index of its vectors, not named by the manifest    goes: made and never published, or already replaced
+ *   a segment, not named by the manifest    goes: made and never published, or already replaced
+ *   an index of its vectors                 goes with it
  *   a segment, and no manifest at all       refuses the start: a folder is begun with a manifest,
  *                                           so it was lost
  *   a manifest below the highest            goes: a higher one appeared only when it was durable
@@ -100,15 +101,17 @@ static bool take_number(const char **digits, uint64_t *number_out)
     return any;
 }
 
-static bool is_ann(const char *name, uint64_t *number_out)
+bool shard_files_parse_ann(const char *name, uint64_t *number_out, uint32_t *field_out)
 {
     char expected[SHARD_NAME_MAX];
     const char *at = name;
-    uint64_t field;
-    if (!take_number(&at, number_out) || *at++ != '-' || !take_number(&at, &field) ||
-        *number_out == 0 || field >= PDB_FIELD_MAX)
+    uint64_t number, field;
+    if (!take_number(&at, &number) || *at++ != '-' || !take_number(&at, &field) || number == 0 ||
+        field >= PDB_FIELD_MAX)
         return false;
-    shard_files_ann_name(expected, *number_out, (uint32_t)field);
+    shard_files_ann_name(expected, number, (uint32_t)field);
+    *number_out = number;
+    *field_out = (uint32_t)field;
     return strcmp(name, expected) == 0;
 }
 
@@ -128,6 +131,7 @@ static bool is_named(const char *name, const char *digits, enum shard_file_kind 
 static enum shard_file_kind parse_final(const char *name, uint64_t *number_out)
 {
     static const char manifest[] = "MANIFEST-";
+    uint32_t field;
     if (strncmp(name, manifest, sizeof(manifest) - 1) == 0)
         return is_named(name, name + sizeof(manifest) - 1, SHARD_FILE_MANIFEST, number_out)
                    ? SHARD_FILE_MANIFEST
@@ -136,7 +140,7 @@ static enum shard_file_kind parse_final(const char *name, uint64_t *number_out)
         return SHARD_FILE_PARQUET;
     if (is_named(name, name, SHARD_FILE_INDEX, number_out))
         return SHARD_FILE_INDEX;
-    return is_ann(name, number_out) ? SHARD_FILE_ANN : SHARD_FILE_OTHER;
+    return shard_files_parse_ann(name, number_out, &field) ? SHARD_FILE_ANN : SHARD_FILE_OTHER;
 }
 
 enum shard_file_kind shard_files_parse(const char *name, uint64_t *number_out)

@@ -1,6 +1,6 @@
 /* The files of a shard: collections/<uuid>/ with MANIFEST-<n>, <n>.parquet, <n>.index and
- * <n>-<field>.ann, the numbers in ten decimal digits or more, the field's in as few as it takes. Making the folder, cleaning it up at start, and giving
- * back what nobody needs any more.
+ * <n>-<field>.ann, the numbers in ten decimal digits or more, the field's in as few as it
+ * takes. Making the folder, cleaning it up at start, and giving back what nobody needs any more.
  *
  * A folder is begun with an empty MANIFEST-1, made durable before the first segment appears. So a
  * folder with segments and no manifest has lost it, and the start is refused instead of cleaning
@@ -30,7 +30,7 @@ enum shard_file_kind {
     SHARD_FILE_MANIFEST,
     SHARD_FILE_PARQUET,
     SHARD_FILE_INDEX,
-    SHARD_FILE_ANN, /* the index of one vector field of a segment: may be missing */
+    SHARD_FILE_ANN,       /* the index of one vector field of a segment: may be missing */
     SHARD_FILE_TEMPORARY, /* <any of the above>.tmp */
 };
 
@@ -51,6 +51,8 @@ void shard_files_ann_path(char path_out[SHARD_PATH_MAX], const char *folder, uin
 /* What a name is, and its number (0 for OTHER and TEMPORARY). Only names that shard_files_name
  * makes are ours. */
 enum shard_file_kind shard_files_parse(const char *name, uint64_t *number_out);
+/* Whether it is the name of an index, and whose. */
+bool shard_files_parse_ann(const char *name, uint64_t *number_out, uint32_t *field_out);
 
 /* ---- at start: these wait for their I/O ---- */
 

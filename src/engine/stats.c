@@ -88,6 +88,7 @@ static void copy_metrics(const struct engine_core *core, struct metrics *m)
 {
     const struct reactor *r = core->r;
     memcpy(m, core->metrics, sizeof(*m));
+    metrics_set(m, METRICS_INDEX_BUILDS_RUNNING_AT, core->index_builds);
     metrics_set(m, METRICS_REACTOR_BUSY_AT, r->stats.busy_ns);
     metrics_set(m, METRICS_REACTOR_STALLS_AT, r->stats.stalls);
     metrics_set(m, METRICS_REACTOR_STEP_AT, r->stats.longest_step_ns);
@@ -110,6 +111,7 @@ static void count_segments(struct metrics *m, const struct shard *shard,
     metrics_add(m, METRICS_SEGMENT_ROWS_AT, p->segment_rows);
     metrics_add(m, METRICS_SEGMENT_BYTES_AT, p->segment_bytes);
     metrics_add(m, METRICS_TOMBSTONES_AT, p->tombstones);
+    metrics_add(m, METRICS_INDEX_BYTES_AT, p->ann_bytes);
 }
 
 /* Of fields where it is known. Without memory there is none: the rest can be told without. */

@@ -67,6 +67,8 @@ int upkeep_new(struct shard *shard)
     list_init(&u->ready);
     list_init(&u->flush_waits);
     list_init(&u->ann_ops);
+    list_init(&u->unremoved);
+    list_init(&u->detached);
     return 0;
 }
 
@@ -83,6 +85,8 @@ void upkeep_free(struct shard *shard)
         change_drop(u->flush);
     if (u->merge != NULL)
         change_drop(u->merge);
+    while (!list_empty(&u->detached))
+        change_drop(container_of(u->detached.anchor.next, struct change, detached_link));
     upkeep_index_drop(shard);
     heap_free(heap, u->retained);
     heap_free(heap, u);
@@ -253,12 +257,11 @@ void upkeep_pin(struct shard *shard)
 void upkeep_unpin(struct shard *shard)
 {
     struct upkeep *u = shard->upkeep;
-    struct change *change = u->unremoved;
     ASSERT(u->pins > 0);
-    if (--u->pins != 0 || change == NULL)
+    if (--u->pins != 0)
         return;
-    u->unremoved = NULL;
-    change_remove_files(change);
+    for (struct list_link *link; (link = list_pop_front(&u->unremoved)) != NULL;)
+        change_remove_files(container_of(link, struct change, link));
 }
 
 uint64_t upkeep_next_segment(const struct shard *shard)
@@ -289,7 +292,7 @@ static struct compaction_segment describe(const struct shard_part *part)
         .rows = stats->rows,
         .live_rows = dead < stats->rows ? stats->rows - dead : 0,
         .bytes = stats->parquet_bytes,
-        .busy = segment_damaged(part->segment),
+        .busy = part->merging || segment_damaged(part->segment),
     };
 }
 
@@ -615,6 +618,8 @@ void upkeep_drop(struct shard *shard)
     refuse_waits(shard, PDB_NOT_FOUND, "the collection was dropped");
     change_cancel(shard->upkeep->flush);
     change_cancel(shard->upkeep->merge);
+    list_each_safe(link, following, &shard->upkeep->detached)
+        change_cancel(container_of(link, struct change, detached_link));
     upkeep_index_cancel(shard);
     ann_set_withdraw(shard);
 }

@@ -6,6 +6,7 @@
  *
  * drop_version is not above what is flushed then: a row whose end is only in the log (maybe in a
  * weak sync mode) must survive a crash that loses that end. */
+#include "base/assert.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "engine/call.h"
@@ -73,6 +74,7 @@ static struct change *new_change(struct shard *shard, enum change_kind kind, uin
 static void add_source(struct change *change, struct shard_part *part)
 {
     change->sources[change->source_count++] = part;
+    part->merging = change->kind == CHANGE_MERGE;
     part_hold(part);
 }
 
@@ -222,6 +224,43 @@ static void fail(struct change *change, int rc, const struct trail *trail)
     change_over(change);
 }
 
+/* From now on it stands in nobody's way: the next merge may begin, of other segments. */
+static void detach(struct change *change)
+{
+    struct shard *shard = change->shard;
+    struct engine_core *core = shard->core;
+    struct heap *heap = &core->r->heap;
+    segment_merge_free(heap, change->merge);
+    change->merge = NULL;
+    for (uint32_t i = 0; i < change->source_count; i++)
+        segment_deletes_free(change->ended[i]);
+    heap_free(heap, change->ended);
+    change->ended = NULL;
+    memory_release_build(core, change->reserved);
+    change->reserved = 0;
+    core->merges--;
+    core->large_merges -= change->large;
+    change->large = false;
+    shard->upkeep->merge = NULL;
+    list_push_back(&shard->upkeep->detached, &change->detached_link);
+}
+
+static void wait_for_indexes(struct change *change)
+{
+    struct shard *shard = change->shard;
+    detach(change);
+    change->waits = true;
+    change->waits_ns = shard->core->r->now_ns;
+    upkeep_look(shard);
+}
+
+void change_go_on(struct change *change)
+{
+    ASSERT(change->waits);
+    change->waits = false;
+    change_publish(change);
+}
+
 static void built(struct segment_build *build, int rc, struct segment_file *file,
                   const struct trail *trail)
 {
@@ -236,8 +275,13 @@ static void built(struct segment_build *build, int rc, struct segment_file *file
         else
             part_keep_schema(change->part, &change->arena, change->schema_version);
     }
+    if (change->part != NULL)
+        change->part->coming = true;
     if (rc < 0 || change->cancelled)
         fail(change, rc, trail);
+    else if (change->kind == CHANGE_MERGE && change->part != NULL &&
+             upkeep_index_delays(change->shard, change->part))
+        wait_for_indexes(change);
     else
         change_publish(change);
 }
@@ -369,6 +413,16 @@ void change_cancel(struct change *change)
     change->cancelled = true;
     if (change->build != NULL)
         segment_build_cancel(change->build);
+    if (change->waits && change->shard->entry != NULL) {
+        change->cancelled = false; /* the core is closing: all that is missing is the manifest */
+        change_go_on(change);
+        return;
+    }
+    if (change->waits) {
+        change->waits = false;
+        change_over(change);
+        return;
+    }
     if (change->retry.slot != 0) { /* what it replaces stays: nothing is lost */
         timer_cancel(change->shard->core->r, &change->retry);
         change_over(change);
@@ -379,6 +433,7 @@ void change_drop(struct change *change)
 {
     struct heap *heap = &change->shard->core->r->heap;
     list_remove(&change->held_link);
+    list_remove(&change->detached_link);
     memory_release_build(change->shard->core, change->reserved);
     segment_build_drop(change->build);
     heap_free(heap, change->folder_begin);
@@ -386,8 +441,10 @@ void change_drop(struct change *change)
     for (uint32_t i = 0; change->ended != NULL && i < change->source_count; i++)
         segment_deletes_free(change->ended[i]);
     heap_free(heap, change->ended);
-    for (uint32_t i = 0; i < change->source_count; i++)
+    for (uint32_t i = 0; i < change->source_count; i++) {
+        change->sources[i]->merging = false;
         part_let_go(change->sources[i]);
+    }
     heap_free(heap, change->sources);
     heap_free(NULL, change->keys);
     heap_free(heap, change->named);
@@ -410,7 +467,7 @@ void change_over(struct change *change)
     if (change->kind == CHANGE_FLUSH) {
         u->flush = NULL;
         core->flushes--;
-    } else {
+    } else if (u->merge == change) {
         u->merge = NULL;
         core->merges--;
         core->large_merges -= change->large;

@@ -5,20 +5,24 @@
  * So a flush, a restart, a change of settings and a failure before all come to the same. An old
  * index stays in use until the new one is there.
  *
+ *     there may be a file from before    it is read (ann_load.c); what is in it serves, wanted or
+ *                                        not, until there is better
+ *     there is none, or another          it is made (ann_build.c), then written (ann_save.c)
+ *     none is wanted                     it goes, and its file
+ *
  * A core makes few indexes at once, at most one of them large, so that a small one never waits for
  * minutes; shards stand in one line, and who had a place goes to its end. Of a shard the smallest
  * is made first: most rows per second become quick to search by it. Indexes ask for the memory of
- * their making as builds of segments do (memory.h) and wait for it; nothing waits for them. On the
- * workers they take a few milliseconds at a time between the jobs of flushes and merges, which are
- * longer, so that these go first without anybody standing still (docs/decisions/0018). */
-#include "base/assert.h"
-#include "base/log.h"
+ * their making as builds of segments do (memory.h) and wait for it. On the workers they take a few
+ * milliseconds at a time between the jobs of flushes and merges, which are longer, so that these go
+ * first without anybody standing still (docs/decisions/0018).
+ *
+ * A merge waits for the indexes of its new segment, so that searches never fall back to a scan of
+ * what had an index before; meanwhile its sources serve, and other merges go on. It does not wait
+ * where waiting would hurt: with too many segments, with memory short, or after a failure. */
 #include "engine/ann_build.h"
 #include "engine/catalog.h"
 #include "engine/upkeep_internal.h"
-#include "os/failpoint.h"
-
-#include <inttypes.h>
 
 #include "base/no_libc_heap.h"
 
@@ -27,6 +31,9 @@ enum {
     RETRY_AFTER_S = 10,
     SHARED_BYTES = 16 << 20, /* whose making takes so much is made by several workers */
     LARGE_BYTES = 128 << 20,
+    DETACHED_MAX = 2,    /* merges of a shard that wait */
+    PRESSING_PARTS = 24, /* with so many, none waits */
+    SHORT_WAIT_S = 5,    /* for memory */
 };
 
 static struct shard_part *part_at(struct list_link *link)
@@ -39,6 +46,11 @@ static struct ann_op *op_at(struct list_link *link)
     return container_of(link, struct ann_op, link);
 }
 
+static struct change *detached_at(struct list_link *link)
+{
+    return container_of(link, struct change, detached_link);
+}
+
 /* ---- what is wanted ---- */
 
 static bool is_idle(const struct shard *shard)
@@ -48,10 +60,10 @@ static bool is_idle(const struct shard *shard)
            core->db->stop != NULL || core->r->now_ns < shard->upkeep->index_retry_ns;
 }
 
-static bool wants(const struct shard *shard, const struct shard_part *part, uint32_t field,
-                  struct index_spec *spec_out)
+bool upkeep_index_wants(const struct shard *shard, const struct shard_part *part, uint32_t field,
+                        struct index_spec *spec_out)
 {
-    return part->segment != NULL && !segment_damaged(part->segment) &&
+    return !segment_damaged(part->segment) &&
            ann_wanted(&shard->entry->config.fields[field],
                       segment_vector_count(part->segment, field), spec_out);
 }
@@ -67,181 +79,117 @@ static const struct ann_op *find_op(const struct shard *shard, const struct shar
     return NULL;
 }
 
-static bool is_to_be_made(const struct shard *shard, const struct shard_part *part, uint32_t field,
-                          struct index_spec *spec_out)
+/* Fills kind and spec. */
+static bool is_to_be_done(const struct shard *shard, struct ann_pick *pick)
 {
-    return wants(shard, part, field, spec_out) &&
-           (part->anns[field] == NULL || !ann_spec_equal(&part->anns[field]->spec, spec_out)) &&
-           find_op(shard, part, field) == NULL;
+    const struct shard_part *part = pick->part;
+    const struct ann *ann = part->anns[pick->field];
+    bool has_file = (part->ann_files >> pick->field & 1) != 0;
+    bool wanted = upkeep_index_wants(shard, part, pick->field, &pick->spec);
+    if (wanted && has_file && ann == NULL)
+        pick->kind = ANN_OP_LOAD;
+    else if (wanted && (ann == NULL || !ann_spec_equal(&ann->spec, &pick->spec)))
+        pick->kind = ANN_OP_BUILD;
+    else if (!wanted && has_file && ann == NULL && !segment_damaged(part->segment))
+        pick->kind = ANN_OP_REMOVE;
+    else
+        return false;
+    return find_op(shard, part, pick->field) == NULL;
 }
 
-struct pick {
-    struct shard_part *part;
-    uint32_t field;
-    struct index_spec spec;
-    uint64_t need;
-    unsigned workers;
-};
-
-static void describe(const struct shard *shard, struct pick *pick)
+static void describe(const struct shard *shard, struct ann_pick *pick)
 {
     unsigned cores = shard->core->db->core_count;
     uint32_t count = segment_vector_count(pick->part->segment, pick->field);
+    pick->need = 0;
+    if (pick->kind != ANN_OP_BUILD)
+        return; /* what is read asks when it knows how much it is */
     uint64_t alone = index_make_bytes(&pick->spec, count, 1);
     pick->workers = alone < SHARED_BYTES ? 1 : cores < ANN_WORKERS_MAX ? cores : ANN_WORKERS_MAX;
     pick->need = pick->workers == 1 ? alone : index_make_bytes(&pick->spec, count, pick->workers);
     pick->need += (uint64_t)count * sizeof(uint32_t);
 }
 
-/* The smallest that is to be made. */
-static bool pick_next(const struct shard *shard, struct pick *pick)
+/* The least work first: files, then the smallest. */
+static void pick_of(const struct shard *shard, struct shard_part *part, uint64_t *least,
+                    struct ann_pick *best)
+{
+    for (uint32_t f = 0; part->segment != NULL && f < shard->field_count; f++) {
+        struct ann_pick pick = {.part = part, .field = f};
+        if (!is_to_be_done(shard, &pick))
+            continue;
+        uint64_t size = (uint64_t)segment_vector_count(part->segment, f) * pick.spec.dimension;
+        size = pick.kind == ANN_OP_BUILD ? size + 1 : 0;
+        if (size >= *least)
+            continue;
+        *least = size;
+        *best = pick;
+    }
+}
+
+static bool pick_next(const struct shard *shard, struct ann_pick *pick)
 {
     uint64_t least = UINT64_MAX;
     if (is_idle(shard))
         return false;
-    list_each (link, &shard->parts) {
-        struct shard_part *part = part_at(link);
-        for (uint32_t f = 0; part->segment != NULL && f < shard->field_count; f++) {
-            struct index_spec spec;
-            if (!is_to_be_made(shard, part, f, &spec))
-                continue;
-            uint64_t size = (uint64_t)segment_vector_count(part->segment, f) * spec.dimension;
-            if (size >= least)
-                continue;
-            least = size;
-            *pick = (struct pick){.part = part, .field = f, .spec = spec};
-        }
-    }
+    list_each (link, &shard->parts)
+        pick_of(shard, part_at(link), &least, pick);
+    list_each (link, &shard->upkeep->detached)
+        if (detached_at(link)->waits)
+            pick_of(shard, detached_at(link)->part, &least, pick);
     if (least != UINT64_MAX)
         describe(shard, pick);
     return least != UINT64_MAX;
 }
 
-/* ---- one index ---- */
+/* ---- merges that wait ---- */
 
-static void free_op(struct ann_op *op)
+static bool is_pressed(const struct shard *shard)
 {
-    list_remove(&op->link);
-    memory_release_build(op->shard->core, op->reserved);
-    part_let_go(op->part);
-    heap_free(&op->shard->core->r->heap, op);
+    const struct engine_core *core = shard->core;
+    uint32_t parts = 0;
+    list_each (link, &shard->parts)
+        parts++;
+    return parts >= PRESSING_PARTS || memory_used(core) > core->db->options.memory_limit / 10 * 9;
 }
 
-static void end(struct ann_op *op)
+/* An index of it is still to be made, or being made. */
+static bool lacks_index(const struct shard *shard, const struct shard_part *part)
 {
-    struct shard *shard = op->shard;
-    struct engine_core *core = shard->core;
-    core->index_builds--;
-    core->index_large -= op->large;
-    free_op(op);
-    if (shard->entry != NULL)
-        upkeep_index_look(shard);
-    upkeep_index_move_line(core);
-    shard_leave(shard);
-    upkeep_leave(core);
-}
-
-static bool is_in_list(const struct shard_part *part)
-{
-    return list_linked(&part->link);
-}
-
-static void fail(const struct ann_op *op, int rc)
-{
-    struct shard *shard = op->shard;
-    struct upkeep *u = shard->upkeep;
-    if (op->cancelled || rc == PDB_CANCELLED)
-        return;
-    if (rc == PDB_DATA_LOSS)
-        part_log_damage(op->part);
-    else
-        LOG_WARN("engine",
-                 "collection %s: the index of segment %" PRIu64
-                 " could not be made and is tried again in %d s: %s",
-                 shard->uuid_text, op->part->file->stats.number, RETRY_AFTER_S, pdb_error_text(rc));
-    u->index_failed = true;
-    u->index_retry_ns = shard->core->r->now_ns + (uint64_t)RETRY_AFTER_S * 1000000000;
-}
-
-static const char *kind_text(enum index_kind kind)
-{
-    switch (kind) {
-    case INDEX_FLAT:
-        return "flat";
-    case INDEX_HNSW:
-        return "hnsw";
-    case INDEX_IVF:
-        return "ivf";
+    for (uint32_t f = 0; f < shard->field_count; f++) {
+        struct ann_pick pick = {.part = (struct shard_part *)(uintptr_t)part, .field = f};
+        const struct ann_op *op = find_op(shard, part, f);
+        if (is_to_be_done(shard, &pick) || (op != NULL && op->kind == ANN_OP_BUILD))
+            return true;
     }
-    return "";
+    return false;
 }
 
-static void note_made(const struct ann_op *op, const struct ann *ann)
+bool upkeep_index_delays(const struct shard *shard, const struct shard_part *part)
 {
-    struct shard *shard = op->shard;
-    uint64_t took_ns = shard->core->r->now_ns - op->begun_ns;
-    uint32_t rows = ann->index.codes.row_count;
-    shard->upkeep->index_failed = false;
-    shard->upkeep->index_rows_per_s = (double)rows * 1e9 / (double)(took_ns + 1);
-    LOG_INFO("engine",
-             "collection %s: segment %" PRIu64 " has an index: field=%u kind=%s rows=%u "
-             "bytes=%" PRIu64 " took_ms=%" PRIu64,
-             shard->uuid_text, op->part->file->stats.number, op->field, kind_text(op->spec.kind),
-             rows, ann->bytes, took_ns / 1000000);
+    unsigned waiting = 0;
+    list_each (link, &shard->upkeep->detached)
+        waiting++;
+    return waiting < DETACHED_MAX && !is_idle(shard) && !is_pressed(shard) &&
+           lacks_index(shard, part);
 }
 
-static void built(struct ann_build *build, int rc, struct ann *ann)
+static bool may_go_on(const struct shard *shard, const struct change *change)
 {
-    struct ann_op *op = ann_build_arg(build);
-    struct shard *shard = op->shard;
-    op->build = NULL;
-    FAILPOINT("index.built");
-    if (rc < 0) {
-        fail(op, rc);
-    } else if (op->cancelled || !is_in_list(op->part)) {
-        ann_let_go(shard, ann);
-    } else {
-        note_made(op, ann);
-        part_set_ann(op->part, op->field, ann);
+    const struct upkeep *u = shard->upkeep;
+    uint64_t waited_ns = shard->core->r->now_ns - change->waits_ns;
+    bool is_short = u->index_short && waited_ns >= (uint64_t)SHORT_WAIT_S * 1000000000;
+    return is_idle(shard) || is_short || is_pressed(shard) || !lacks_index(shard, change->part);
+}
+
+static void let_merges_go_on(struct shard *shard)
+{
+    list_each_safe(link, following, &shard->upkeep->detached)
+    {
+        struct change *change = detached_at(link);
+        if (change->waits && may_go_on(shard, change))
+            change_go_on(change);
     }
-    end(op);
-}
-
-static int begin(struct shard *shard, const struct pick *pick)
-{
-    struct engine_core *core = shard->core;
-    struct ann_op *op = heap_calloc(&core->r->heap, 1, sizeof(*op));
-    if (op == NULL)
-        return PDB_RESOURCE_EXHAUSTED;
-    *op = (struct ann_op){.shard = shard,
-                          .part = pick->part,
-                          .field = pick->field,
-                          .spec = pick->spec,
-                          .reserved = pick->need,
-                          .begun_ns = core->r->now_ns,
-                          .large = pick->need >= LARGE_BYTES};
-    struct ann_build_options options = {
-        .core = core,
-        .worker_count = pick->workers,
-        .segment = pick->part->segment,
-        .row_count = (uint32_t)pick->part->file->stats.rows,
-        .field = pick->field,
-        .spec = pick->spec,
-        .done = built,
-        .arg = op,
-    };
-    FAILPOINT("index.begin");
-    if (ann_build_start(&options, &op->build) < 0) {
-        heap_free(&core->r->heap, op);
-        return PDB_RESOURCE_EXHAUSTED;
-    }
-    part_hold(op->part);
-    list_push_back(&shard->upkeep->ann_ops, &op->link);
-    core->index_builds++;
-    core->index_large += op->large;
-    shard->users++;
-    upkeep_enter(core);
-    return 0;
 }
 
 /* ---- the line ---- */
@@ -250,21 +198,20 @@ static int begin(struct shard *shard, const struct pick *pick)
 static bool begin_next(struct shard *shard)
 {
     struct engine_core *core = shard->core;
-    struct pick pick;
+    struct upkeep *u = shard->upkeep;
+    struct ann_pick pick;
     if (!pick_next(shard, &pick)) {
-        list_remove(&shard->upkeep->index_link);
+        list_remove(&u->index_link);
         return true;
     }
     if (pick.need >= LARGE_BYTES && core->index_large != 0)
         return false;
-    if (!memory_reserve_build(core, pick.need, false))
+    u->index_short = !memory_reserve_build(core, pick.need, false);
+    if (u->index_short)
         return false;
-    list_remove(&shard->upkeep->index_link);
-    if (begin(shard, &pick) < 0) {
-        memory_release_build(core, pick.need);
-        shard->upkeep->index_retry_ns = core->r->now_ns + (uint64_t)RETRY_AFTER_S * 1000000000;
-        return true;
-    }
+    list_remove(&u->index_link);
+    if (ann_op_begin(shard, &pick) < 0)
+        u->index_retry_ns = core->r->now_ns + (uint64_t)RETRY_AFTER_S * 1000000000;
     upkeep_index_look(shard); /* there may be more */
     return true;
 }
@@ -279,26 +226,38 @@ void upkeep_index_move_line(struct engine_core *core)
     }
 }
 
-/* ---- looking ---- */
-
-static void cancel(struct ann_op *op)
+bool upkeep_index_is_large(uint64_t bytes)
 {
-    if (op->cancelled)
-        return;
-    op->cancelled = true;
-    ann_build_cancel(op->build);
+    return bytes >= LARGE_BYTES;
 }
 
-/* Whose segment is gone, or whose index nobody asks for any more. */
+/* ---- looking ---- */
+
+/* Whose segment is gone, or what nobody asks for any more. */
+static bool is_unwanted(const struct shard *shard, const struct ann_op *op)
+{
+    const struct shard_part *part = op->part;
+    struct index_spec spec;
+    if (!list_linked(&part->link) && !part->coming)
+        return true;
+    bool wanted = upkeep_index_wants(shard, part, op->field, &spec);
+    switch (op->kind) {
+    case ANN_OP_LOAD:
+        return !wanted;
+    case ANN_OP_BUILD:
+        return !wanted || !ann_spec_equal(&spec, &op->spec);
+    case ANN_OP_SAVE:
+        return part->anns[op->field] != op->ann;
+    case ANN_OP_REMOVE:
+        break;
+    }
+    return false;
+}
+
 static void cancel_unwanted(struct shard *shard)
 {
-    list_each (link, &shard->upkeep->ann_ops) {
-        struct ann_op *op = op_at(link);
-        struct index_spec spec;
-        if (!is_in_list(op->part) || !wants(shard, op->part, op->field, &spec) ||
-            !ann_spec_equal(&spec, &op->spec))
-            cancel(op);
-    }
+    list_each_safe(link, following, &shard->upkeep->ann_ops) if (is_unwanted(shard, op_at(link)))
+        ann_op_cancel(op_at(link));
 }
 
 static void drop_unwanted(struct shard *shard)
@@ -307,9 +266,11 @@ static void drop_unwanted(struct shard *shard)
         struct shard_part *part = part_at(link);
         for (uint32_t f = 0; part->segment != NULL && f < shard->field_count; f++) {
             struct index_spec spec;
-            if (part->anns[f] != NULL && !segment_damaged(part->segment) &&
-                !wants(shard, part, f, &spec))
-                part_set_ann(part, f, NULL);
+            if (part->anns[f] == NULL || segment_damaged(part->segment) ||
+                upkeep_index_wants(shard, part, f, &spec))
+                continue;
+            part_set_ann(part, f, NULL);
+            part->ann_files |= (uint64_t)1 << f;
         }
     }
 }
@@ -317,11 +278,12 @@ static void drop_unwanted(struct shard *shard)
 void upkeep_index_look(struct shard *shard)
 {
     struct upkeep *u = shard->upkeep;
-    struct pick pick;
+    struct ann_pick pick;
     if (shard->entry == NULL || shard->core->closing || shard->core->recovery != NULL)
         return;
-    cancel_unwanted(shard);
     drop_unwanted(shard);
+    cancel_unwanted(shard);
+    let_merges_go_on(shard);
     if (!pick_next(shard, &pick))
         list_remove(&u->index_link);
     else if (!list_linked(&u->index_link))
@@ -337,16 +299,12 @@ void upkeep_index_settings(struct shard *shard)
 void upkeep_index_cancel(struct shard *shard)
 {
     list_remove(&shard->upkeep->index_link);
-    list_each (link, &shard->upkeep->ann_ops)
-        cancel(op_at(link));
+    list_each_safe(link, following, &shard->upkeep->ann_ops) ann_op_cancel(op_at(link));
 }
 
 void upkeep_index_drop(struct shard *shard)
 {
     list_remove(&shard->upkeep->index_link);
-    while (!list_empty(&shard->upkeep->ann_ops)) {
-        struct ann_op *op = op_at(shard->upkeep->ann_ops.anchor.next);
-        ann_build_drop(op->build);
-        free_op(op);
-    }
+    while (!list_empty(&shard->upkeep->ann_ops))
+        ann_op_drop(op_at(shard->upkeep->ann_ops.anchor.next));
 }

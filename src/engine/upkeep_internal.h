@@ -29,14 +29,16 @@ struct upkeep {
     bool flush_soon;
     struct list flush_waits;      /* struct upkeep_wait.link */
     unsigned pins;                /* upkeep_pin */
-    struct change *unremoved;     /* published; its files wait for the last pin to go */
+    struct list unremoved;        /* changes; published, their files wait for the last pin */
     struct change *flush, *merge; /* under way; NULL: none */
+    struct list detached;         /* merges that have let the next one begin (detached_link) */
     struct change *publishing;    /* one of them */
     struct list ready;            /* changes whose segment is built */
     struct list_link index_link;  /* core->index_line: for a place, or for memory */
-    struct list ann_ops;          /* indexes that are being made: upkeep_index.c */
+    struct list ann_ops;          /* struct ann_op.link: upkeep_index.c */
     uint64_t index_retry_ns;      /* after a failure: none is begun before */
     double index_rows_per_s;      /* of the last one; 0: none yet */
+    bool index_short;             /* memory was not to be had for the next one */
     bool index_failed;            /* the last one; cleared by the next that succeeds */
     struct task publish_task;
     /* versions for as_of */
@@ -48,11 +50,14 @@ struct upkeep {
 enum change_kind { CHANGE_FLUSH, CHANGE_MERGE };
 
 struct ann_build;
+struct ann_load;
+struct ann_save;
 struct folder_begin;
 
 /* One part that is to take the place of others. */
 struct change {
-    struct list_link link; /* upkeep->ready */
+    struct list_link link;          /* upkeep->ready, or ->unremoved */
+    struct list_link detached_link; /* upkeep->detached */
     struct shard *shard;
     enum change_kind kind;
     struct shard_part **sources; /* held; in the order of the shard's list */
@@ -73,6 +78,8 @@ struct change {
     struct list_link held_link; /* core->held_merges */
     uint64_t held_ns;           /* since when */
     bool cancelled;
+    bool waits;        /* for the indexes of its segment: upkeep_index.c */
+    uint64_t waits_ns; /* since when */
     /* the worker's, while it builds */
     struct segment_merge *merge;
     struct segment_deletes **ended; /* copies for the worker, of each source */
@@ -94,15 +101,39 @@ struct change {
     struct shard_remove remove;
 };
 
-struct ann_op {            /* one index being made */
+/* What is being done about the index of one field of one segment. */
+enum ann_op_kind {
+    ANN_OP_LOAD,   /* read from its file */
+    ANN_OP_BUILD,  /* made from the vectors */
+    ANN_OP_SAVE,   /* it is in use, and is written to its file */
+    ANN_OP_REMOVE, /* the file of one that nobody asks for goes */
+};
+
+struct ann_op {
     struct list_link link; /* upkeep->ann_ops */
+    enum ann_op_kind kind;
     struct shard *shard;
     struct shard_part *part; /* held */
     uint32_t field;
-    struct index_spec spec;
-    uint64_t reserved, begun_ns;
-    bool large, cancelled;
+    struct index_spec spec;      /* BUILD */
+    uint64_t reserved, begun_ns; /* memory */
+    bool placed, large;          /* it has one of the core's places, that of a large one */
+    bool cancelled;
+    struct ann_load *load; /* one of these */
     struct ann_build *build;
+    struct ann_save *save;
+    struct io_op unlink;
+    struct ann *ann; /* SAVE: held */
+    char path[SHARD_PATH_MAX], folder[SHARD_FOLDER_MAX];
+};
+
+struct ann_pick { /* what is to be done next */
+    enum ann_op_kind kind;
+    struct shard_part *part;
+    uint32_t field;
+    struct index_spec spec;
+    uint64_t need; /* memory */
+    unsigned workers;
 };
 
 /* ---- upkeep.c ---- */
@@ -130,6 +161,8 @@ int change_begin_merge(struct shard *shard, struct shard_part *const *sources, u
                        uint64_t reserved);
 /* A merge that has stood aside for flushes for long goes on; NULL is legal. */
 void change_hold_no_longer(struct change *change);
+/* The indexes that it waited for are there, or will not be soon. */
+void change_go_on(struct change *change);
 /* Ends as soon as it can; NULL is legal. */
 void change_cancel(struct change *change);
 /* Lets everything go and looks for more work. */
@@ -146,6 +179,24 @@ void upkeep_index_move_line(struct engine_core *core);
 void upkeep_index_cancel(struct shard *shard);
 /* After a crash of a simulated disk. */
 void upkeep_index_drop(struct shard *shard);
+/* Whether a merge should wait for the indexes of its new segment before it is published. */
+bool upkeep_index_delays(const struct shard *shard, const struct shard_part *part);
+/* The index that the settings ask for, for this segment; false: none. */
+bool upkeep_index_wants(const struct shard *shard, const struct shard_part *part, uint32_t field,
+                        struct index_spec *spec_out);
+
+/* Whether a making that takes so much memory needs the place of a large one. */
+bool upkeep_index_is_large(uint64_t bytes);
+
+/* ---- upkeep_index_op.c ---- */
+
+/* The memory is reserved, and the op's from now on. 0 or PDB_RESOURCE_EXHAUSTED: nothing has
+ * begun, and it is given back. */
+int ann_op_begin(struct shard *shard, const struct ann_pick *pick);
+/* Ends as soon as it can. */
+void ann_op_cancel(struct ann_op *op);
+/* After a crash of a simulated disk. */
+void ann_op_drop(struct ann_op *op);
 
 /* ---- upkeep_warm.c ---- */
 

@@ -223,7 +223,7 @@ void change_remove_files(struct change *change)
 {
     struct shard *shard = change->shard;
     if (shard->upkeep->pins != 0) {
-        shard->upkeep->unremoved = change;
+        list_push_back(&shard->upkeep->unremoved, &change->link);
         return;
     }
     change->dead = heap_calloc(heap_of(change), change->source_count, sizeof(uint64_t));
@@ -237,6 +237,7 @@ void change_remove_files(struct change *change)
                                            .folder = change->folder,
                                            .numbers = change->dead,
                                            .count = change->source_count,
+                                           .field_count = shard->field_count,
                                            .done = files_removed};
     shard_remove_start(&change->remove);
 }
@@ -275,6 +276,7 @@ static void put_in_force(struct change *change)
     u->publishing = NULL;
     if (change->part != NULL) {
         part_hold(change->part);
+        change->part->coming = false;
         list_insert_before(&change->sources[0]->link, &change->part->link);
     }
     for (uint32_t i = 0; i < change->source_count; i++)

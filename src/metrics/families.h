@@ -216,6 +216,16 @@
       "Manifests put in force")                                                                    \
     F(INDEX_REBUILDS, "index_rebuilds_total", COUNTER, ONE, CORE, REBUILD, NONE,                   \
       "Index files made again from their segment")                                                 \
+    F(INDEX_BUILDS, "index_builds_total", COUNTER, ONE, CORE, RESULT, NONE,                        \
+      "Indexes of vectors that were made by result")                                               \
+    F(INDEX_BUILDS_RUNNING, "index_builds_running", GAUGE, ONE, CORE, NONE, NONE,                  \
+      "Indexes of vectors being made or read")                                                     \
+    F(INDEX_BUILD_ROWS, "index_build_rows_total", COUNTER, ONE, CORE, NONE, NONE,                  \
+      "Rows of the indexes that were made")                                                        \
+    F(INDEX_BUILD_BYTES, "index_build_bytes_total", COUNTER, ONE, CORE, NONE, NONE,                \
+      "Bytes of memory of the indexes that were made")                                             \
+    F(INDEX_BYTES, "index_bytes", GAUGE, ONE, CORE, NONE, NONE,                                    \
+      "Bytes of memory of the indexes of vectors in use")                                          \
     F(SNAPSHOTS, "snapshots", GAUGE, ONE, ALL, SNAPSHOT, NONE,                                     \
       "Snapshots that are there and can be restored")                                              \
     F(SNAPSHOTS_DAMAGED, "snapshots_damaged", GAUGE, ONE, ALL, NONE, NONE,                         \
@@ -280,6 +290,8 @@
       "Time from sealing a memtable to its segment's manifest")                                    \
     F(COMPACTION, "compaction_duration_seconds", HISTOGRAM, NS, CORE, NONE, NONE,                  \
       "Time of one merge of segments")                                                             \
+    F(INDEX_BUILD, "index_build_duration_seconds", HISTOGRAM, NS, CORE, NONE, NONE,                \
+      "Time of making one index of vectors")                                                       \
     F(SNAPSHOT, "snapshot_duration_seconds", HISTOGRAM, NS, ALL, NONE, NONE,                       \
       "Time of taking a snapshot, once its turn has come")                                         \
     F(WRITE, "write_duration_seconds", HISTOGRAM, NS, ALL, NONE, NONE, "Time of write requests")   \

@@ -10,6 +10,7 @@
 #include "engine/catalog.h"
 #include "engine/upkeep_internal.h"
 #include "index/search.h"
+#include "wal/wal_internal.h"
 
 enum { ANN_DIMENSION = 16, ANN_BATCH = 200, ANN_PUMPS_MAX = 4000000 };
 
@@ -33,14 +34,22 @@ static inline struct shard *ann_shard(const struct fixture *fx)
 static inline void ann_create(struct fixture *fx, const char *name, enum pdb_index_type index,
                               enum pdb_quantization_type quantization)
 {
-    struct pdb_field field = {.dimension = ANN_DIMENSION, .metric = PDB_METRIC_EUCLIDEAN};
+    struct pdb_field field = {.dimension = ANN_DIMENSION,
+                              .metric = PDB_METRIC_EUCLIDEAN,
+                              .index = index,
+                              .quantization = quantization};
     struct pdb_collection_create c = {
         .config = {.name = txt(name), .fields = &field, .field_count = 1}};
     assert_done(fx, do_create(fx, &c));
-    struct shard *shard = ann_shard(fx);
-    struct pdb_field *mine = (struct pdb_field *)(uintptr_t)shard->entry->config.fields;
-    mine->index = index;
-    mine->quantization = quantization;
+}
+
+/* What a PATCH does. */
+static inline void ann_alter(struct fixture *fx, const char *name,
+                             const struct pdb_field_change *change)
+{
+    struct pdb_collection_update u = {
+        .name = txt(name), .field_changes = change, .field_change_count = 1};
+    assert_done(fx, do_alter(fx, &u));
 }
 
 /* Rows first to first + count - 1; every `skip`-th has no vector (0: all have one). */
@@ -110,9 +119,31 @@ static inline void ann_flush(struct fixture *fx)
     ann_pump_until(fx, shard->upkeep->flushed_version == shard->version_visible);
 }
 
+/* All indexes are there, and in their files. */
 static inline void ann_rest(struct fixture *fx)
 {
-    ann_pump_until(fx, ann_info(fx).state == PDB_INDEX_STATE_READY);
+    ann_pump_until(fx, ann_info(fx).state == PDB_INDEX_STATE_READY &&
+                           list_empty(&ann_shard(fx)->upkeep->ann_ops));
+}
+
+/* The disk and the database on it, after a close or (`crash`) a loss of power. */
+static inline void ann_reopen(struct fixture *fx, struct sim_disk *disk, bool crash)
+{
+    unsigned cores = fx->db->core_count;
+    if (crash) {
+        sim_disk_crash(disk);
+        engine_abandon_sim(fx->db, wal_abandon);
+    } else {
+        pdb_close(fx->db);
+    }
+    fx->db = sim_open(disk, cores);
+}
+
+static inline void ann_path(const struct fixture *fx, uint64_t segment, char path_out[4200])
+{
+    char folder[SHARD_FOLDER_MAX];
+    shard_files_folder(folder, ".", &ann_shard(fx)->uuid);
+    shard_files_ann_path(path_out, folder, segment, 0);
 }
 
 /* The row of the database that is nearest to the vector of row `number`, by the index alone. */
@@ -126,7 +157,7 @@ static inline unsigned ann_nearest(const struct shard_part *part, unsigned numbe
     assert_int_equal(index_scratch_open(NULL, ann->index.codes.row_count, ANN_DIMENSION, &scratch),
                      0);
     ann_vector(number, values);
-    struct index_query query = {.vector = values, .k = 1, .gamma = -1};
+    struct index_query query = {.vector = values, .k = 1, .ef = 200};
     index_search_begin(&search, scratch, &ann->index, &query);
     while (!index_search_step(&search, 1000))
         ;
