@@ -31,6 +31,7 @@ struct place {
     uint32_t field, k, ef, nprobe, count;
     float target_recall;
     enum pdb_vector_form form;
+    enum pdb_element_type element;
 };
 
 struct measured {
@@ -139,6 +140,7 @@ void recall_note(struct shard *shard, const struct pdb_query *query, uint32_t fi
                                          .nprobe = query->nprobe,
                                          .target_recall = query->target_recall,
                                          .form = query->vector.form,
+                                         .element = query->vector.element,
                                          .count = query->vector.count};
     memcpy(samples->vectors + at * samples->stride, query->vector.values, bytes);
     if (samples->noted >= samples->limit)
@@ -171,13 +173,15 @@ static int copy_sample(const struct recall_samples *samples, uint64_t number, st
     if (vector == NULL)
         return PDB_RESOURCE_EXHAUSTED;
     memcpy(vector, samples->vectors + at * samples->stride, bytes);
-    *sample_out = (struct recall_sample){
-        .field = place->field,
-        .query = {.vector = {.values = vector, .count = place->count, .form = place->form},
-                  .k = place->k < K_MAX ? place->k : K_MAX,
-                  .ef = place->ef,
-                  .nprobe = place->nprobe,
-                  .target_recall = place->target_recall}};
+    *sample_out = (struct recall_sample){.field = place->field,
+                                         .query = {.vector = {.values = vector,
+                                                              .count = place->count,
+                                                              .form = place->form,
+                                                              .element = place->element},
+                                                   .k = place->k < K_MAX ? place->k : K_MAX,
+                                                   .ef = place->ef,
+                                                   .nprobe = place->nprobe,
+                                                   .target_recall = place->target_recall}};
     return 0;
 }
 

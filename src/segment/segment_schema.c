@@ -109,8 +109,9 @@ static struct pqfile_column_options vector_storage(const struct pdb_field *field
         options.value_alignment = SEGMENT_ALIGNMENT;
     } else {
         options.codec = codec;
-        options.encoding =
-            field->metric == PDB_METRIC_HAMMING ? PQFILE_PLAIN : PQFILE_BYTE_STREAM_SPLIT;
+        /* Of halves the split would be smaller, but DuckDB does not read it. */
+        bool floats = field->metric != PDB_METRIC_HAMMING && field->element == PDB_ELEMENT_FLOAT32;
+        options.encoding = floats ? PQFILE_BYTE_STREAM_SPLIT : PQFILE_PLAIN;
     }
     if (field->element == PDB_ELEMENT_INT8) { /* a byte each, and used in place */
         options.encoding = PQFILE_RLE_DICTIONARY;

@@ -26,6 +26,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DIMENSION = 8
 IMAGE_DIMENSION = 4
 BIT_BYTES = 2
+HALF_DIMENSION = 5
+BYTE_DIMENSION = 3
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -122,6 +124,8 @@ def expected(source: Row) -> Row:
         "vector": source["vector"],
         "vector_image": source["vector_image"],
         "vector_bits": None if bits is None else bytes.fromhex(bits),
+        "vector_half": source["vector_half"],
+        "vector_byte": source["vector_byte"],
     }
 
 
@@ -152,12 +156,16 @@ def test_arrow_sees_the_types_that_were_meant(made: Path) -> None:
     assert schema.field("vector").type == pa.list_(element, DIMENSION)
     assert schema.field("vector_image").type == pa.list_(element, IMAGE_DIMENSION)
     assert schema.field("vector_bits").type == pa.binary(BIT_BYTES)
+    half = pa.field("element", pa.float16(), nullable=False)
+    assert schema.field("vector_half").type == pa.list_(half, HALF_DIMENSION)
+    byte = pa.field("element", pa.int8(), nullable=False)
+    assert schema.field("vector_byte").type == pa.list_(byte, BYTE_DIMENSION)
 
 
 def test_the_footer_says_what_the_file_is(made: Path) -> None:
     keys = pq.read_metadata(made / "zstd.parquet").metadata
     schema = json.loads(keys[b"proximadb.schema"])
-    assert keys[b"proximadb.format"] == b"1"
+    assert keys[b"proximadb.format"] == b"2"  # since there are other vectors than float32
     assert keys[b"proximadb.collection"] == b"c0ffee00-0000-0000-0000-000000000000"
     assert schema["fields"][1] == {
         "name": "image",
@@ -165,6 +173,7 @@ def test_the_footer_says_what_the_file_is(made: Path) -> None:
         "dimension": IMAGE_DIMENSION,
         "metric": "euclidean",
     }
+    assert [field.get("type") for field in schema["fields"]] == [None] * 3 + ["float16", "int8"]
     assert {"name": "id", "column": "metadata.id", "type": "string"} in schema["columns"]
     assert (schema["compression"], schema["vectors_in_place"]) == ("zstd", False)
 
@@ -188,6 +197,19 @@ def test_vectors_are_stored_as_the_setting_says(made: Path, name: str, raw: bool
     vector = chunks["vector.list.element"]
     assert (vector.compression == "UNCOMPRESSED") == raw
     assert ("BYTE_STREAM_SPLIT" in vector.encodings) != raw
+
+
+def test_a_byte_takes_a_byte(made: Path) -> None:
+    """Of int8, which Parquet has as INT32: one for each value, in every way of storing."""
+    for name in FILES:
+        metadata = pq.read_metadata(made / f"{name}.parquet")
+        for number in range(metadata.num_row_groups):
+            group = metadata.row_group(number)
+            column = group.column(group.num_columns - 1)
+            assert column.physical_type == "INT32"
+            assert set(column.encodings) == {"PLAIN", "RLE", "RLE_DICTIONARY"}
+            # levels and headers beside it; the dictionary has 1,024
+            assert column.total_uncompressed_size < column.num_values + 1024 + 13 * group.num_rows
 
 
 def test_a_query_over_live_files_needs_no_server(made: Path, sources: list[Row]) -> None:

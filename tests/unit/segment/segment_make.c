@@ -11,13 +11,30 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <vecmath/elements.h>
 
-enum { ROWS = 700, FIELDS = 3, DIMENSION = 8, IMAGE_DIMENSION = 4, BITS = 12 };
+enum {
+    ROWS = 700,
+    FIELDS = 5,
+    DIMENSION = 8,
+    IMAGE_DIMENSION = 4,
+    BITS = 12,
+    HALF_DIMENSION = 5,
+    BYTE_DIMENSION = 3
+};
 
 static const struct pdb_field fields[FIELDS] = {
     {.name = {"", 0}, .dimension = DIMENSION, .metric = PDB_METRIC_COSINE},
     {.name = {"image", 5}, .dimension = IMAGE_DIMENSION, .metric = PDB_METRIC_EUCLIDEAN},
     {.name = {"bits", 4}, .dimension = BITS, .metric = PDB_METRIC_HAMMING},
+    {.name = {"half", 4},
+     .dimension = HALF_DIMENSION,
+     .metric = PDB_METRIC_DOT,
+     .element = PDB_ELEMENT_FLOAT16},
+    {.name = {"byte", 4},
+     .dimension = BYTE_DIMENSION,
+     .metric = PDB_METRIC_EUCLIDEAN,
+     .element = PDB_ELEMENT_INT8},
 };
 static const struct pdb_column columns[] = {
     {{"category", 8}, PDB_COLUMN_STRING},     {{"price", 5}, PDB_COLUMN_FLOAT},
@@ -34,6 +51,9 @@ struct made {
     const void *vectors[FIELDS];
     float vector[DIMENSION], image[IMAGE_DIMENSION];
     uint8_t bits[2];
+    float half[HALF_DIMENSION], byte[BYTE_DIMENSION]; /* the values, and as they are kept: */
+    uint16_t halves[HALF_DIMENSION];
+    int8_t bytes[BYTE_DIMENSION];
 };
 
 __attribute__((noreturn)) static void stop(const char *what)
@@ -95,6 +115,14 @@ static void make_row(struct made *made, uint32_t i, struct pdb_text document)
         made->image[d] = -(float)i * (float)(d + 1);
     made->bits[0] = (uint8_t)i;
     made->bits[1] = (uint8_t)(i >> 8 & 0xf);
+    for (uint32_t d = 0; d < HALF_DIMENSION; d++)
+        made->half[d] = (float)(i % 100) + (float)d / 8; /* a half has it exactly */
+    for (uint32_t d = 0; d < BYTE_DIMENSION; d++)
+        made->byte[d] = (float)((int)((i * 7 + d * 50) % 256) - 128);
+    vecmath_narrow_f16(made->half, HALF_DIMENSION, made->halves);
+    vecmath_narrow_i8(made->byte, BYTE_DIMENSION, made->bytes);
+    made->vectors[3] = i % 20 != 0 ? made->halves : NULL;
+    made->vectors[4] = i % 30 != 0 ? made->bytes : NULL;
     made->vectors[0] = made->vector;
     made->vectors[1] = i % 3 != 0 ? made->image : NULL;
     made->vectors[2] = i % 50 != 0 ? made->bits : NULL;
@@ -124,6 +152,16 @@ static void put_line(struct buffer *out, const struct made *made, struct pdb_tex
     buffer_add_lit(out, ",\"vector_bits\":");
     if (made->vectors[2] != NULL)
         buffer_format(out, "\"%02x%02x\"", made->bits[0], made->bits[1]);
+    else
+        buffer_add_lit(out, "null");
+    buffer_add_lit(out, ",\"vector_half\":");
+    if (made->vectors[3] != NULL)
+        json_write_floats(out, made->half, HALF_DIMENSION);
+    else
+        buffer_add_lit(out, "null");
+    buffer_add_lit(out, ",\"vector_byte\":");
+    if (made->vectors[4] != NULL)
+        json_write_floats(out, made->byte, BYTE_DIMENSION);
     else
         buffer_add_lit(out, "null");
     buffer_add_lit(out, ",\"document\":");
