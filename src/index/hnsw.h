@@ -117,6 +117,18 @@ const struct hnsw *hnsw_build_graph(const struct hnsw_build *build);      /* as 
 void hnsw_build_release(struct hnsw_build *build);
 void hnsw_build_abandon(struct hnsw_build *build); /* NULL is legal */
 
+/* What a graph can begin with: one of rows that are mostly the same, with the same m. */
+struct hnsw_base {
+    const struct hnsw *graph;
+    const uint32_t *new_rows; /* what each of its rows is now, or HNSW_NONE: removed */
+};
+/* The same, but rows of the base take links and levels with them, and only the others are inserted.
+ * `hold` of all rows, as hnsw_build_hold() draws them, are held back: they are inserted last. The
+ * base stays until hnsw_build_end(). PDB_INVALID_ARGUMENT too: another m, nothing to begin with. */
+int hnsw_build_begin_from(const struct hnsw_params *params, const struct quantizer *quantizer,
+                          const struct codes *codes, const struct hnsw_base *base, uint32_t hold,
+                          struct heap *heap, struct hnsw_build **build_out);
+
 /* Scratch of one worker for one build. PDB_RESOURCE_EXHAUSTED. */
 int hnsw_worker_open(const struct hnsw_build *build, struct heap *heap,
                      struct hnsw_worker **worker_out);

@@ -56,7 +56,7 @@ static void choose_order(struct hnsw_build *build)
     build->order_offset = (uint32_t)((random >> 32) % n);
 }
 
-static uint32_t permuted(const struct hnsw_build *build, uint32_t i)
+uint32_t hnsw_permuted(const struct hnsw_build *build, uint32_t i)
 {
     const uint64_t n = build->graph.row_count;
     return (uint32_t)(((uint64_t)i * build->order_factor + build->order_offset) % n);
@@ -64,11 +64,13 @@ static uint32_t permuted(const struct hnsw_build *build, uint32_t i)
 
 uint32_t hnsw_row_in_order(const struct hnsw_build *build, uint32_t i)
 {
+    if (build->order != NULL)
+        return build->order[i - build->order_first];
     /* The entry point changes places with the first. */
     if (i == 0)
         return build->entry_row;
-    uint32_t row = permuted(build, i);
-    return row == build->entry_row ? permuted(build, 0) : row;
+    uint32_t row = hnsw_permuted(build, i);
+    return row == build->entry_row ? hnsw_permuted(build, 0) : row;
 }
 
 /* ---- begin and end ---- */
@@ -117,8 +119,7 @@ static uint32_t next_batch(const struct hnsw_build *build)
     return batch < left ? batch : left;
 }
 
-/* With the next batch, or what comes after the last one. */
-static void go_on(struct hnsw_build *build)
+void hnsw_build_continue(struct hnsw_build *build)
 {
     build->batch = next_batch(build);
     build->phase = build->batch > 0 ? HNSW_PREPARE : build->held > 0 ? HNSW_HOLD : HNSW_REACH;
@@ -130,7 +131,7 @@ void hnsw_build_hold(struct hnsw_build *build, uint32_t count)
 {
     ASSERT(count < build->graph.row_count && build->inserted == 1);
     build->held = count;
-    go_on(build);
+    hnsw_build_continue(build);
 }
 
 uint32_t hnsw_build_held(const struct hnsw_build *build)
@@ -153,11 +154,11 @@ void hnsw_build_release(struct hnsw_build *build)
 {
     ASSERT(build->phase == HNSW_HOLD);
     build->held = 0;
-    go_on(build);
+    hnsw_build_continue(build);
 }
 
-int hnsw_build_begin(const struct hnsw_params *params, const struct quantizer *quantizer,
-                     const struct codes *codes, struct heap *heap, struct hnsw_build **build_out)
+int hnsw_build_open(const struct hnsw_params *params, const struct quantizer *quantizer,
+                    const struct codes *codes, struct heap *heap, struct hnsw_build **build_out)
 {
     ASSERT(quantize_builds(quantizer->kind));
     const struct hnsw_params all = completed(params);
@@ -176,18 +177,37 @@ int hnsw_build_begin(const struct hnsw_params *params, const struct quantizer *q
     build->graph.link_max = all.m;
     build->graph.link_max0 = 2 * all.m;
     build->graph.seed = all.seed;
-    if (hnsw_allocate(&build->graph, heap) < 0 || open_repair(build) < 0) {
+    build->levels = heap_alloc(heap, codes->row_count);
+    if (build->levels == NULL || open_repair(build) < 0) {
         hnsw_build_abandon(build);
         return PDB_RESOURCE_EXHAUSTED;
     }
+    for (uint32_t row = 0; row < codes->row_count; row++)
+        build->levels[row] = (uint8_t)hnsw_level_of(all.seed, all.m, row);
     choose_order(build);
-    build->entry_row = build->graph.level_count > 0
-                           ? build->graph.levels[build->graph.level_count].rows[0]
-                           : permuted(build, 0);
-    if (build->graph.level_count == 0)
-        build->graph.entry = build->entry_row;
+    *build_out = build;
+    return PDB_OK;
+}
+
+int hnsw_build_begin(const struct hnsw_params *params, const struct quantizer *quantizer,
+                     const struct codes *codes, struct heap *heap, struct hnsw_build **build_out)
+{
+    struct hnsw_build *build;
+    int rc = hnsw_build_open(params, quantizer, codes, heap, &build);
+    if (rc < 0)
+        return rc;
+    struct hnsw *graph = &build->graph;
+    rc = hnsw_allocate(graph, build->levels, heap);
+    if (rc < 0) {
+        hnsw_build_abandon(build);
+        return rc;
+    }
+    build->entry_row = graph->level_count > 0 ? graph->levels[graph->level_count].rows[0]
+                                              : hnsw_permuted(build, 0);
+    if (graph->level_count == 0)
+        graph->entry = build->entry_row;
     build->inserted = 1; /* the entry point, whom nobody precedes */
-    go_on(build);
+    hnsw_build_continue(build);
     *build_out = build;
     return PDB_OK;
 }
@@ -199,6 +219,9 @@ void hnsw_build_abandon(struct hnsw_build *build)
     struct heap *heap = build->heap;
     hnsw_dispose(&build->graph, heap);
     heap_free(heap, build->repair.tree);
+    heap_free(heap, build->order);
+    heap_free(heap, build->base_rows);
+    heap_free(heap, build->levels);
     heap_free(heap, build);
 }
 
@@ -269,14 +292,16 @@ uint64_t hnsw_worker_distances(const struct hnsw_worker *worker)
 size_t hnsw_build_bytes(const struct hnsw_params *params, uint32_t row_count, uint32_t worker_count)
 {
     const struct hnsw_params all = completed(params);
-    return sizeof(struct hnsw_build) + hnsw_graph_bytes(all.seed, all.m, row_count) +
-           repair_bytes(row_count) +
+    /* A base brings other levels: some more upper nodes, and two numbers a row. */
+    const size_t merge = row_count * (2 * sizeof(uint32_t) + 1) + row_count / 8 + 8192;
+    return sizeof(struct hnsw_build) + hnsw_graph_bytes(all.seed, all.m, row_count) + row_count +
+           repair_bytes(row_count) + merge +
            worker_count * worker_bytes(all.ef_construction, 2 * all.m, row_count);
 }
 
 /* ---- HNSW_PREPARE ---- */
 
-static void write_links(uint32_t *links, uint32_t width, const uint32_t *chosen, uint32_t count)
+void hnsw_write_links(uint32_t *links, uint32_t width, const uint32_t *chosen, uint32_t count)
 {
     memcpy(links, chosen, count * sizeof *links);
     memset(links + count, 0xff, (width - count) * sizeof *links);
@@ -285,14 +310,14 @@ static void write_links(uint32_t *links, uint32_t width, const uint32_t *chosen,
 static void prepare_row(struct hnsw_build *build, struct hnsw_worker *worker, uint32_t row)
 {
     const struct hnsw *graph = &build->graph;
-    uint32_t top = hnsw_level_of(graph->seed, graph->link_max, row);
+    uint32_t top = build->levels[row];
     uint32_t node = hnsw_descend(build, worker, top, row);
     for (uint32_t level = top;; level--) {
         uint32_t self = hnsw_node(graph, level, row);
         uint32_t count = hnsw_beam(build, worker, level, row, node);
         uint32_t chosen = hnsw_choose(build, worker, level, self, worker->pool, count);
-        write_links(hnsw_links(graph, level, self), hnsw_link_max(graph, level), worker->chosen,
-                    chosen);
+        hnsw_write_links(hnsw_links(graph, level, self), hnsw_link_max(graph, level),
+                         worker->chosen, chosen);
         if (level == 0)
             break;
         node = graph->levels[level].below[worker->pool[0].row];
@@ -319,7 +344,7 @@ static void choose_again(const struct hnsw_build *build, struct hnsw_worker *wor
     for (uint32_t i = 0; i <= width; i++)
         pool_insert(worker->near, &count, width + 1, worker->distances[i], worker->nodes[i]);
     uint32_t chosen = hnsw_choose(build, worker, level, self, worker->near, count);
-    write_links(links, width, worker->chosen, chosen);
+    hnsw_write_links(links, width, worker->chosen, chosen);
 }
 
 static void link_back(const struct hnsw_build *build, struct hnsw_worker *worker, uint32_t level,
@@ -341,7 +366,7 @@ static void link_row(const struct hnsw_build *build, struct hnsw_worker *worker,
                      uint32_t part, uint32_t part_count)
 {
     const struct hnsw *graph = &build->graph;
-    for (uint32_t level = hnsw_level_of(graph->seed, graph->link_max, row);; level--) {
+    for (uint32_t level = build->levels[row];; level--) {
         uint32_t self = hnsw_node(graph, level, row);
         const uint32_t *links = hnsw_links(graph, level, self);
         const uint32_t width = hnsw_link_max(graph, level);
@@ -359,6 +384,8 @@ uint32_t hnsw_build_parts(const struct hnsw_build *build)
 {
     uint32_t parts = (build->batch + BUILD_PREPARE_ROWS - 1) / BUILD_PREPARE_ROWS;
     switch (build->phase) {
+    case HNSW_COPY:
+        return hnsw_copy_parts(build);
     case HNSW_PREPARE:
         return parts;
     case HNSW_LINK:
@@ -378,7 +405,9 @@ void hnsw_build_part(struct hnsw_build *build, uint32_t part, struct hnsw_worker
     const uint32_t part_count = hnsw_build_parts(build);
     ASSERT(part < part_count);
     ASSERT(worker->visited.count == build->graph.row_count);
-    if (build->phase == HNSW_PREPARE) {
+    if (build->phase == HNSW_COPY) {
+        hnsw_copy_part(build, part, worker);
+    } else if (build->phase == HNSW_PREPARE) {
         uint32_t end = (part + 1) * BUILD_PREPARE_ROWS;
         end = end < build->batch ? end : build->batch;
         for (uint32_t i = part * BUILD_PREPARE_ROWS; i < end; i++)
@@ -397,11 +426,13 @@ void hnsw_build_part(struct hnsw_build *build, uint32_t part, struct hnsw_worker
 void hnsw_build_advance(struct hnsw_build *build)
 {
     ASSERT(build->phase != HNSW_DONE);
-    if (build->phase == HNSW_PREPARE) {
+    if (build->phase == HNSW_COPY) {
+        hnsw_build_continue(build);
+    } else if (build->phase == HNSW_PREPARE) {
         build->phase = HNSW_LINK;
     } else if (build->phase == HNSW_LINK) {
         build->inserted += build->batch;
-        go_on(build);
+        hnsw_build_continue(build);
     } else if (!build->repair.more) {
         build->phase = build->phase == HNSW_REACH ? HNSW_RETURN : HNSW_DONE;
     }

@@ -38,14 +38,15 @@ uint32_t hnsw_node(const struct hnsw *graph, uint32_t level, uint32_t row)
     return low;
 }
 
-static uint32_t count_levels(uint64_t seed, uint32_t m, uint32_t row_count,
+/* Nodes of each level, and the top one. */
+static uint32_t count_levels(const uint8_t *levels, uint32_t row_count,
                              uint32_t counts[HNSW_LEVEL_MAX + 1])
 {
     uint32_t top = 0;
     for (uint32_t level = 0; level <= HNSW_LEVEL_MAX; level++)
         counts[level] = 0;
     for (uint32_t row = 0; row < row_count; row++) {
-        uint32_t level = hnsw_level_of(seed, m, row);
+        uint32_t level = levels[row];
         top = level > top ? level : top;
         for (; level > 0; level--)
             counts[level]++;
@@ -64,14 +65,25 @@ static size_t level_bytes(uint32_t m, uint32_t node_count)
            2 * bytes_align_up(node_count * sizeof(uint32_t), ALIGNMENT);
 }
 
-size_t hnsw_graph_bytes(uint64_t seed, uint32_t m, uint32_t row_count)
+static size_t graph_bytes(uint32_t m, uint32_t row_count, uint32_t top, const uint32_t *counts)
 {
-    uint32_t counts[HNSW_LEVEL_MAX + 1];
-    uint32_t top = count_levels(seed, m, row_count, counts);
     size_t bytes = level0_bytes(m, row_count) + ALIGNMENT;
     for (uint32_t level = 1; level <= top; level++)
         bytes += level_bytes(m, counts[level]);
     return bytes;
+}
+
+size_t hnsw_graph_bytes(uint64_t seed, uint32_t m, uint32_t row_count)
+{
+    uint32_t counts[HNSW_LEVEL_MAX + 1] = {0};
+    uint32_t top = 0;
+    for (uint32_t row = 0; row < row_count; row++) {
+        uint32_t level = hnsw_level_of(seed, m, row);
+        top = level > top ? level : top;
+        for (; level > 0; level--)
+            counts[level]++;
+    }
+    return graph_bytes(m, row_count, top, counts);
 }
 
 static uint32_t *take(char **next, size_t bytes)
@@ -82,7 +94,7 @@ static uint32_t *take(char **next, size_t bytes)
 }
 
 /* Nodes of a level in order of their rows. Level l's are among those of level l - 1. */
-static void number_nodes(struct hnsw *graph, uint32_t level)
+static void number_nodes(struct hnsw *graph, const uint8_t *levels, uint32_t level)
 {
     struct hnsw_level *at = &graph->levels[level];
     const struct hnsw_level *under = &graph->levels[level - 1];
@@ -90,7 +102,7 @@ static void number_nodes(struct hnsw *graph, uint32_t level)
     uint32_t count = 0;
     for (uint32_t below = 0; below < below_count; below++) {
         uint32_t row = level == 1 ? below : under->rows[below];
-        if (hnsw_level_of(graph->seed, graph->link_max, row) < level)
+        if (levels[row] < level)
             continue;
         at->rows[count] = row;
         at->below[count++] = below;
@@ -98,13 +110,13 @@ static void number_nodes(struct hnsw *graph, uint32_t level)
     ASSERT(count == at->node_count);
 }
 
-int hnsw_allocate(struct hnsw *graph, struct heap *heap)
+int hnsw_allocate(struct hnsw *graph, const uint8_t *levels, struct heap *heap)
 {
     uint32_t counts[HNSW_LEVEL_MAX + 1];
     const uint32_t m = graph->link_max;
-    graph->level_count = count_levels(graph->seed, m, graph->row_count, counts);
-    graph->memory =
-        heap_alloc_aligned(heap, ALIGNMENT, hnsw_graph_bytes(graph->seed, m, graph->row_count));
+    graph->level_count = count_levels(levels, graph->row_count, counts);
+    graph->memory = heap_alloc_aligned(
+        heap, ALIGNMENT, graph_bytes(m, graph->row_count, graph->level_count, counts));
     if (graph->memory == NULL)
         return PDB_RESOURCE_EXHAUSTED;
     char *next = graph->memory;
@@ -117,7 +129,7 @@ int hnsw_allocate(struct hnsw *graph, struct heap *heap)
         at->rows = take(&next, counts[level] * sizeof(uint32_t));
         at->below = take(&next, counts[level] * sizeof(uint32_t));
         memset(at->links, 0xff, (size_t)counts[level] * m * sizeof(uint32_t));
-        number_nodes(graph, level);
+        number_nodes(graph, levels, level);
     }
     graph->entry = 0;
     return PDB_OK;

@@ -9,7 +9,9 @@
 enum {
 #ifdef PDB_STRESS
     BUILD_PREPARE_ROWS = 1,
+    BUILD_COPY_ROWS = 1,
 #else
+    BUILD_COPY_ROWS = 64,
     BUILD_PREPARE_ROWS = 8, /* rows of a part: a few milliseconds */
 #endif
     BUILD_LINK_PARTS_MAX = 32,
@@ -18,6 +20,7 @@ enum {
 };
 
 enum hnsw_phase {
+    HNSW_COPY,    /* rows of the base take its links with them */
     HNSW_PREPARE, /* rows of the batch find their neighbours in the graph without the batch */
     HNSW_LINK,    /* the neighbours link back */
     HNSW_HOLD,    /* all are in but those held back */
@@ -49,9 +52,14 @@ struct hnsw_build {
     enum hnsw_phase phase;
     uint32_t order_factor, order_offset; /* of the order of insertion */
     uint32_t entry_row;
-    uint32_t inserted; /* positions of the order that are in the graph */
-    uint32_t batch;    /* and how many follow in this batch */
-    uint32_t held;     /* at the end of the order, not to be inserted yet */
+    uint32_t inserted;     /* positions of the order that are in the graph */
+    uint32_t batch;        /* and how many follow in this batch */
+    uint32_t held;         /* at the end of the order, not to be inserted yet */
+    uint8_t *levels;       /* of each row */
+    struct hnsw_base base; /* of a merge, as the next two */
+    uint32_t *base_rows;   /* of each row: what it is in the base, or HNSW_NONE */
+    uint32_t *order;       /* rows that are not copied; order_first is the first's position */
+    uint32_t order_first;
     struct hnsw_repair repair;
 };
 
@@ -64,6 +72,17 @@ struct hnsw_worker {
     uint32_t *chosen;
     uint64_t distance_count;
 };
+
+/* A build with its parameters, levels drawn and memory but for the graph's. */
+int hnsw_build_open(const struct hnsw_params *params, const struct quantizer *quantizer,
+                    const struct codes *codes, struct heap *heap, struct hnsw_build **build_out);
+/* With the next batch, or what comes after the last one. */
+void hnsw_build_continue(struct hnsw_build *build);
+/* Every row is at one position, spread evenly. */
+uint32_t hnsw_permuted(const struct hnsw_build *build, uint32_t i);
+void hnsw_write_links(uint32_t *links, uint32_t width, const uint32_t *chosen, uint32_t count);
+uint32_t hnsw_copy_parts(const struct hnsw_build *build);
+void hnsw_copy_part(struct hnsw_build *build, uint32_t part, struct hnsw_worker *worker);
 
 /* Row of a node. */
 static inline uint32_t hnsw_row(const struct hnsw *graph, uint32_t level, uint32_t node)
@@ -80,7 +99,7 @@ static inline uint32_t hnsw_link_max(const struct hnsw *graph, uint32_t level)
 uint32_t hnsw_node(const struct hnsw *graph, uint32_t level, uint32_t row);
 
 /* Arrays of a graph without links: all levels with their nodes. */
-int hnsw_allocate(struct hnsw *graph, struct heap *heap);
+int hnsw_allocate(struct hnsw *graph, const uint8_t *levels, struct heap *heap);
 size_t hnsw_graph_bytes(uint64_t seed, uint32_t m, uint32_t row_count);
 
 /* Position `i` of the order of insertion, 0 to row_count - 1; the entry point's row is the
