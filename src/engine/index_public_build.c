@@ -236,7 +236,8 @@ static uint32_t thread_count(const struct pdb_index_options *options)
 static int make_index(struct pdb_index *index, const struct pdb_index_options *options,
                       const struct index_spec *spec, const struct source *source)
 {
-    const struct index_rows rows = {index->row_count, vector_at, source};
+    const struct index_rows rows = {
+        .count = index->row_count, .vector = vector_at, .owner = source};
     struct crew *crew = heap_calloc(&index->heap, 1, sizeof *crew);
     if (crew == NULL)
         return PDB_RESOURCE_EXHAUSTED;

@@ -1,18 +1,18 @@
 /* hnsw_merge.c: a graph that begins as a copy of another one.
  *
  * When segments are merged most rows are in the largest of them, which has a graph. Rows take their
- * links and levels with them (a rehashed level would tear upper levels apart). A node that linked to
- * removed rows chooses anew among its links and the links of those, as FreshDiskANN does (Singh et
- * al., 2021); its distances come from the codes, which must be there. Every part writes the lists
- * of its own rows and reads the base, which nobody changes: no lock, and any number of workers give
- * the same graph. Then the other rows are inserted as in any build, and repairing sees to it that
- * all are reached.
+ * links and levels with them (a rehashed level would tear upper levels apart). A node that linked
+ * to removed rows keeps its other links, and in place of the lost ones gets some of those that the
+ * removed rows had. (FreshDiskANN, Singh et al., 2021, chooses the whole list anew: tried, lists
+ * become shorter with every merge, by a fifth and more after all rows have been replaced.)
+ * Distances come from the codes, which must be there. Every part writes the lists of its own rows
+ * and reads the base, which nobody changes: no lock, and any number of workers give the same graph.
+ * Then the other rows are inserted as in any build, and repairing sees to it that all are reached.
  *
  * The entry point is a copied row of the highest level. Should an inserted row have a higher one,
  * then so has the entry point from now on: it has to be on the top level, alone at first. Rejected:
  * capping the levels of new rows, which after many merges leaves a top level of thousands. */
 #include "base/assert.h"
-#include "base/bitset.h"
 #include "index/hnsw_internal.h"
 
 #include <proximadb/error.h>
@@ -178,6 +178,37 @@ static void offer(const struct hnsw_build *build, struct hnsw_worker *worker, ui
         pool_insert(worker->pool, pool_count, build->ef, worker->distances[i], worker->nodes[i]);
 }
 
+static bool is_dominated(const struct hnsw_build *build, struct hnsw_worker *worker, uint32_t level,
+                         const struct pool_entry *candidate, uint32_t kept)
+{
+    const uint32_t row = hnsw_row(&build->graph, level, candidate->row);
+    for (uint32_t i = 0; i < kept; i++) {
+        uint32_t other = hnsw_row(&build->graph, level, worker->chosen[i]);
+        worker->distance_count++;
+        if (quantize_between(build->quantizer, build->codes, row, other) < candidate->distance)
+            return true;
+    }
+    return false;
+}
+
+/* worker->chosen has `kept` links that stay; others of the pool are added up to `most`: those in
+ * directions that none is in yet, and then simply the nearest. */
+static uint32_t fill(const struct hnsw_build *build, struct hnsw_worker *worker, uint32_t level,
+                     uint32_t pool_count, uint32_t kept, uint32_t most)
+{
+    struct pool_entry *pool = worker->pool;
+    uint32_t count = kept;
+    for (uint32_t i = 0; i < pool_count && count < most; i++)
+        if (!is_dominated(build, worker, level, &pool[i], count)) {
+            worker->chosen[count++] = pool[i].row;
+            pool[i].row |= POOL_EXPANDED; /* it is taken */
+        }
+    for (uint32_t i = 0; i < pool_count && count < most; i++)
+        if ((pool[i].row & POOL_EXPANDED) == 0)
+            worker->chosen[count++] = pool[i].row;
+    return count;
+}
+
 static void copy_list(const struct hnsw_build *build, struct hnsw_worker *worker, uint32_t level,
                       uint32_t row, uint32_t base_node)
 {
@@ -185,22 +216,19 @@ static void copy_list(const struct hnsw_build *build, struct hnsw_worker *worker
     const uint32_t self = hnsw_node(graph, level, row), width = hnsw_link_max(graph, level);
     const uint32_t *base_links = hnsw_links(build->base.graph, level, base_node);
     uint32_t *links = hnsw_links(graph, level, self);
+    uint32_t pool_count = 0, most = 0;
     bool all, ignored;
     visited_next(&worker->visited);
     (void)visited_test_and_set(&worker->visited, self);
-    uint32_t count = links_now(build, worker, level, base_node, &all), pool_count = 0;
-    if (all) {
-        hnsw_write_links(links, width, worker->nodes, count);
-        return;
-    }
-    offer(build, worker, level, row, count, &pool_count);
-    for (uint32_t i = 0; i < width && base_links[i] != HNSW_NONE; i++) {
-        if (node_now(build, level, base_links[i]) != HNSW_NONE)
+    const uint32_t kept = links_now(build, worker, level, base_node, &all);
+    memcpy(worker->chosen, worker->nodes, kept * sizeof(uint32_t));
+    for (; most < width && base_links[most] != HNSW_NONE && !all; most++) {
+        if (node_now(build, level, base_links[most]) != HNSW_NONE)
             continue;
-        count = links_now(build, worker, level, base_links[i], &ignored);
+        uint32_t count = links_now(build, worker, level, base_links[most], &ignored);
         offer(build, worker, level, row, count, &pool_count);
     }
-    count = hnsw_choose(build, worker, level, self, worker->pool, pool_count);
+    uint32_t count = fill(build, worker, level, pool_count, kept, most);
     hnsw_write_links(links, width, worker->chosen, count);
 }
 

@@ -125,7 +125,10 @@ int make_train_codes(struct index_make *make, enum quantize_kind kind, struct in
                             make->sample_count, make->heap, &quantizer);
     if (rc < 0)
         return rc;
-    rc = index_init(index, &quantizer, make->rows.count, make->heap);
+    if (index == &make->index)
+        rc = make_merge_codes(make, &quantizer);
+    if (rc == PDB_OK)
+        rc = index_init(index, &quantizer, make->rows.count, make->heap);
     if (rc < 0)
         quantize_dispose(&quantizer, make->heap);
     return rc;
@@ -199,6 +202,10 @@ static int encode_part(struct index_make *make, uint32_t part, struct index_work
     const uint32_t left = make->rows.count - first, count = left < rows ? left : rows;
     const struct index *other = &make->graph_codes;
     for (uint32_t row = first; row < first + count; row++) {
+        if (make->base_of != NULL && make->base_of[row] != INDEX_ROW_GONE) {
+            make_copy_code(make, row);
+            continue;
+        }
         const float *vector = make_vector(make, row, worker->room);
         if (vector == NULL)
             return PDB_DATA_LOSS;
@@ -214,11 +221,18 @@ static uint64_t encode_work(const struct index_make *make)
     return make->rows.count;
 }
 
+static int end_encode(struct index_make *make)
+{
+    heap_free(make->heap, make->base_of);
+    make->base_of = NULL;
+    return 0;
+}
+
 static const struct make_phase encode_phase = {
     .begin = begin_encode,
     .parts = encode_parts,
     .part = encode_part,
-    .end = no_end,
+    .end = end_encode,
     .work = encode_work,
 };
 
@@ -233,10 +247,17 @@ static int begin_graph(struct index_make *make)
 {
     const struct index *on = has_graph_codes(&make->spec) ? &make->graph_codes : &make->index;
     const struct hnsw_params params = graph_params(&make->spec);
-    int rc = hnsw_build_begin(&params, &on->quantizer, &on->codes, make->heap, &make->graph);
+    const uint32_t queries = make_query_count(&make->spec, make->rows.count);
+    int rc;
+    if (make->merges) {
+        const struct hnsw_base base = {&make->rows.base->graph, make->rows.base_rows};
+        rc = hnsw_build_begin_from(&params, &on->quantizer, &on->codes, &base, queries, make->heap,
+                                   &make->graph);
+        return rc < 0 ? rc : 1;
+    }
+    rc = hnsw_build_begin(&params, &on->quantizer, &on->codes, make->heap, &make->graph);
     if (rc < 0)
         return rc;
-    uint32_t queries = make_query_count(&make->spec, make->rows.count);
     if (queries > 0)
         hnsw_build_hold(make->graph, queries);
     return 1;
@@ -399,6 +420,8 @@ uint64_t index_make_bytes(const struct index_spec *spec, uint32_t row_count, uin
     /* The sample is gone before graph or lists begin; workers are there all the time. */
     uint64_t sample =
         sample_bytes(spec, row_count) + quantize_train_bytes(spec->codes, spec->dimension);
+    if (has_graph(spec)) /* a merge's */
+        sample += row_count * sizeof(uint32_t) + scratch_bytes(spec);
     uint64_t building = building_bytes(spec, row_count, 0);
     uint64_t workers = building_bytes(spec, row_count, worker_count) - building;
     building += make_calibration_bytes(spec, row_count);
@@ -460,6 +483,7 @@ int index_make_begin(const struct index_spec *spec, const struct index_rows *row
     make->spec = *spec;
     make->rows = *rows;
     make->phases = phases_of(spec);
+    make->merges = make_merge_pays(spec, rows);
     rc = begin_next(make);
     if (rc < 0) {
         index_make_abandon(make);
@@ -481,8 +505,14 @@ void index_make_abandon(struct index_make *make)
     index_dispose(&make->graph_codes, heap);
     index_dispose(&make->index, heap);
     heap_free(heap, make->sample);
+    heap_free(heap, make->base_of);
     heap_free(heap, make->part_rc);
     heap_free(heap, make);
+}
+
+bool index_make_merges(const struct index_make *make)
+{
+    return make->merges;
 }
 
 int index_make_end(struct index_make *make, struct index *index_out)

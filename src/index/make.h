@@ -37,7 +37,15 @@ struct index_rows {
      * read (a damaged page), which ends the making. Called by several workers at once. */
     const float *(*vector)(const void *owner, uint32_t row, float *room);
     const void *owner;
+    /* An index to begin with, of rows that are mostly the same (the largest of merged segments), and
+     * what each of its rows is now, or INDEX_ROW_GONE; no two of them the same. Both stay until the
+     * end. Its links are kept as far as they are to rows that are left, and its codes where its
+     * quantizer suits the new rows; it is passed over where that would not pay: another m, less than
+     * half of the rows, or too many of its own gone. NULL: none. */
+    const struct index *base;
+    const uint32_t *base_rows;
 };
+#define INDEX_ROW_GONE HNSW_NONE
 
 struct index_make;
 struct index_worker;
@@ -52,6 +60,8 @@ uint64_t index_make_bytes(const struct index_spec *spec, uint32_t row_count, uin
  * PDB_OUT_OF_RANGE (no row, too many). `rows` is copied; what it points to stays until the end. */
 int index_make_begin(const struct index_spec *spec, const struct index_rows *rows,
                      struct heap *heap, struct index_make **make_out);
+/* Whether it begins with the base. */
+bool index_make_merges(const struct index_make *make);
 /* Of this phase; 0: finished, or failed. */
 uint32_t index_make_parts(const struct index_make *make);
 void index_make_part(struct index_make *make, uint32_t part, struct index_worker *worker);

@@ -53,6 +53,9 @@ struct index_make {
     struct quantizer lists_quantizer; /* of the lists' centroids, until the build takes it */
     struct ivf_build *lists;
     struct make_calibration *calibration; /* while it is under way */
+    bool merges;                          /* links come from rows.base */
+    uint32_t *base_of; /* of each row: what it is in the base, or INDEX_ROW_GONE; while codes are
+                        * copied from there, else NULL */
 };
 
 struct index_worker {
@@ -129,5 +132,13 @@ void make_calibration_close(struct index_make *make);
 int make_judging_open(const struct index_make *make, struct heap *heap,
                       struct make_judging **judging_out);
 void make_judging_close(struct make_judging *judging, struct heap *heap);
+
+/* ---- beginning with another index (make_merge.c) ---- */
+
+/* Whether the base is worth it. */
+bool make_merge_pays(const struct index_spec *spec, const struct index_rows *rows);
+/* After training: takes the base's quantizer instead where it suits, and prepares for its codes. */
+int make_merge_codes(struct index_make *make, struct quantizer *quantizer);
+void make_copy_code(const struct index_make *make, uint32_t row);
 
 #endif

@@ -64,7 +64,7 @@ static void full_rows_have_indexes_of_every_metric(void **state)
             struct data data = data_clustered(ROWS, DIMENSION, CLUSTERS, 1, 0, false);
             struct data queries = data_clustered(QUERIES, DIMENSION, CLUSTERS, 1, 1, false);
             struct built built = {0};
-            struct index_rows rows = {ROWS, packed_bits, NULL};
+            struct index_rows rows = {.count = ROWS, .vector = packed_bits};
             uint8_t *packed = malloc(ROWS * DIMENSION / 8);
             assert_non_null(packed);
             if (metrics[i] == PDB_METRIC_HAMMING) {
