@@ -37,11 +37,11 @@ struct index_rows {
      * read (a damaged page), which ends the making. Called by several workers at once. */
     const float *(*vector)(const void *owner, uint32_t row, float *room);
     const void *owner;
-    /* An index to begin with, of rows that are mostly the same (the largest of merged segments), and
-     * what each of its rows is now, or INDEX_ROW_GONE; no two of them the same. Both stay until the
-     * end. Its links are kept as far as they are to rows that are left, and its codes where its
-     * quantizer suits the new rows; it is passed over where that would not pay: another m, less than
-     * half of the rows, or too many of its own gone. NULL: none. */
+    /* An index to begin with, of rows that are mostly the same (the largest of merged segments),
+     * and what each of its rows is now, or INDEX_ROW_GONE; no two of them the same. Both stay until
+     * the end. Its links are kept as far as they lead to rows that are left, and its codes where
+     * its quantizer suits the new rows. It is passed over where that would not pay: another m, less
+     * than half of the rows, or more than 40 % of its own gone. NULL: none. */
     const struct index *base;
     const uint32_t *base_rows;
 };
