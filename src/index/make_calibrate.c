@@ -44,7 +44,6 @@ enum {
     BLOCK = 32,
     STRETCH_FLOATS = 1 << 21,
     SLOTS = 512,
-    SLOT_NONE = UINT32_MAX,
     LIST_MAX = 120 << (CALIBRATION_WANTS - 1),
 };
 
@@ -55,6 +54,7 @@ static const float widths[CALIBRATION_STEPS] = {12,  16,  24,  32,  48,  64,   9
                                                 192, 256, 384, 512, 768, 1024, 2048, 4096};
 static const float least_sure = 0.99f; /* a walk that finds more needs no scan to tell its codes */
 static const float least_fit = 0.95f;
+static const uint32_t slot_none = UINT32_MAX;
 
 /* What one query found: how many of the k were right. */
 struct measured {
@@ -298,7 +298,7 @@ const struct make_phase make_truth_phase = {
 static uint32_t rank_of(const struct judge *judge, uint32_t row)
 {
     uint32_t at = (uint32_t)hash_u64(row) % SLOTS;
-    while (judge->rows[at] != SLOT_NONE && judge->rows[at] != row)
+    while (judge->rows[at] != slot_none && judge->rows[at] != row)
         at = (at + 1) % SLOTS;
     return judge->rows[at] == row ? judge->ranks[at] : UINT32_MAX;
 }
@@ -312,7 +312,7 @@ static void open_judge(const struct make_calibration *c, uint32_t query,
     judge->truth_count = c->truth_counts[query];
     for (uint32_t i = 0; i < judge->truth_count; i++) {
         uint32_t at = (uint32_t)hash_u64(truth[i].row) % SLOTS;
-        while (judge->rows[at] != SLOT_NONE)
+        while (judge->rows[at] != slot_none)
             at = (at + 1) % SLOTS;
         judge->rows[at] = truth[i].row;
         judge->ranks[at] = i;
