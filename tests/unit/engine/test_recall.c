@@ -115,6 +115,34 @@ static void searches_are_kept_and_asked_for_first(void **state)
     ann_end(&fx, disk);
 }
 
+/* A query is asked again as it was: in the bytes of its element type. */
+static void searches_by_bytes_of_halves_are_kept(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    struct sim_disk *disk;
+    begin(&fx, &disk);
+    struct pdb_field field = {
+        .dimension = 3, .metric = PDB_METRIC_EUCLIDEAN, .element = PDB_ELEMENT_FLOAT16};
+    struct pdb_collection_create c = {
+        .config = {.name = txt("h"), .fields = &field, .field_count = 1}};
+    assert_done(&fx, do_create(&fx, &c));
+    const float values[3] = {1, 2, 3};
+    assert_done(&fx, put(&fx, "h", "a", values, 3, NULL));
+    static const uint8_t halves[6] = {0, 0x3c, 0, 0x40, 0, 0x42};
+    const struct pdb_query query = {.k = 1,
+                                    .vector = {.values = halves,
+                                               .count = sizeof(halves),
+                                               .form = PDB_VECTOR_BYTES,
+                                               .element = PDB_ELEMENT_FLOAT16}};
+    struct pdb_search s = {.collection = txt("h"), .queries = &query, .query_count = 1};
+    assert_done(&fx, do_search(&fx, &s));
+    struct pdb_recall r = {.collection = txt("h")};
+    assert_done(&fx, do_recall(&fx, &r));
+    assert_true(r.recent_out && r.queries_out == 1 && r.mean_out >= 1);
+    ann_end(&fx, disk);
+}
+
 /* The newest are kept, whatever the rate, and no more than the limit. */
 static void the_ring_keeps_the_newest(void **state)
 {
@@ -303,6 +331,7 @@ int main(void)
         cmocka_unit_test(recall_counts_what_is_found_and_ties),
         cmocka_unit_test(without_searches_records_are_asked_for),
         cmocka_unit_test(searches_are_kept_and_asked_for_first),
+        cmocka_unit_test(searches_by_bytes_of_halves_are_kept),
         cmocka_unit_test(the_ring_keeps_the_newest),
         cmocka_unit_test(without_memory_nothing_is_kept_and_nothing_fails),
         cmocka_unit_test(an_index_is_compared_with_the_whole),
