@@ -46,6 +46,7 @@ enum {
     SLOTS = 512,
     LIST_MAX = 120 << (CALIBRATION_WANTS - 1),
 };
+#define SLOT_NONE UINT32_MAX
 
 static const float gammas[CALIBRATION_STEPS] = {0.0005f, 0.005f, 0.01f, 0.02f, 0.03f, 0.045f,
                                                 0.06f,   0.08f,  0.1f,  0.13f, 0.17f, 0.22f,

@@ -154,7 +154,7 @@ static void a_vector_that_cannot_be_read_ends_the_making(void **state)
             const struct source source = {&data, row};
             const struct index_rows rows = rows_of(&source);
             struct heap heap = {0};
-            struct index index = {0};
+            struct index index = {.mapped = false};
             assert_int_equal(make_all(&spec, &rows, 2, &heap, &index), PDB_DATA_LOSS);
             assert_null(index.codes.bytes);
             assert_int_equal(heap.bytes_used, 0);
@@ -174,7 +174,7 @@ static void every_allocation_may_fail(void **state)
         int rc;
         do {
             struct heap heap = {.fail_at = ++n};
-            struct index index = {0};
+            struct index index = {.mapped = false};
             rc = make_all(&spec, &rows, 2, &heap, &index);
             assert_true(rc == PDB_OK || rc == PDB_RESOURCE_EXHAUSTED);
             index_dispose(&index, &heap);
