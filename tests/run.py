@@ -26,6 +26,7 @@ PYTHON_FOLDERS = (
     "abuse",
     "crash",
     "segments",
+    "recall",
     "archive",
     "transfer",
     "pitr",
