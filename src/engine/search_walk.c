@@ -203,7 +203,7 @@ static bool fetch_all(struct walk *walk)
 static void score_some(struct walk *walk)
 {
     const struct walk_part *part = &walk->parts[walk->part];
-    uint32_t rows[SCORE_ROWS], count = 0;
+    uint32_t rows[SCORE_ROWS] = {0}, count = 0;
     float distances[SCORE_ROWS];
     for (; walk->next < walk->count && count < SCORE_ROWS; walk->next++)
         rows[count++] = ann_row(part->ann, walk->candidates[walk->next].row);

@@ -69,9 +69,11 @@ static void each_parameter_belongs_to_its_type_and_range(void **state)
         struct trail trail = {0};
         char expected[128];
         int rc = validate_field_index(&rows[i].field, "fields[7].", &trail);
-        assert_int_equal(rc, rows[i].says == NULL ? 0 : PDB_INVALID_ARGUMENT);
-        (void)snprintf(expected, sizeof(expected), "fields[7].%s", rows[i].says);
-        assert_string_equal(trail.text, rows[i].says == NULL ? "" : expected);
+        const char *says = rows[i].says != NULL ? rows[i].says : "";
+        assert_int_equal(rc, says[0] == '\0' ? 0 : PDB_INVALID_ARGUMENT);
+        (void)snprintf(expected, sizeof(expected), "%s%s", says[0] == '\0' ? "" : "fields[7].",
+                       says);
+        assert_string_equal(trail.text, expected);
     }
 }
 
