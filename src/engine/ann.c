@@ -62,20 +62,22 @@ static bool kind_of(const struct pdb_field *field, uint64_t vector_count, enum i
     return false;
 }
 
+/* Lists are scanned from end to end, so they have the smallest codes that re-ranking can mend. */
 static enum quantize_kind codes_of(const struct pdb_field *field)
 {
     switch (field->quantization) {
+    case PDB_QUANTIZATION_AUTO:
+        return field->index == PDB_INDEX_IVF ? QUANTIZE_PQ : QUANTIZE_SQ8;
     case PDB_QUANTIZATION_NONE:
         return QUANTIZE_NONE;
+    case PDB_QUANTIZATION_SQ8:
+        return QUANTIZE_SQ8;
     case PDB_QUANTIZATION_SQ4:
         return QUANTIZE_SQ4;
     case PDB_QUANTIZATION_PQ:
-        return (enum quantize_kind)3;
+        return QUANTIZE_PQ;
     case PDB_QUANTIZATION_BINARY:
-        return (enum quantize_kind)4;
-    case PDB_QUANTIZATION_AUTO:
-    case PDB_QUANTIZATION_SQ8:
-        break;
+        return QUANTIZE_BINARY;
     }
     return QUANTIZE_SQ8;
 }

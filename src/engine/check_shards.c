@@ -3,9 +3,10 @@
  * other, and folders that belong to nobody.
  *
  * Damage of a Parquet file or a manifest is only told: nothing here could bring the rows back. An
- * index is made again by a repair, and files that no manifest names are removed; without a repair
- * it is told what one would do. */
+ * index is made again by a repair (one of vectors is removed, and the next start makes it again),
+ * and files that no manifest names are removed; without a repair it is told what one would do. */
 #include "base/crc32c.h"
+#include "engine/ann_file.h"
 #include "engine/check_internal.h"
 #include "engine/part.h"
 
@@ -146,6 +147,37 @@ static void close_segment(struct opened *o)
     *o = (struct opened){0};
 }
 
+static void tell_ann(struct shard_check *c, uint32_t field, const char *why)
+{
+    char text[1024], name[SHARD_NAME_MAX], path[SHARD_PATH_MAX];
+    bool repair = c->check->repair;
+    shard_files_ann_name(name, c->segment->number, field);
+    shard_files_ann_path(path, c->folder, c->segment->number, field);
+    if (repair)
+        repair = io_wait_unlink(c->check->io, path) == 0;
+    (void)snprintf(text, sizeof(text), "%.500s/%.60s: %.400s", c->folder, name, why);
+    check_tell(c->check, repair ? CHECK_MENDED : CHECK_DERIVED, "index",
+               repair ? "removed: the next start makes it again from the vectors"
+                      : "the next start makes it again from the vectors",
+               text);
+}
+
+/* Those that are there: a missing one may never have been wanted. */
+static void check_anns(struct shard_check *c, const struct segment *segment)
+{
+    struct ann_identity of = {.collection = c->entry->uuid,
+                              .segment = c->segment->number,
+                              .parquet_bytes = c->segment->parquet_bytes,
+                              .parquet_crc32c = c->segment->parquet_crc32c};
+    for (of.field = 0; of.field < c->entry->config.field_count; of.field++) {
+        struct trail trail = {0};
+        of.vector_count = segment_vector_count(segment, of.field);
+        int rc = ann_file_check(c->check->io, c->folder, &of, &trail);
+        if (rc < 0 && rc != PDB_NOT_FOUND)
+            tell_ann(c, of.field, trail.text);
+    }
+}
+
 static void check_segment(struct shard_check *c)
 {
     char parquet_path[SHARD_PATH_MAX], index_path[SHARD_PATH_MAX];
@@ -171,7 +203,10 @@ static void check_segment(struct shard_check *c)
         tell_line(c, "the Parquet file has another length than the manifest says");
     else if (crc32c(0, o->parquet.ptr, o->parquet.len) != c->segment->parquet_crc32c)
         tell_line(c, "the Parquet file does not fit the checksum in the manifest");
-    if (check_open(c, &options, o))
+    bool good = check_open(c, &options, o);
+    if (o->segment != NULL)
+        check_anns(c, o->segment);
+    if (good)
         c->opened_count++;
     else
         close_segment(o);

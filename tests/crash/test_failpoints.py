@@ -18,6 +18,9 @@ from tests.archive.test_kills import ERROR_POINT as ARCHIVE_ERROR
 from tests.archive.test_kills import KILL_POINTS as ARCHIVE_POINTS
 from tests.crash.failpoints import names_in_source
 from tests.crash.settings import check_offline, folder_of, metrics, newest_manifest
+from tests.crash.test_index_kills import ERROR_POINT as INDEX_ERROR
+from tests.crash.test_index_kills import KILL_POINTS as INDEX_POINTS
+from tests.crash.test_index_kills import LOAD_POINT as INDEX_LOAD
 from tests.crash.test_kill import CYCLES
 from tests.crash.world import (
     OPTIONS,
@@ -108,6 +111,7 @@ def test_every_failpoint_of_the_source_is_tried_here() -> None:
     tried |= {*CATALOG_POINTS, *UPKEEP_POINTS, *FOLDER_POINTS, *GUEST_POINTS, *UPKEEP_ERRORS}
     tried |= {RECOVERY_POINT, MANIFEST_ERROR, CATALOG_ERROR, SNAPSHOT_ERROR}
     tried |= {*ARCHIVE_POINTS, ARCHIVE_ERROR}  # in tests/archive
+    tried |= {*INDEX_POINTS, INDEX_LOAD, INDEX_ERROR}  # in test_index_kills.py
     assert tried == names_in_source()
 
 
