@@ -79,6 +79,7 @@ static void take_field(struct chooser *c, const struct doc_value *field)
     column->name = member(field, "name");
     column->dimension = (uint32_t)dimension.integer;
     column->bits = text_equal(member(field, "metric"), TEXT_LIT("hamming"));
+    column->whole = text_equal(member(field, "type"), TEXT_LIT("int8"));
     schema->fields[schema->field_count++] =
         (struct transfer_field){.name = column->name,
                                 .metric = member(field, "metric"),
@@ -157,7 +158,7 @@ static int check_ours(const struct chooser *c)
         else if (column->role == IMPORT_VECTOR && column->bits)
             fits = is_leaf(node, PQFILE_FIXED_LEN_BYTE_ARRAY);
         else if (column->role == IMPORT_VECTOR)
-            fits = parquet_rows_is_list(c->rows, column->node, false);
+            fits = parquet_rows_is_list(c->rows, column->node, column->whole);
         else if (column->role != IMPORT_VALUE)
             fits = is_leaf(node, PQFILE_INT64);
         if (!fits)

@@ -22,6 +22,7 @@ struct import_column {
     struct pdb_text name; /* IMPORT_VECTOR: the field; IMPORT_VALUE: the key */
     bool path;            /* the key is a dotted path: a declared column of ours */
     bool bits;            /* the vector is packed bits */
+    bool whole;           /* it is of int8: lists of integers are vectors, too */
     uint32_t dimension;   /* of the vector; 0: not known yet */
     float *values;        /* of the row; the reader's */
 };

@@ -36,6 +36,8 @@ COLLECTION: Json = {
             "metric": "hamming",
             "index": {"type": "ivf", "nlist": 3},
         },
+        {"name": "half", "dimension": 4, "metric": "cosine", "type": "float16"},
+        {"name": "byte", "dimension": 5, "metric": "euclidean", "type": "int8"},
     ],
     "columns": [
         {"name": "price", "type": "float"},
@@ -65,6 +67,9 @@ def record(rng: random.Random, i: int) -> Json:
         found["vector"] = [rng.choice(ODD_FLOATS) for _ in range(3)]
     if i % 5:
         found["vectors"]["image"] = [rng.uniform(-1, 1) for _ in range(2)]
+        found["vectors"]["half"] = [rng.uniform(-1, 1) for _ in range(4)]
+    if i % 11:
+        found["vectors"]["byte"] = [rng.randrange(-128, 128) for _ in range(5)]
     if i % 7 == 0 or i % 2:
         found["vectors"]["code"] = [rng.randrange(2) for _ in range(11)]
     if i % 4 == 0:
