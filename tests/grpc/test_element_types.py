@@ -10,9 +10,9 @@ from proximadb.v1 import proximadb_pb2_grpc as rpc
 from tests.grpc.client import open_client, refused
 from tests.lib.server import LIMIT_S, Server
 
-TYPES = {
-    pb.ELEMENT_TYPE_FLOAT16: np.dtype(np.float16),
-    pb.ELEMENT_TYPE_INT8: np.dtype(np.int8),
+TYPES: dict[int, type[np.generic]] = {
+    pb.ELEMENT_TYPE_FLOAT16: np.float16,
+    pb.ELEMENT_TYPE_INT8: np.int8,
 }
 DIMENSION = 70  # more than one piece of 64
 Floats = npt.NDArray[np.float32]

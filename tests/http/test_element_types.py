@@ -288,6 +288,78 @@ def test_a_restored_snapshot_has_the_type(start_server: StartServer, element: st
         check_rows(rest, "d", kept(element, sent))
 
 
+INDEX_CONFIG = """
+[storage]
+flush_rows = 1500
+flush_age_s = 1
+"""
+
+
+def wait_for_index(rest: RestClient, name: str) -> None:
+    def ready() -> bool:
+        found = rest.get_collection(name)
+        state, stats = found["fields"][0]["index_state"], found["stats"]
+        at_rest = stats["memtable_rows"] == 0 and stats["segment_count"] == 1
+        return bool(at_rest and state["state"] == "ready" and state["rows_indexed"] != 0)
+
+    eventually("all rows are in one segment with its index", ready)
+
+
+def recall(rest: RestClient, name: str, kind: str, rows: Floats, queries: Floats) -> float:
+    """Each score must be that of the kept values, whichever rows the index finds."""
+    found = 0
+    for query in queries:
+        hits = rest.search(name, vector=query.tolist(), k=10)["results"]
+        scores = ORACLES[kind](rows.astype(np.float64), query.astype(np.float64))
+        ids = [int(hit["id"]) for hit in hits]
+        got = [hit["score"] for hit in hits]
+        np.testing.assert_allclose(got, scores[ids], rtol=2e-4, atol=2e-4)
+        order = np.argsort(-scores if kind == "dot" else scores, kind="stable")[:10]
+        found += len(set(ids) & set(order.tolist()))
+    return found / (10 * len(queries))
+
+
+def clustered(element: str, count: int) -> Floats:
+    rng = np.random.default_rng(11)
+    centres = rng.normal(size=(20, DIMENSION)) * 3
+    rows = centres[rng.integers(20, size=count)] + rng.normal(size=(count, DIMENSION))
+    if element == "int8":
+        rows = np.clip(np.rint(rows * 12), -128, 127)
+    return rows.astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("element", "kind", "index", "vectors"),
+    [
+        ("float16", "euclidean", "hnsw", "memory"),
+        ("float16", "dot", "ivf", "disk"),
+        ("int8", "euclidean", "hnsw", "disk"),
+        ("int8", "dot", "ivf", "memory"),
+        ("int8", "manhattan", "hnsw", "mmap"),
+    ],
+)
+def test_an_index_finds_what_is_true_of_the_kept_values(
+    start_server: StartServer, element: str, kind: str, index: str, vectors: str
+) -> None:
+    server = start_server(cores=2, config=INDEX_CONFIG)
+    sent = clustered(element, 3030)
+    sent, queries = sent[:3000], sent[3000:]
+    rows = kept(element, sent)
+    with RestClient(server) as rest:
+        settings = {"index": {"type": index}, "storage": {"vectors": vectors}}
+        rest.create_collection("c", DIMENSION, kind, type=element, **settings)
+        for start in range(0, 3000, 500):
+            rest.upsert("c", records(sent[start : start + 500], start))
+        wait_for_index(rest, "c")
+        assert recall(rest, "c", kind, rows, queries) >= 0.95
+        server.crash()
+    with RestClient(server) as rest:
+        wait_for_index(rest, "c")
+        assert recall(rest, "c", kind, rows, queries) >= 0.95
+        report = rest.call("GET", "/v1/collections/c/recall?queries=20")
+        assert report["recall"]["mean"] >= 0.9
+
+
 def test_types_and_versions_live_together(server: Server, rest: RestClient) -> None:
     """A float32 collection's answers are as they were, beside the others."""
     name = "plain-beside-narrow"
