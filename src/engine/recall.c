@@ -116,6 +116,15 @@ static void end(struct pdb_call *call)
 
 static void run_next(struct pdb_call *call);
 
+/* The record of a query is not there any more, or has no vector in the field; the collection is. */
+static bool is_passed_by(struct pdb_call *call, const struct recall_work *work, int code)
+{
+    const struct call_state *s = call_state(call);
+    const struct catalog_entry *entry = catalog_find(s->here->catalog, work->request->collection);
+    return work->ids != NULL && (code == PDB_NOT_FOUND || code == PDB_FAILED_PRECONDITION) &&
+           entry != NULL && uuid_equal(&entry->uuid, &s->entry->uuid);
+}
+
 static void pair_done(struct recall_pair *pair)
 {
     struct recall_work *work = container_of(pair, struct recall_work, pair);
@@ -129,11 +138,9 @@ static void pair_done(struct recall_pair *pair)
         work->exact_us += pair->took_us[RECALL_EXACT];
         work->rows_scored += pair->rows_scored;
     }
-    bool record_went =
-        work->ids != NULL && (code == PDB_NOT_FOUND || code == PDB_FAILED_PRECONDITION);
     if (code == PDB_DEADLINE_EXCEEDED && work->run != 0)
         work->next = work->count;
-    else if (code != 0 && !record_went)
+    else if (code != 0 && !is_passed_by(call, work, code))
         (void)call_fail(call, code, "%s",
                         pair->error.text[0] != '\0' ? pair->error.text : pdb_error_text(code));
     recall_pair_dispose(pair);

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from tests.http.test_index_state import wait_until_ready
-from tests.http.wire import eventually
+from tests.http.wire import connect, eventually, head
 from tests.lib.rest import Json, RestClient
 from tests.lib.server import Server, StartServer
 from tests.segments.made import metrics
@@ -144,6 +144,20 @@ def test_an_index_is_measured_on_demand_and_all_the_time(measuring: Server) -> N
         assert measuring.running
         rest.delete_collection("c")
     assert measuring.stop() == 0
+
+
+def test_clients_that_leave_harm_nothing(
+    server: Server, rest: RestClient, collection_name: str
+) -> None:
+    rest.create_collection(collection_name, 4, "dot")
+    rows = [{"id": str(i), "vector": [i, 1, 2, 3]} for i in range(2000)]
+    rest.upsert(collection_name, rows)
+    path = f"/v1/collections/{collection_name}/recall?queries=1000&k=1000"
+    for _ in range(8):
+        with connect(server) as sock:
+            sock.sendall(head("GET", path))
+    assert recall(rest, collection_name, "?queries=2")["queries"] == 2
+    rest.delete_collection(collection_name)
 
 
 def test_a_stop_does_not_wait_for_what_is_measured(measuring: Server) -> None:

@@ -15,6 +15,7 @@ struct flight { /* one call on its way */
         struct pdb_delete delete;
         struct pdb_get get;
         struct pdb_search search;
+        struct pdb_recall recall;
         struct pdb_scroll scroll;
         struct pdb_count count;
         struct pdb_collection_create create;

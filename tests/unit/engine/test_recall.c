@@ -289,6 +289,48 @@ static void a_drop_and_a_close_end_it(void **state)
     }
 }
 
+/* A look that is under way when its collection is dropped ends with that; one that is cancelled, or
+ * under way when the database closes, ends too. */
+static void a_look_ends_with_its_collection(void **state)
+{
+    (void)state;
+    enum { DROP, CANCEL, CLOSE, ENDS };
+    unsigned early[ENDS] = {0};
+    for (int how = 0; how < ENDS; how++) {
+        for (unsigned turns = 1; turns < 400; turns = turns * 3 / 2 + 1) {
+            struct fixture fx;
+            struct sim_disk *disk;
+            begin(&fx, &disk);
+            ann_create(&fx, "c", PDB_INDEX_FLAT, PDB_QUANTIZATION_NONE);
+            ann_put(&fx, "c", 0, 200, 0);
+            struct flight *f = flight_new(fx.db, do_recall_start);
+            f->recall.collection = txt("c");
+            flight_send(fx.db, 1, f);
+            for (unsigned i = 0; i < turns; i++)
+                sim_turn(fx.db);
+            if (how == DROP) {
+                struct pdb_collection_delete d = {.name = txt("c")};
+                assert_done(&fx, do_drop(&fx, &d));
+            } else if (how == CANCEL && !f->done) {
+                pdb_call_cancel(&f->call);
+            }
+            if (how != CLOSE)
+                flight_wait(fx.db, f);
+            pdb_close(fx.db);
+            assert_true(f->done && f->told == 1);
+            int code = f->call.error.code;
+            assert_true(code == 0 || code == (how == DROP     ? PDB_NOT_FOUND
+                                              : how == CANCEL ? PDB_CANCELLED
+                                                              : PDB_UNAVAILABLE));
+            early[how] += code != 0;
+            flight_free(f);
+            pdb_arena_free(fx.arena);
+            sim_disk_free(disk);
+        }
+        assert_true(early[how] != 0);
+    }
+}
+
 static void bad_questions_say_where_and_what(void **state)
 {
     (void)state;
@@ -337,6 +379,7 @@ int main(void)
         cmocka_unit_test(an_index_is_compared_with_the_whole),
         cmocka_unit_test(recent_searches_are_measured_in_the_background),
         cmocka_unit_test(a_drop_and_a_close_end_it),
+        cmocka_unit_test(a_look_ends_with_its_collection),
         cmocka_unit_test(bad_questions_say_where_and_what),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
