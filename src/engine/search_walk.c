@@ -114,6 +114,7 @@ static bool begin_index(struct walk *walk)
         .k = walk->k,
         .gamma = walk->asked->ef != 0 ? 0 : -1,
         .ef = walk->asked->ef,
+        .nprobe = walk->asked->nprobe,
         .target_recall = walk->target_recall,
     };
     if (part->ann->index.quantizer.kind == QUANTIZE_NONE)
@@ -207,7 +208,7 @@ static void score_some(struct walk *walk)
     float distances[SCORE_ROWS];
     for (; walk->next < walk->count && count < SCORE_ROWS; walk->next++)
         rows[count++] = ann_row(part->ann, walk->candidates[walk->next].row);
-    if (!segment_distances(part->file->segment, walk->query, rows, count, distances))
+    if (count == 0 || !segment_distances(part->file->segment, walk->query, rows, count, distances))
         return;
     for (uint32_t i = 0; i < count; i++) {
         walk->farthest = distances[i] > walk->farthest ? distances[i] : walk->farthest;
