@@ -40,18 +40,22 @@ static void rest(struct world *w)
     ann_pump_until(&w->fx, is_published(w->shard));
 }
 
-static void begin_empty(struct world *w, unsigned cores, enum pdb_metric metric)
+static void begin_field(struct world *w, unsigned cores, struct pdb_field field)
 {
     *w = (struct world){.disk = sim_disk_new(7)};
     ann_begin_on(&w->fx, w->disk, cores);
-    struct pdb_field field = {
-        .dimension = ANN_DIMENSION, .metric = metric, .index = PDB_INDEX_HNSW};
+    field.dimension = ANN_DIMENSION;
     struct pdb_collection_create c = {
         .config = {.name = txt("c"), .fields = &field, .field_count = 1}};
     assert_done(&w->fx, do_create(&w->fx, &c));
     w->shard = ann_shard(&w->fx);
     w->arenas[0] = pdb_arena_new(0);
     w->arenas[1] = pdb_arena_new(0);
+}
+
+static void begin_empty(struct world *w, unsigned cores, enum pdb_metric metric)
+{
+    begin_field(w, cores, (struct pdb_field){.metric = metric, .index = PDB_INDEX_HNSW});
 }
 
 /* A record's metadata says its number modulo 100. */
@@ -181,31 +185,61 @@ static void an_index_finds_what_an_exact_search_finds_from_every_core(void **sta
     end(&w);
 }
 
-static void every_metric_with_codes_is_searched_by_index(void **state)
+static void assert_searched(struct pdb_field field)
+{
+    struct world w;
+    begin_field(&w, 1, field);
+    ann_put(&w.fx, "c", 0, ROWS, 7);
+    ann_flush(&w.fx);
+    rest(&w);
+    uint32_t both = 0;
+    for (unsigned i = 0; i < 40; i++) {
+        float values[ANN_DIMENSION];
+        ann_vector(QUERY_ROW + i, values);
+        struct pdb_query q = query_of(values), exact = q;
+        exact.exact = true;
+        q.nprobe = field.index == PDB_INDEX_IVF ? 60 : 0;
+        const struct pdb_hits *a = search_from(&w, 0, 0, &q, 1);
+        const struct pdb_hits *b = search_from(&w, 0, 1, &exact, 1);
+        assert_int_equal(a->count, K);
+        both += common(a, b);
+    }
+    if (both < 380 || counter(&w, METRICS_SEARCH_WALKS_AT) != 40)
+        fail_msg("metric %d, index %d, codes %d, elements %d: %u of 400, %u walks", field.metric,
+                 field.index, field.quantization, field.element, both,
+                 (unsigned)counter(&w, METRICS_SEARCH_WALKS_AT));
+    end(&w);
+}
+
+static void every_metric_is_searched_by_index(void **state)
 {
     (void)state;
-    static const enum pdb_metric metrics[] = {PDB_METRIC_COSINE, PDB_METRIC_DOT};
-    for (size_t m = 0; m < 2; m++) {
-        struct world w;
-        begin_empty(&w, 1, metrics[m]);
-        ann_put(&w.fx, "c", 0, ROWS, 7);
-        ann_flush(&w.fx);
-        rest(&w);
-        uint32_t both = 0;
-        for (unsigned i = 0; i < 40; i++) {
-            float values[ANN_DIMENSION];
-            ann_vector(QUERY_ROW + i, values);
-            struct pdb_query q = query_of(values), exact = q;
-            exact.exact = true;
-            const struct pdb_hits *a = search_from(&w, 0, 0, &q, 1);
-            const struct pdb_hits *b = search_from(&w, 0, 1, &exact, 1);
-            assert_int_equal(a->count, K);
-            both += common(a, b);
-        }
-        assert_true(both >= 380);
-        assert_int_equal(counter(&w, METRICS_SEARCH_WALKS_AT), 40);
-        end(&w);
-    }
+    static const enum pdb_metric metrics[] = {PDB_METRIC_COSINE, PDB_METRIC_DOT,
+                                              PDB_METRIC_EUCLIDEAN, PDB_METRIC_MANHATTAN};
+    for (size_t m = 0; m < sizeof(metrics) / sizeof(metrics[0]); m++)
+        assert_searched((struct pdb_field){.metric = metrics[m], .index = PDB_INDEX_HNSW});
+}
+
+static void every_kind_of_index_is_searched(void **state)
+{
+    (void)state;
+    static const enum pdb_index_type kinds[] = {PDB_INDEX_HNSW, PDB_INDEX_IVF};
+    static const enum pdb_quantization_type codes[] = {PDB_QUANTIZATION_NONE, PDB_QUANTIZATION_SQ8,
+                                                       PDB_QUANTIZATION_SQ4};
+    for (size_t kind = 0; kind < 2; kind++)
+        for (size_t c = 0; c < 3; c++)
+            assert_searched((struct pdb_field){
+                .metric = PDB_METRIC_EUCLIDEAN, .index = kinds[kind], .quantization = codes[c]});
+    assert_searched((struct pdb_field){.metric = PDB_METRIC_COSINE,
+                                       .index = PDB_INDEX_FLAT,
+                                       .quantization = PDB_QUANTIZATION_SQ8});
+}
+
+static void every_element_type_is_searched_by_index(void **state)
+{
+    (void)state;
+    assert_searched((struct pdb_field){
+        .metric = PDB_METRIC_COSINE, .index = PDB_INDEX_HNSW, .element = PDB_ELEMENT_FLOAT16});
 }
 
 static void young_rows_are_found_beside_those_of_an_index(void **state)
@@ -666,7 +700,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_index_finds_what_an_exact_search_finds_from_every_core),
-        cmocka_unit_test(every_metric_with_codes_is_searched_by_index),
+        cmocka_unit_test(every_metric_is_searched_by_index),
+        cmocka_unit_test(every_kind_of_index_is_searched),
+        cmocka_unit_test(every_element_type_is_searched_by_index),
         cmocka_unit_test(young_rows_are_found_beside_those_of_an_index),
         cmocka_unit_test(a_stored_record_is_searched_for_without_itself),
         cmocka_unit_test(a_batch_is_answered_query_by_query),
