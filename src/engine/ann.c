@@ -110,6 +110,22 @@ bool ann_wanted(const struct pdb_field *field, uint64_t vector_count, struct ind
     return true;
 }
 
+/* Another seed tells it from one that was asked for. */
+bool ann_plain(const struct pdb_field *field, const struct index_spec *spec,
+               struct index_spec *plain_out)
+{
+    struct index_spec plain = *spec;
+    if (field->quantization != PDB_QUANTIZATION_AUTO || spec->codes == QUANTIZE_NONE)
+        return false;
+    plain.codes = QUANTIZE_NONE;
+    plain.code_bits = 0;
+    plain.seed = SEED + 1;
+    if (!index_make_supports(&plain))
+        return false;
+    *plain_out = plain;
+    return true;
+}
+
 bool ann_spec_equal(const struct index_spec *a, const struct index_spec *b)
 {
     return a->kind == b->kind && a->codes == b->codes && a->code_bits == b->code_bits &&

@@ -59,6 +59,10 @@ static inline uint32_t ann_row(const struct ann *ann, uint32_t row)
 /* What the field is to have for a segment of so many vectors, by the collection's settings; false:
  * none (small, flat without codes, a metric without indexes): such rows are searched exactly. */
 bool ann_wanted(const struct pdb_field *field, uint64_t vector_count, struct index_spec *spec_out);
+/* The same on the vectors themselves, for rows that the codes of `spec` do not fit; false: there is
+ * no such choice. */
+bool ann_plain(const struct pdb_field *field, const struct index_spec *spec,
+               struct index_spec *plain_out);
 /* Whether an index that was made by the one is what the other asks for. */
 bool ann_spec_equal(const struct index_spec *a, const struct index_spec *b);
 

@@ -15,6 +15,7 @@
 
 #include "base/assert.h"
 #include "engine/engine_internal.h"
+#include "os/file_map.h"
 
 #include "base/no_libc_heap.h"
 
@@ -55,7 +56,7 @@ struct ann_build {
     struct index_make *make;
     const struct segment *segment;
     /* the owner's */
-    struct stretch left[ANN_WORKERS_MAX + 1]; /* of this phase, to be handed out */
+    struct stretch left[2 * ANN_WORKERS_MAX]; /* of this phase, to be handed out */
     unsigned left_count;
     uint64_t progress_done, progress_total;
     struct helper helpers[ANN_WORKERS_MAX];
@@ -133,6 +134,8 @@ static void compute_end(struct ann_build *b)
     else
         b->rc = index_make_end(b->make, &b->ann->index);
     b->make = NULL;
+    if (b->options.forget != NULL)
+        file_map_forget(b->options.forget, 0, b->options.forget->len);
     if (b->rc < 0)
         ann_clear(b->ann);
     b->ann->bytes = b->ann->heap.bytes_used;
@@ -187,15 +190,19 @@ static uint32_t count_left(const struct ann_build *b)
 
 static void put_back(struct ann_build *b, struct stretch parts)
 {
-    if (parts.from < parts.to)
-        b->left[b->left_count++] = parts;
+    if (parts.from == parts.to)
+        return;
+    ASSERT(b->left_count < 2 * ANN_WORKERS_MAX);
+    b->left[b->left_count++] = parts;
 }
 
+/* A stretch is divided only while there are fewer than helpers; each of these brings one back at
+ * most. So there are never more than twice as many. */
 static struct stretch take(struct ann_build *b)
 {
     uint32_t share = count_left(b) / (2 * b->helper_count) + 1;
     struct stretch *last = &b->left[b->left_count - 1], taken = *last;
-    if (taken.to - taken.from > share)
+    if (taken.to - taken.from > share && b->left_count <= b->helper_count)
         taken.to = taken.from + share;
     last->from = taken.to;
     b->left_count -= last->from == last->to;

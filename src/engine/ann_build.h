@@ -20,11 +20,14 @@
 enum { ANN_WORKERS_MAX = 8 };
 
 struct ann_build;
+struct file_map;
 
 struct ann_build_options {
     struct engine_core *core;      /* the owner */
     unsigned worker_count;         /* of all cores, the owner's first; 1 to ANN_WORKERS_MAX */
     const struct segment *segment; /* must stay until `done` */
+    /* Whose pages are to leave our tables in the end, because they are to be on disk; or NULL. */
+    const struct file_map *forget;
     uint32_t row_count, field;
     struct index_spec spec;
     /* rc 0: the index is the receiver's, with one reference. Else PDB_CANCELLED, PDB_DATA_LOSS (a

@@ -63,9 +63,20 @@ static bool is_idle(const struct shard *shard)
 bool upkeep_index_wants(const struct shard *shard, const struct shard_part *part, uint32_t field,
                         struct index_spec *spec_out)
 {
-    return !segment_damaged(part->segment) &&
-           ann_wanted(&shard->entry->config.fields[field],
-                      segment_vector_count(part->segment, field), spec_out);
+    const struct pdb_field *settings = &shard->entry->config.fields[field];
+    const struct ann *ann = part->anns[field];
+    struct index_spec spec, plain;
+    if (segment_damaged(part->segment) ||
+        !ann_wanted(settings, segment_vector_count(part->segment, field), &spec))
+        return false;
+    *spec_out = spec;
+    /* Codes that were the database's choice, and that do not fit these rows, give way. */
+    if (ann == NULL || !ann_plain(settings, &spec, &plain))
+        return true;
+    if (ann_spec_equal(&ann->spec, &plain) ||
+        (ann_spec_equal(&ann->spec, &spec) && index_codes_unfit(&ann->index)))
+        *spec_out = plain;
+    return true;
 }
 
 static const struct ann_op *find_op(const struct shard *shard, const struct shard_part *part,

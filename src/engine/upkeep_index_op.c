@@ -229,10 +229,12 @@ static void built(struct ann_build *build, int rc, struct ann *ann)
 
 static int begin_build(struct ann_op *op, const struct ann_pick *pick)
 {
+    bool on_disk = op->shard->entry->config.vector_storage == PDB_VECTORS_DISK;
     struct ann_build_options options = {
         .core = core_of(op),
         .worker_count = pick->workers,
         .segment = pick->part->segment,
+        .forget = on_disk ? &pick->part->file->parquet : NULL,
         .row_count = (uint32_t)pick->part->file->stats.rows,
         .field = pick->field,
         .spec = pick->spec,

@@ -115,6 +115,8 @@ static void came_back(struct reactor *here, struct mail *mail)
 void upkeep_warm_start(struct engine_core *core)
 {
     struct warming *w = heap_calloc(&core->r->heap, 1, sizeof(*w));
+    list_each (link, &core->shard_list) /* their files are read first */
+        upkeep_index_settings(container_of(link, struct shard, link));
     if (w == NULL) /* searches read what they need */
         return;
     list_each (link, &core->shard_list) {

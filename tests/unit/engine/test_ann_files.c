@@ -311,6 +311,41 @@ static void quick_changes_end_with_the_last(void **state)
     ann_end(&fx, disk);
 }
 
+/* One dimension outweighs the others a thousand times: a byte a dimension says nothing of these. */
+static void rows_that_codes_do_not_fit_are_indexed_by_their_vectors(void **state)
+{
+    (void)state;
+    enum { ROWS = 1200 };
+    struct fixture fx;
+    struct sim_disk *disk = sim_disk_new(16);
+    ann_begin_on(&fx, disk, 2);
+    ann_create(&fx, "c", PDB_INDEX_HNSW, PDB_QUANTIZATION_AUTO);
+    for (unsigned i = 0; i < ROWS; i++) {
+        float values[ANN_DIMENSION];
+        char id[16];
+        ann_vector(i, values);
+        values[0] = i % 2 == 0 ? 100000.0F : -100000.0F;
+        (void)snprintf(id, sizeof(id), "id-%06u", i);
+        assert_int_equal(put(&fx, "c", id, values, ANN_DIMENSION, NULL), 0);
+    }
+    ann_flush(&fx);
+    ann_rest(&fx);
+    for (int life = 0; life < 2; life++) {
+        const struct ann *ann = ann_part(ann_shard(&fx), 0)->anns[0];
+        assert_int_equal(ann->index.quantizer.kind, QUANTIZE_NONE);
+        assert_int_equal(builds(&fx), life == 0 ? 2 : 0);
+        assert_int_equal(ann_info(&fx).rows_indexed, ROWS);
+        ann_reopen(&fx, disk, false);
+        ann_rest(&fx);
+    }
+    struct pdb_field_change change = {.has_quantization = true,
+                                      .quantization = PDB_QUANTIZATION_SQ8};
+    ann_alter(&fx, "c", &change);
+    ann_rest(&fx);
+    assert_int_equal(ann_part(ann_shard(&fx), 0)->anns[0]->index.quantizer.kind, QUANTIZE_SQ8);
+    ann_end(&fx, disk);
+}
+
 /* ---- merges ---- */
 
 static void fill_segments(struct fixture *fx, unsigned from, unsigned count, unsigned rows)
@@ -446,6 +481,7 @@ int main(void)
         cmocka_unit_test(a_restart_before_the_new_one_serves_the_old),
         cmocka_unit_test(flat_gives_the_indexes_up_and_their_files),
         cmocka_unit_test(quick_changes_end_with_the_last),
+        cmocka_unit_test(rows_that_codes_do_not_fit_are_indexed_by_their_vectors),
         cmocka_unit_test(a_merged_segment_comes_with_its_index),
         cmocka_unit_test(flushes_go_on_while_a_merge_waits),
         cmocka_unit_test(deletes_while_a_merge_waits_are_brought_over),
