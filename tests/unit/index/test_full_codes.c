@@ -1,7 +1,5 @@
 /* Codes that are the rows themselves, alone, in graphs and in images: src/index/full.c. */
-#include "index_fixture.h"
-
-#include "index/image.h"
+#include "make_fixture.h"
 
 #include <float.h>
 
@@ -234,6 +232,30 @@ static void graphs_of_full_rows_are_sound_and_find_at_defaults(void **state)
     }
 }
 
+/* Calibrated with the metric's own distances, ties included, of which hamming has many. */
+static void a_target_is_met_on_other_queries(void **state)
+{
+    (void)state;
+    const float targets[] = {0.8f, 0.95f};
+    for (size_t m = 0; m < METRICS; m++) {
+        struct data data = made(6000, 64, 0, metrics[m]);
+        struct data queries = made(100, 64, 1, metrics[m]);
+        const struct index_spec spec = spec_of(INDEX_HNSW, QUANTIZE_NONE, metrics[m], 64);
+        struct built built;
+        make_built(&built, &data, &spec, 1);
+        assert_true(built.index.calibration.query_count > 0);
+        for (size_t i = 0; i < sizeof targets / sizeof targets[0]; i++) {
+            struct index_query query = {.k = 10, .gamma = -1, .target_recall = targets[i]};
+            /* 100 queries: two standard errors are about .03 at .8 */
+            assert_recall(recall_of(&built, &data, &queries, &query, NULL),
+                          (double)targets[i] - 0.03);
+        }
+        built_free(&built);
+        data_free(&data);
+        data_free(&queries);
+    }
+}
+
 /* The ratio of the stop rule is one of distances; of squared ones it is the square. */
 static void the_stop_rule_knows_what_is_squared(void **state)
 {
@@ -398,6 +420,7 @@ int main(void)
         cmocka_unit_test(extremes_give_numbers_not_nan),
         cmocka_unit_test(a_scan_of_full_rows_is_exact),
         cmocka_unit_test(graphs_of_full_rows_are_sound_and_find_at_defaults),
+        cmocka_unit_test(a_target_is_met_on_other_queries),
         cmocka_unit_test(the_stop_rule_knows_what_is_squared),
         cmocka_unit_test(one_row_repeated_many_times_is_found_k_times),
         cmocka_unit_test(any_number_of_workers_builds_the_same_graph),
