@@ -15,6 +15,7 @@
 
 #include "base/assert.h"
 #include "engine/engine_internal.h"
+#include "engine/segment_merge.h"
 #include "os/file_map.h"
 
 #include "base/no_libc_heap.h"
@@ -54,6 +55,9 @@ struct ann_build {
     /* the worker's in BEGIN, ADVANCE and END; in PARTS all may read them */
     struct ann *ann;
     struct index_make *make;
+    bool prepared;
+    uint32_t *base_rows; /* of options.base; NULL: it is not used */
+    uint32_t base_next;
     const struct segment *segment;
     /* the owner's */
     struct stretch left[2 * ANN_WORKERS_MAX]; /* of this phase, to be handed out */
@@ -76,14 +80,68 @@ static const float *vector_of(const void *owner, uint32_t row, float *room)
     return segment_vector_f32(b->segment, b->options.field, ann_row(b->ann, row), room);
 }
 
-static int compute_begin(struct ann_build *b)
+/* The index's row behind a row of the segment, which has a vector. */
+static uint32_t rank_of(const struct ann_build *b, uint32_t row)
+{
+    const uint32_t *rows = b->ann->rows;
+    uint32_t low = 0, high = segment_vector_count(b->segment, b->options.field);
+    if (rows == NULL)
+        return row;
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+        if (rows[middle] > row)
+            high = middle;
+        else
+            low = middle;
+    }
+    return low;
+}
+
+/* What the rows of the base are now. True when all are known. */
+static bool map_base(struct helper *h)
+{
+    struct ann_build *b = h->build;
+    const struct ann *base = b->options.base;
+    for (uint32_t count = base->index.codes.row_count; b->base_next < count; b->base_next++) {
+        uint32_t there = 0;
+        bool found = segment_merge_find(b->segment, b->options.base_segment,
+                                        ann_row(base, b->base_next), &there);
+        b->base_rows[b->base_next] = found ? rank_of(b, there) : INDEX_ROW_GONE;
+        if (b->base_next % 256 == 255 && clock_ns(b) - h->begun_ns >= JOB_NS) {
+            b->base_next++;
+            return b->base_next == count;
+        }
+    }
+    return true;
+}
+
+static int prepare(struct ann_build *b)
 {
     const struct ann_build_options *o = &b->options;
-    int rc = ann_list_rows(b->ann, b->segment, o->field, o->row_count);
-    if (rc < 0)
+    if (b->prepared)
+        return 0;
+    b->prepared = true;
+    if (o->base != NULL) { /* without memory: from nothing */
+        b->base_rows =
+            heap_alloc(&b->helpers[0].heap, o->base->index.codes.row_count * sizeof(uint32_t));
+    }
+    return ann_list_rows(b->ann, b->segment, o->field, o->row_count);
+}
+
+/* It may take several jobs; at its end there is b->make. */
+static int compute_begin(struct helper *h)
+{
+    struct ann_build *b = h->build;
+    const struct ann_build_options *o = &b->options;
+    int rc = prepare(b);
+    if (rc < 0 || (b->base_rows != NULL && !map_base(h)))
         return rc;
     uint32_t count = segment_vector_count(b->segment, o->field);
     struct index_rows rows = {.count = count, .vector = vector_of, .owner = b};
+    if (b->base_rows != NULL) {
+        rows.base = &o->base->index;
+        rows.base_rows = b->base_rows;
+    }
     return index_make_begin(&b->options.spec, &rows, &b->ann->heap, &b->make);
 }
 
@@ -129,11 +187,14 @@ static void compute_end(struct ann_build *b)
         index_worker_close(b->helpers[i].scratch, &b->helpers[i].heap);
         b->helpers[i].scratch = NULL;
     }
+    b->ann->merged = b->make != NULL && index_make_merges(b->make);
     if (b->rc < 0 || b->make == NULL)
         index_make_abandon(b->make);
     else
         b->rc = index_make_end(b->make, &b->ann->index);
     b->make = NULL;
+    heap_free(&b->helpers[0].heap, b->base_rows);
+    b->base_rows = NULL;
     if (b->options.forget != NULL)
         file_map_forget(b->options.forget, 0, b->options.forget->len);
     if (b->rc < 0)
@@ -148,8 +209,8 @@ static void compute(struct job *job)
     h->begun_ns = clock_ns(b);
     switch (h->kind) {
     case JOB_BEGIN:
-        h->rc = compute_begin(b);
-        h->parts = (struct stretch){0, h->rc == 0 ? index_make_parts(b->make) : 0};
+        h->rc = compute_begin(h);
+        h->parts = (struct stretch){0, b->make != NULL ? index_make_parts(b->make) : 0};
         break;
     case JOB_PARTS:
         compute_parts(h);
@@ -268,7 +329,9 @@ static void go_on(struct ann_build *b)
         hand_out(b);
     if (b->busy_count != 0)
         return;
-    if (b->rc == 0 && index_make_parts(b->make) != 0)
+    if (b->rc == 0 && b->make == NULL)
+        ask(&b->helpers[0], JOB_BEGIN);
+    else if (b->rc == 0 && index_make_parts(b->make) != 0)
         ask(&b->helpers[0], JOB_ADVANCE);
     else
         ask(&b->helpers[0], JOB_END);

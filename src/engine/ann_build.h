@@ -30,6 +30,9 @@ struct ann_build_options {
     const struct file_map *forget;
     uint32_t row_count, field;
     struct index_spec spec;
+    /* One of the segments that it was merged of, and its index, to begin with; or NULL. */
+    const struct segment *base_segment;
+    const struct ann *base;
     /* rc 0: the index is the receiver's, with one reference. Else PDB_CANCELLED, PDB_DATA_LOSS (a
      * page is damaged), PDB_RESOURCE_EXHAUSTED, PDB_OUT_OF_RANGE (no row has a vector). The build
      * frees itself after it. */

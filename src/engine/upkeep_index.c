@@ -118,7 +118,7 @@ static void describe(const struct shard *shard, struct ann_pick *pick)
     uint64_t alone = index_make_bytes(&pick->spec, count, 1);
     pick->workers = alone < SHARED_BYTES ? 1 : cores < ANN_WORKERS_MAX ? cores : ANN_WORKERS_MAX;
     pick->need = pick->workers == 1 ? alone : index_make_bytes(&pick->spec, count, pick->workers);
-    pick->need += (uint64_t)count * sizeof(uint32_t);
+    pick->need += 2 * (uint64_t)count * sizeof(uint32_t); /* ann->rows, rows of a base */
 }
 
 /* The least work first: files, then the smallest. */

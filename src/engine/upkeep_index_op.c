@@ -73,6 +73,9 @@ static void free_op(struct ann_op *op)
     list_remove(&op->link);
     give_place_back(op);
     ann_let_go(op->shard, op->ann);
+    ann_let_go(op->shard, op->base);
+    if (op->base_part != NULL)
+        part_let_go(op->base_part);
     part_let_go(op->part);
     heap_free(&core_of(op)->r->heap, op);
 }
@@ -195,9 +198,9 @@ static void note_made(const struct ann_op *op, const struct ann *ann)
     metrics_time(m, METRICS_INDEX_BUILD_IN, took_ns);
     LOG_INFO("engine",
              "collection %s: segment %" PRIu64 " has an index: field=%u kind=%s rows=%u "
-             "bytes=%" PRIu64 " took_ms=%" PRIu64,
+             "bytes=%" PRIu64 " merged=%d took_ms=%" PRIu64,
              shard->uuid_text, number_of(op), op->field, kind_text(op->spec.kind), rows, ann->bytes,
-             took_ns / 1000000);
+             ann->merged, took_ns / 1000000);
 }
 
 /* In use from now on. */
@@ -227,9 +230,38 @@ static void built(struct ann_build *build, int rc, struct ann *ann)
     }
 }
 
+/* Of the segments that this one was merged of, the one with the largest index. */
+static void take_base(struct ann_op *op, const struct change *change)
+{
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < change->source_count; i++) {
+        struct shard_part *source = change->sources[i];
+        const struct ann *ann = source->anns[op->field];
+        if (ann == NULL || ann->index.codes.row_count <= most)
+            continue;
+        most = ann->index.codes.row_count;
+        op->base_part = source;
+    }
+    if (op->base_part == NULL)
+        return;
+    op->base = op->base_part->anns[op->field];
+    part_hold(op->base_part);
+    ann_hold(op->base);
+}
+
+static void find_base(struct ann_op *op)
+{
+    list_each (link, &op->shard->upkeep->detached) {
+        const struct change *change = container_of(link, struct change, detached_link);
+        if (change->part == op->part && change->waits)
+            take_base(op, change);
+    }
+}
+
 static int begin_build(struct ann_op *op, const struct ann_pick *pick)
 {
     bool on_disk = op->shard->entry->config.vector_storage == PDB_VECTORS_DISK;
+    find_base(op);
     struct ann_build_options options = {
         .core = core_of(op),
         .worker_count = pick->workers,
@@ -238,6 +270,8 @@ static int begin_build(struct ann_op *op, const struct ann_pick *pick)
         .row_count = (uint32_t)pick->part->file->stats.rows,
         .field = pick->field,
         .spec = pick->spec,
+        .base_segment = op->base_part != NULL ? op->base_part->segment : NULL,
+        .base = op->base,
         .done = built,
         .arg = op,
     };

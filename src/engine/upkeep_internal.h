@@ -123,7 +123,9 @@ struct ann_op {
     struct ann_build *build;
     struct ann_save *save;
     struct io_op unlink;
-    struct ann *ann; /* SAVE: held */
+    struct ann *ann;              /* SAVE: held */
+    struct shard_part *base_part; /* BUILD: held; a source of the merge, whose index is copied */
+    struct ann *base;             /* held */
     char path[SHARD_PATH_MAX], folder[SHARD_FOLDER_MAX];
 };
 

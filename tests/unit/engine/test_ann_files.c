@@ -253,6 +253,8 @@ static void a_restart_before_the_new_one_serves_the_old(void **state)
     begin(&fx, &disk, 8, 600);
     struct pdb_field_change change = {.has_index = true, .index = PDB_INDEX_HNSW, .hnsw_m = 8};
     ann_alter(&fx, "c", &change);
+    for (int i = 0; i < 4; i++) /* the catalog before has come home */
+        sim_turn(fx.db);
     ann_reopen(&fx, disk, true);
     struct shard_part *part = ann_part(ann_shard(&fx), 0);
     ann_pump_until(&fx, part->anns[0] != NULL);
@@ -391,6 +393,36 @@ static void a_merged_segment_comes_with_its_index(void **state)
     ann_end(&fx, disk);
 }
 
+/* A large segment and some small ones: its graph is copied, without the rows that have ended. */
+static void a_merge_begins_with_the_largest_graph(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    struct sim_disk *disk = sim_disk_new(17);
+    ann_begin_on(&fx, disk, 2);
+    ann_create(&fx, "c", PDB_INDEX_HNSW, PDB_QUANTIZATION_AUTO);
+    ann_put(&fx, "c", 0, 2600, 7);
+    ann_flush(&fx);
+    ann_rest(&fx);
+    for (unsigned i = 1; i < 200; i += 7) /* ends in the large one, and is written again */
+        ann_put(&fx, "c", i, 1, 0);
+    ann_put(&fx, "c", 5000, 300, 5);
+    ann_flush(&fx);
+    struct shard *shard = ann_shard(&fx);
+    ann_pump_until(&fx, ann_segments(shard) == 1 && list_empty(&shard->upkeep->detached) &&
+                            shard->upkeep->merge == NULL);
+    ann_rest(&fx);
+    const struct ann *ann = ann_part(shard, 0)->anns[0];
+    assert_true(ann->merged);
+    for (unsigned i = 1; i < 2600; i++)
+        if (i % 7 != 0 && i % 3 == 0)
+            assert_int_equal(ann_nearest(ann_part(shard, 0), i), i);
+    for (unsigned i = 5001; i < 5300; i++)
+        if (i % 5 != 0)
+            assert_int_equal(ann_nearest(ann_part(shard, 0), i), i);
+    ann_end(&fx, disk);
+}
+
 static void flushes_go_on_while_a_merge_waits(void **state)
 {
     (void)state;
@@ -483,6 +515,7 @@ int main(void)
         cmocka_unit_test(quick_changes_end_with_the_last),
         cmocka_unit_test(rows_that_codes_do_not_fit_are_indexed_by_their_vectors),
         cmocka_unit_test(a_merged_segment_comes_with_its_index),
+        cmocka_unit_test(a_merge_begins_with_the_largest_graph),
         cmocka_unit_test(flushes_go_on_while_a_merge_waits),
         cmocka_unit_test(deletes_while_a_merge_waits_are_brought_over),
         cmocka_unit_test(a_merge_that_waits_is_finished_by_a_close_and_lost_by_a_crash),
