@@ -149,8 +149,9 @@ static void choose_effort(struct index_search *search, struct index_query *query
     calibration_choose(calibration, query->k, target, &choice);
     search->stats.below_target = query->target_recall > 0 && !choice.met;
     search->exhaustive = choice.scan;
+    const enum quantize_kind kind = search->index->quantizer.kind;
     if (query->want == 0 &&
-        (choice.want > index_want(query->k) || quantize_has_bounds(search->index->quantizer.kind)))
+        (choice.want > index_want(query->k) || quantize_has_bounds(kind) || kind == QUANTIZE_PQ))
         query->want = choice.want;
     if (choice.scan)
         return;
