@@ -36,9 +36,9 @@ struct recall_sample {
  * PDB_RESOURCE_EXHAUSTED. */
 int recall_recent(const struct shard *shard, uint32_t field, struct arena *arena, uint32_t max,
                   struct recall_sample **samples_out, uint32_t *count_out);
-/* The oldest search that was not measured yet, in the arena, and counts it as measured. 1; 0: there
- * is none; PDB_RESOURCE_EXHAUSTED. */
-int recall_take_unmeasured(struct shard *shard, struct arena *arena,
+/* The oldest search of one of these fields (bits) that was not measured yet, in the arena; it and
+ * all before it count as measured. 1; 0: there is none; PDB_RESOURCE_EXHAUSTED. */
+int recall_take_unmeasured(struct shard *shard, uint64_t fields, struct arena *arena,
                            struct recall_sample *sample_out);
 bool recall_has_unmeasured(const struct shard *shard);
 /* A search of the field had this recall. */

@@ -47,14 +47,16 @@ static struct recall_core *recall_here(struct engine_core *core)
     return core->recall;
 }
 
-static bool has_index(const struct shard *shard, uint32_t field)
+/* A bit of each field that some segment has an index of. */
+static uint64_t indexed_fields(const struct shard *shard)
 {
+    uint64_t fields = 0;
     list_each (link, &shard->parts) {
         const struct shard_part *part = container_of(link, struct shard_part, link);
-        if (part->segment != NULL && part->anns[field] != NULL)
-            return true;
+        for (uint32_t i = 0; part->segment != NULL && i < shard->field_count; i++)
+            fields |= (uint64_t)(part->anns[i] != NULL) << i;
     }
-    return false;
+    return fields;
 }
 
 void recall_look(struct shard *shard)
@@ -105,10 +107,8 @@ static bool prepare(struct recall_core *rc, struct shard *shard)
     struct recall_sample sample;
     const struct pdb_collection_config *config = &shard->entry->config;
     shard->recall_turn = ++rc->turn;
-    do {
-        if (recall_take_unmeasured(shard, &rc->arena, &sample) <= 0)
-            return false;
-    } while (!has_index(shard, sample.field));
+    if (recall_take_unmeasured(shard, indexed_fields(shard), &rc->arena, &sample) <= 0)
+        return false;
     rc->uuid = shard->uuid;
     rc->field = sample.field;
     rc->pair = (struct recall_pair){

@@ -53,6 +53,8 @@ struct recall_samples {
     struct measured *known; /* of each field */
 };
 
+_Static_assert(PDB_FIELD_MAX <= 64, "fields are bits of a number");
+
 /* ---- keeping ---- */
 
 static struct recall_samples *make(const struct shard *shard)
@@ -217,7 +219,7 @@ bool recall_has_unmeasured(const struct shard *shard)
     return shard->recall != NULL && shard->recall->unmeasured < shard->recall->noted;
 }
 
-int recall_take_unmeasured(struct shard *shard, struct arena *arena,
+int recall_take_unmeasured(struct shard *shard, uint64_t fields, struct arena *arena,
                            struct recall_sample *sample_out)
 {
     struct recall_samples *samples = shard->recall;
@@ -225,9 +227,14 @@ int recall_take_unmeasured(struct shard *shard, struct arena *arena,
         return 0;
     if (samples->unmeasured < oldest(samples))
         samples->unmeasured = oldest(samples);
-    int rc = copy_sample(samples, samples->unmeasured, arena, sample_out);
-    samples->unmeasured++;
-    return rc < 0 ? rc : 1;
+    while (samples->unmeasured < samples->noted) {
+        uint64_t number = samples->unmeasured++;
+        if ((fields >> samples->places[number % samples->capacity].field & 1) == 0)
+            continue;
+        int rc = copy_sample(samples, number, arena, sample_out);
+        return rc < 0 ? rc : 1;
+    }
+    return 0;
 }
 
 /* ---- what was measured ---- */

@@ -178,8 +178,13 @@ static void the_ring_keeps_the_newest(void **state)
     assert_int_equal(samples[count - 1].query.ef, 2);
     assert_true(shard->core->recall_bytes <= RECALL_SAMPLE_BYTES_MAX + 65536);
     struct recall_sample one;
-    assert_int_equal(recall_take_unmeasured(shard, fx.arena, &one), 1);
+    assert_int_equal(recall_take_unmeasured(shard, 1, fx.arena, &one), 1);
     assert_int_equal(one.query.ef, 2); /* the oldest has gone */
+    assert_int_equal(recall_take_unmeasured(shard, 1, fx.arena, &one), 1);
+    assert_int_equal(one.query.ef, 3);
+    assert_true(recall_has_unmeasured(shard));
+    assert_int_equal(recall_take_unmeasured(shard, 0xfe, fx.arena, &one), 0); /* other fields */
+    assert_false(recall_has_unmeasured(shard));
     recall_samples_free(shard);
     assert_int_equal(shard->core->recall_bytes, 0);
     ann_end(&fx, disk);
