@@ -104,7 +104,7 @@ void calibration_choose(const struct calibration *calibration, uint32_t k, float
         choice.met = true;
     }
     const uint32_t most = calibration_ks[CALIBRATION_KS - 1];
-    if (choice.met && c->effort_kind == EFFORT_EF && k > most)
+    if (choice.met && c->effort_kind != EFFORT_GAMMA && k > most)
         choice.effort *= (float)k / (float)most;
     if (!choice.met)
         choose_scan(c, low, high, k, target, &choice);

@@ -356,6 +356,9 @@ static const struct make_phase *const ivf_phases[] = {
     &sample_phase,
     &make_lists_train,
     &make_lists_phase,
+    &make_truth_phase,
+    &make_measure_phase,
+    &make_scan_phase,
     NULL,
 };
 

@@ -304,11 +304,9 @@ static uint32_t rank_of(const struct judge *judge, uint32_t row)
     return judge->rows[at] == row ? judge->ranks[at] : UINT32_MAX;
 }
 
-static void open_judge(const struct make_calibration *c, uint32_t query,
-                       const struct coded_query *coded, struct judge *judge)
+static void open_judge(const struct make_calibration *c, uint32_t query, struct judge *judge)
 {
     const struct pool_entry *truth = c->truth + (size_t)query * TRUTH;
-    const struct index *index = &c->view;
     memset(judge->rows, 0xff, sizeof judge->rows);
     judge->truth_count = c->truth_counts[query];
     for (uint32_t i = 0; i < judge->truth_count; i++) {
@@ -321,10 +319,40 @@ static void open_judge(const struct make_calibration *c, uint32_t query,
     for (uint32_t i = 0; i < CALIBRATION_KS; i++) {
         const uint32_t k = calibration_ks[i];
         judge->tied[i] = k < judge->truth_count && truth[k].distance <= truth[k - 1].distance;
-        if (judge->tied[i])
-            quantize_score(&index->quantizer, &index->codes, coded, &truth[k - 1].row, 1,
-                           &judge->tie[i]);
     }
+}
+
+/* Lists have codes of places, and copies lie together: the tie is what one of those that are as
+ * near as the k-th row looks like. */
+static void find_ties(const struct make_calibration *c, uint32_t query, struct judge *judge,
+                      const struct pool_entry *list, uint32_t count)
+{
+    const struct pool_entry *truth = c->truth + (size_t)query * TRUTH;
+    for (uint32_t i = 0; i < CALIBRATION_KS; i++) {
+        const float kth = judge->truth_count >= calibration_ks[i]
+                              ? truth[calibration_ks[i] - 1].distance
+                              : INFINITY;
+        judge->tie[i] = INFINITY; /* of no row */
+        for (uint32_t at = 0; judge->tied[i] && at < count; at++) {
+            uint32_t rank = rank_of(judge, list[at].row);
+            if (rank >= judge->truth_count || truth[rank].distance != kth)
+                continue;
+            judge->tie[i] = list[at].distance;
+            break;
+        }
+    }
+}
+
+/* Of a walk: the code of the k-th row, whether the walk has come by it or not. */
+static void score_ties(const struct make_calibration *c, uint32_t query,
+                       const struct coded_query *coded, struct judge *judge)
+{
+    const struct pool_entry *truth = c->truth + (size_t)query * TRUTH;
+    const struct index *index = &c->view;
+    for (uint32_t i = 0; i < CALIBRATION_KS; i++)
+        if (judge->tied[i])
+            quantize_score(&index->quantizer, &index->codes, coded,
+                           &truth[calibration_ks[i] - 1].row, 1, &judge->tie[i]);
 }
 
 /* How many of the first `want` of a list are right, at most k, for each number of candidates. */
@@ -345,6 +373,20 @@ static void count_hits(const struct judge *judge, uint32_t i, const struct pool_
 
 /* ---- walks ---- */
 
+/* From one list to half of them, by a constant factor: more are not much cheaper than all. */
+static void choose_probes(struct calibration *calibration, uint32_t list_count)
+{
+    const float most = list_count > 2 ? (float)(list_count / 2) : 1.0f;
+    const float factor = powf(most, 1.0f / (CALIBRATION_STEPS - 1));
+    float wanted = 1, before = 0;
+    for (uint32_t i = 0; i < CALIBRATION_STEPS; i++, wanted *= factor) {
+        float probes = roundf(wanted);
+        if (probes > most || probes <= before)
+            continue;
+        calibration->efforts[calibration->step_count++] = before = probes;
+    }
+}
+
 static int begin_measure(struct index_make *make)
 {
     struct make_calibration *c = make->calibration;
@@ -360,6 +402,10 @@ static int begin_measure(struct index_make *make)
     out->effort_kind = search_effort_of(&c->view);
     if (out->effort_kind == EFFORT_NONE)
         return 0;
+    if (out->effort_kind == EFFORT_PROBES) {
+        choose_probes(out, c->view.ivf.list_count);
+        return 1;
+    }
     out->step_count = CALIBRATION_STEPS;
     memcpy(out->efforts, out->effort_kind == EFFORT_GAMMA ? gammas : widths, sizeof out->efforts);
     return 1;
@@ -431,7 +477,7 @@ static void fill_rest(const struct index_search *search, const struct calibratio
         }
 }
 
-static int measure_part(struct index_make *make, uint32_t part, struct index_worker *worker)
+static void measure_walk(struct index_make *make, uint32_t part, struct index_worker *worker)
 {
     struct make_calibration *c = make->calibration;
     const struct calibration *out = &make->index.calibration;
@@ -448,12 +494,70 @@ static int measure_part(struct index_make *make, uint32_t part, struct index_wor
         .ef = gamma ? CALIBRATION_EF : (uint32_t)out->efforts[last],
     };
     index_search_begin(&search, worker->judging->scratch, &c->view, &query);
-    open_judge(c, part, &search.coded, judge);
+    open_judge(c, part, judge);
+    score_ties(c, part, &search.coded, judge);
     do
         look_in_passing(&search, out, judge, &passing, &c->measured[part]);
     while (!passing.complete && search.stats.distances < distances_max &&
            !index_search_step(&search, 1));
     fill_rest(&search, out, judge, &passing, &c->measured[part]);
+}
+
+/* ---- whole searches ---- */
+
+/* For the i-th k, in so many lists (0: there are none); into judging->list, without rows that are
+ * queries. Returns how many. */
+static uint32_t search_all(const struct make_calibration *c, uint32_t query, uint32_t i,
+                           uint32_t probes, struct make_judging *judging, uint64_t *distances_out)
+{
+    const uint32_t quarter = c->view.codes.row_count / 4; /* of few rows all would be looked at */
+    const uint32_t want = index_want(calibration_ks[i]) << (CALIBRATION_WANTS - 1);
+    struct index_search search;
+    const struct index_query asked = {
+        .vector = (const float *)(const void *)query_at(c, query),
+        .k = calibration_ks[i],
+        .want = probes == 0 || want < quarter ? want : quarter,
+        .gamma = 0,
+        .nprobe = probes,
+    };
+    uint32_t kept = 0;
+    index_search_begin(&search, judging->scratch, &c->view, &asked);
+    while (!index_search_step(&search, UINT32_MAX))
+        ;
+    uint32_t count = index_search_end(&search, judging->candidates);
+    for (uint32_t at = 0; at < count; at++)
+        if (!bitset_test(c->excluded, judging->candidates[at].row))
+            judging->list[kept++] =
+                (struct pool_entry){judging->candidates[at].distance, judging->candidates[at].row};
+    *distances_out = search.stats.distances;
+    find_ties(c, query, &judging->judge, judging->list, kept);
+    return kept;
+}
+
+static void measure_lists(struct index_make *make, uint32_t part, struct index_worker *worker)
+{
+    struct make_calibration *c = make->calibration;
+    struct make_judging *judging = worker->judging;
+    const struct calibration *out = &make->index.calibration;
+    struct measured *measured = &c->measured[part];
+    for (uint32_t step = 0; step < out->step_count; step++) {
+        open_judge(c, part, &judging->judge);
+        for (uint32_t i = 0; i < CALIBRATION_KS; i++) {
+            uint64_t distances;
+            uint32_t count =
+                search_all(c, part, i, (uint32_t)out->efforts[step], judging, &distances);
+            measured->distances[i][step] = (uint32_t)distances;
+            count_hits(&judging->judge, i, judging->list, count, measured->hits[i][step]);
+        }
+    }
+}
+
+static int measure_part(struct index_make *make, uint32_t part, struct index_worker *worker)
+{
+    if (make->calibration->view.has_lists)
+        measure_lists(make, part, worker);
+    else
+        measure_walk(make, part, worker);
     return PDB_OK;
 }
 
@@ -548,24 +652,11 @@ static int scan_part(struct index_make *make, uint32_t part, struct index_worker
 {
     struct make_calibration *c = make->calibration;
     struct make_judging *judging = worker->judging;
-    struct index_search search;
-    const struct index_query query = {
-        .vector = (const float *)(const void *)query_at(c, part),
-        .k = calibration_ks[CALIBRATION_KS - 1],
-        .want = LIST_MAX,
-        .gamma = 0,
-        .dead = c->excluded,
-    };
-    index_search_begin(&search, judging->scratch, &c->view, &query);
-    open_judge(c, part, &search.coded, &judging->judge);
-    while (!index_search_step(&search, UINT32_MAX))
-        ;
-    uint32_t count = index_search_end(&search, judging->candidates);
-    for (uint32_t i = 0; i < CALIBRATION_KS; i++) /* as candidates have them */
-        judging->judge.tie[i] = quantize_distance(&search.coded, judging->judge.tie[i]);
-    for (uint32_t i = 0; i < count; i++)
-        judging->list[i] =
-            (struct pool_entry){judging->candidates[i].distance, judging->candidates[i].row};
+    const uint32_t last = CALIBRATION_KS - 1; /* whose candidates begin with those of the others */
+    uint64_t distances;
+    open_judge(c, part, &judging->judge);
+    uint32_t count = search_all(c, part, last, c->view.has_lists ? c->view.ivf.list_count : 0,
+                                judging, &distances);
     for (uint32_t i = 0; i < CALIBRATION_KS; i++)
         count_hits(&judging->judge, i, judging->list, count, c->measured[part].scanned[i]);
     return PDB_OK;

@@ -132,6 +132,8 @@ float search_stretch_of(enum pdb_metric metric, float gamma)
 
 enum calibration_effort search_effort_of(const struct index *index)
 {
+    if (index->has_lists)
+        return EFFORT_PROBES;
     if (!index->has_graph)
         return EFFORT_NONE;
     return search_stretch_of(index->quantizer.metric, 1) > 0 ? EFFORT_GAMMA : EFFORT_EF;
