@@ -1,6 +1,6 @@
 """Draws what our own kinds of index make of one set of data: recall against queries a second.
 
-    VENV/bin/python perf/peers/curves.py DATA --library libproximadb.so --cache FOLDER --out FILE.svg
+    VENV/bin/python perf/peers/curves.py DATA --library LIBRARY.so --cache FOLDER --out FILE.svg
 
 One thread, CPU time, the reported half of the queries, median of three runs of each setting. The
 table goes to standard output: build time, bytes of codes and graph or lists, speed at recalls.
@@ -152,7 +152,8 @@ def draw(curves: list[Curve], title: str) -> str:
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in shown)
         dash = f' stroke-dasharray="{curve.dash}"' if curve.dash else ""
         out.append(
-            f'<polyline points="{path}" fill="none" stroke="{curve.colour}" stroke-width="2"{dash}/>'
+            f'<polyline points="{path}" fill="none" stroke="{curve.colour}" '
+            f'stroke-width="2"{dash}/>'
         )
         out.extend(
             f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2.5" fill="{curve.colour}"/>' for a, b in shown
