@@ -41,8 +41,8 @@ void report_bar_end(void);
 void report_table(const struct report *report);
 /* Writes the file of --json: 0, or PDB_UNAVAILABLE with the reason. */
 int report_json(const struct report *report, const char *path, struct trail *trail);
-/* True when nothing went wrong: no errors, nothing left out, and recall at least options->min_recall where
- * it was checked. */
+/* True when nothing went wrong: no errors, nothing left out, and recall at least
+ * options->min_recall where it was checked. */
 bool report_is_good(const struct report *report);
 
 #endif

@@ -21,8 +21,8 @@ struct dataset_shape {
     uint64_t cluster_seed;  /* of the centres: rows and queries share it */
 };
 /* Standard normal values from the seed; with clusters, each row is one of the centres and a normal
- * deviation along a few directions that all clusters share, as embeddings have. The same arguments give the same
- * rows. 0 or PDB_RESOURCE_EXHAUSTED. */
+ * deviation along a few directions that all clusters share, as embeddings have. The same arguments
+ * give the same rows. 0 or PDB_RESOURCE_EXHAUSTED. */
 int dataset_generate(struct dataset *dataset_out, const struct dataset_shape *shape,
                      struct trail *trail);
 
