@@ -161,7 +161,8 @@ void shard_free(struct shard *shard)
     heap_free(heap, shard->field_bytes);
     heap_free(heap, shard->fields);
     heap_free(heap, (void *)shard->vectors_out);
-    heap_free(heap, shard->search_times);
+    for (unsigned i = 0; i < METRICS_PLAN_COUNT; i++)
+        heap_free(heap, shard->search_times[i]);
     recall_samples_free(shard);
     heap_free(heap, shard);
 }

@@ -94,9 +94,10 @@ struct shard {
     uint64_t collect_next_ns; /* not before */
     struct search_convoy convoys[CONVOY_COUNT];
     struct ann_publisher ann;
-    struct histogram *search_times; /* made by the first search; NULL: none, or no memory */
-    struct recall_samples *recall;  /* the same: recall.h */
-    uint64_t recall_turn;           /* when it was measured last, among the core's */
+    /* By enum metrics_plan; made by the first search. NULL: none, or no memory. */
+    struct histogram *search_times[METRICS_PLAN_COUNT];
+    struct recall_samples *recall; /* the same: recall.h */
+    uint64_t recall_turn;          /* when it was measured last, among the core's */
 };
 
 /* ---- life (shard.c) ---- */

@@ -142,10 +142,12 @@ static void count_search(struct pdb_search *s, struct search_work *work)
         return;
     count_walks(m, work);
     search_next_stage(state->here, work, METRICS_SEARCH_STAGE_FETCH);
-    if (shard->search_times == NULL)
-        shard->search_times = heap_calloc(&state->here->r->heap, 1, sizeof(struct histogram));
-    if (shard->search_times != NULL)
-        histogram_record(shard->search_times, took_ns);
+    struct histogram **times =
+        &shard->search_times[work->walk.stats.walks != 0 ? METRICS_PLAN_INDEX : METRICS_PLAN_FLAT];
+    if (*times == NULL)
+        *times = heap_calloc(&state->here->r->heap, 1, sizeof(struct histogram));
+    if (*times != NULL)
+        histogram_record(*times, took_ns);
 }
 
 void search_over(struct pdb_search *s)

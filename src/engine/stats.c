@@ -150,8 +150,9 @@ static void add_shard(struct stats_work *work, uint32_t index, const struct shar
     c->rows += p.rows_live;
     c->bytes += p.memory_bytes;
     count_segments(work->cores[shard->core->id], shard, &p);
-    if (shard->search_times != NULL)
-        histogram_merge(&c->search[METRICS_PLAN_FLAT], shard->search_times);
+    for (unsigned i = 0; i < METRICS_PLAN_COUNT; i++)
+        if (shard->search_times[i] != NULL)
+            histogram_merge(&c->search[i], shard->search_times[i]);
     if (index < METRICS_COLLECTIONS_MAX)
         add_recalls(c, shard, stats->call.arena);
 }

@@ -334,7 +334,7 @@ static void write_families(struct buffer *out, const struct metrics_snapshot *s,
 
 /* ---- collections ---- */
 
-static const char *const plan_texts[METRICS_PLAN_COUNT] = {"flat"};
+static const char *const plan_texts[METRICS_PLAN_COUNT] = {"flat", "index"};
 
 static void collection_labels(struct labels *labels, struct pdb_text name)
 {

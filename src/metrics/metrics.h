@@ -84,7 +84,8 @@ void metrics_merge(struct metrics *into, const struct metrics *from);
 /* ---- what is known per collection ---- */
 
 enum { METRICS_COLLECTIONS_MAX = 1000 }; /* series of their own; the rest is added up as `other` */
-enum metrics_plan { METRICS_PLAN_FLAT, METRICS_PLAN_COUNT };
+/* Scanned alone, or with the help of indexes. */
+enum metrics_plan { METRICS_PLAN_FLAT, METRICS_PLAN_INDEX, METRICS_PLAN_COUNT };
 
 struct metrics_recall {
     struct pdb_text field; /* "" is the default field */
