@@ -154,7 +154,7 @@ static uint32_t count_indexed(const struct shard *shard)
     uint32_t count = 0;
     list_each (link, &shard->parts)
         count += has_index(part_at(link));
-    return count;
+    return count < PARTS_MAX ? count : PARTS_MAX; /* with more there is no view */
 }
 
 static void fill_entry(struct ann_set_entry *entry, struct shard_part *part)
@@ -187,7 +187,7 @@ static struct ann_set *begin_set(struct shard *shard, uint32_t count)
     set->entries = (struct ann_set_entry *)(void *)((char *)set + shares);
     struct ann_set_field *next = (struct ann_set_field *)(void *)(set->entries + count);
     list_each (link, &shard->parts) {
-        if (!has_index(part_at(link)))
+        if (set->count == count || !has_index(part_at(link)))
             continue;
         set->entries[set->count].fields = next;
         fill_entry(&set->entries[set->count++], part_at(link));

@@ -137,6 +137,7 @@ int shard_open(struct engine_core *core, const struct catalog_entry *entry,
     list_push_back(&core->shard_list, &shard->link);
     (void)map_put(&core->shards, uuid_hash(&shard->uuid), &shard->uuid, sizeof(shard->uuid),
                   (uint64_t)(uintptr_t)shard, NULL);
+    ann_set_changed(shard); /* a staged one may have indexes */
     *shard_out = shard;
     return 0;
 }
