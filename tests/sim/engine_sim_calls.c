@@ -299,7 +299,8 @@ static void fill_create(struct sim *s, struct sim_admin *a)
 {
     struct pdb_call call = a->call;
     enum pdb_sync_mode sync = (enum pdb_sync_mode)sim_below(s, 4);
-    a->field = (struct pdb_field){.dimension = 1, .metric = PDB_METRIC_DOT};
+    a->field =
+        (struct pdb_field){.dimension = 1, .metric = PDB_METRIC_DOT, .index = PDB_INDEX_HNSW};
     a->column = (struct pdb_column){.name = {"n", 1}, .type = PDB_COLUMN_INTEGER};
     a->create = (struct pdb_collection_create){
         .call = call,
