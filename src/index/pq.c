@@ -70,19 +70,22 @@ static void put_centroid(const struct part *part, uint32_t centroid, uint32_t ro
 
 static void find_nearest(const struct part *part)
 {
+    const struct vecmath_pq4 one = {part->book, 1, part->columns};
+    for (uint32_t row = 0; row < part->count; row++)
+        vecmath_pq4_encode(&one, part->values + (size_t)row * part->columns, part->nearest + row);
+}
+
+/* How far each row is from its centroid. */
+static void find_apart(const struct part *part)
+{
     for (uint32_t row = 0; row < part->count; row++) {
-        float distance[CENTROIDS] = {0};
         const float *values = part->values + (size_t)row * part->columns;
-        for (uint32_t i = 0; i < part->columns; i++)
-            for (uint32_t c = 0; c < CENTROIDS; c++) {
-                float apart = values[i] - part->book[i * CENTROIDS + c];
-                distance[c] += apart * apart;
-            }
-        uint8_t nearest = 0;
-        for (uint8_t c = 1; c < CENTROIDS; c++)
-            nearest = distance[c] < distance[nearest] ? c : nearest;
-        part->nearest[row] = nearest;
-        part->apart[row] = distance[nearest];
+        float distance = 0;
+        for (uint32_t i = 0; i < part->columns; i++) {
+            float apart = values[i] - part->book[i * CENTROIDS + part->nearest[row]];
+            distance += apart * apart;
+        }
+        part->apart[row] = distance;
     }
 }
 
@@ -106,8 +109,12 @@ static void move_centroids(struct part *part)
         for (uint32_t i = 0; i < columns; i++)
             sums[i] += (double)part->values[(size_t)row * columns + i];
     }
+    bool measured = false;
     for (uint32_t c = 0; c < CENTROIDS; c++) {
         if (part->members[c] == 0) {
+            if (!measured)
+                find_apart(part);
+            measured = true;
             put_centroid(part, c, worst_off(part));
             continue;
         }

@@ -1,7 +1,8 @@
 /* pq4.c: coding rows and queries, and the scalar reference of the scan.
  *
  * Coding a row or a query meets every centroid of every part: 16 at a time, side by side, which
- * compilers turn into vectors by themselves. Only the scan needs kernels.
+ * compilers turn into vectors by themselves. Only the scan needs kernels, and finding the nearest
+ * of 16.
  *
  * The 8-bit tables. Each part's smallest entry is taken off (their sum is the bias) and all parts
  * share one unit, the widest part's range / 255, since sums of unlike units would mean nothing. */
@@ -12,6 +13,12 @@ enum { CENTROIDS = VECMATH_PQ4_CENTROIDS };
 static const float table_max = 255.0f;
 
 void vecmath_pq4_encode(const struct vecmath_pq4 *pq, const float *values, uint8_t *number_out)
+{
+    vecmath_active_pq4()->encode(pq, values, number_out);
+}
+
+void vecmath_pq4_encode_scalar(const struct vecmath_pq4 *pq, const float *values,
+                               uint8_t *number_out)
 {
     const float *book = pq->codebook;
     for (size_t part = 0; part < pq->part_count; part++) {
@@ -170,5 +177,6 @@ static uint32_t finish_scalar(const uint32_t *sums, float base, float unit, cons
 const struct vecmath_pq4_kernels vecmath_pq4_scalar = {
     .name = "scalar",
     .sums = sums_scalar,
+    .encode = vecmath_pq4_encode_scalar,
     .finish = finish_scalar,
 };

@@ -66,6 +66,36 @@ static AVX2 void sums_avx2(const uint8_t *tables, const uint8_t *block, size_t p
     }
 }
 
+/* The smallest of both, in all lanes. */
+INLINE AVX2 __m256 least_of(__m256 low, __m256 high)
+{
+    __m256 least = _mm256_min_ps(low, high);
+    least = _mm256_min_ps(least, _mm256_permute2f128_ps(least, least, 1));
+    least = _mm256_min_ps(least, _mm256_shuffle_ps(least, least, 0x4e));
+    return _mm256_min_ps(least, _mm256_shuffle_ps(least, least, 0xb1));
+}
+
+static AVX2 void encode_avx2(const struct vecmath_pq4 *pq, const float *values, uint8_t *number_out)
+{
+    const float *book = pq->codebook;
+    for (size_t part = 0; part < pq->part_count; part++) {
+        __m256 low = _mm256_setzero_ps();
+        __m256 high = low;
+        for (size_t i = 0; i < pq->part_columns; i++, book += VECMATH_PQ4_CENTROIDS) {
+            __m256 value = _mm256_set1_ps(values[part * pq->part_columns + i]);
+            __m256 first = _mm256_sub_ps(value, _mm256_loadu_ps(book));
+            __m256 second = _mm256_sub_ps(value, _mm256_loadu_ps(book + LANES));
+            low = _mm256_fmadd_ps(first, first, low);
+            high = _mm256_fmadd_ps(second, second, high);
+        }
+        __m256 least = least_of(low, high);
+        unsigned nearest = (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(low, least, _CMP_EQ_OQ)) |
+                           (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(high, least, _CMP_EQ_OQ))
+                               << LANES;
+        number_out[part] = (uint8_t)__builtin_ctz(nearest | 1u << 15); /* of NaN: any */
+    }
+}
+
 static AVX2 uint32_t finish_avx2(const uint32_t *sums, float base, float unit, const float *terms,
                                  float bound, float *distance_out)
 {
@@ -84,5 +114,6 @@ static AVX2 uint32_t finish_avx2(const uint32_t *sums, float base, float unit, c
 const struct vecmath_pq4_kernels vecmath_pq4_avx2 = {
     .name = "avx2",
     .sums = sums_avx2,
+    .encode = encode_avx2,
     .finish = finish_avx2,
 };

@@ -62,6 +62,23 @@ static AVX512 void sums_avx512(const uint8_t *tables, const uint8_t *block, size
     } while (from < part_count);
 }
 
+static AVX512 void encode_avx512(const struct vecmath_pq4 *pq, const float *values,
+                                 uint8_t *number_out)
+{
+    const float *book = pq->codebook;
+    for (size_t part = 0; part < pq->part_count; part++) {
+        __m512 distance = _mm512_setzero_ps();
+        for (size_t i = 0; i < pq->part_columns; i++, book += LANES) {
+            __m512 value = _mm512_set1_ps(values[part * pq->part_columns + i]);
+            __m512 apart = _mm512_sub_ps(value, _mm512_loadu_ps(book));
+            distance = _mm512_fmadd_ps(apart, apart, distance);
+        }
+        __m512 least = _mm512_set1_ps(_mm512_reduce_min_ps(distance));
+        unsigned nearest = _mm512_cmp_ps_mask(distance, least, _CMP_EQ_OQ);
+        number_out[part] = (uint8_t)__builtin_ctz(nearest | 1u << (LANES - 1)); /* of NaN: any */
+    }
+}
+
 static AVX512 uint32_t finish_avx512(const uint32_t *sums, float base, float unit,
                                      const float *terms, float bound, float *distance_out)
 {
@@ -80,5 +97,6 @@ static AVX512 uint32_t finish_avx512(const uint32_t *sums, float base, float uni
 const struct vecmath_pq4_kernels vecmath_pq4_avx512 = {
     .name = "avx512",
     .sums = sums_avx512,
+    .encode = encode_avx512,
     .finish = finish_avx512,
 };

@@ -15,11 +15,15 @@ struct vecmath_pq4_kernels {
     const char *name;
     /* part_count: a multiple of 4. Neither array need be aligned. */
     void (*sums)(const uint8_t *tables, const uint8_t *block, size_t part_count, uint32_t *sum_out);
+    /* As vecmath_pq4_encode(); of centroids as near within rounding any. */
+    void (*encode)(const struct vecmath_pq4 *pq, const float *values, uint8_t *number_out);
     uint32_t (*finish)(const uint32_t *sums, float base, float unit, const float *terms,
                        float bound, float *distance_out);
 };
 
 extern const struct vecmath_pq4_kernels vecmath_pq4_scalar;
+void vecmath_pq4_encode_scalar(const struct vecmath_pq4 *pq, const float *values,
+                               uint8_t *number_out);
 #if defined(__x86_64__)
 extern const struct vecmath_pq4_kernels vecmath_pq4_avx2;
 extern const struct vecmath_pq4_kernels vecmath_pq4_avx512;

@@ -61,5 +61,6 @@ static uint32_t finish_neon(const uint32_t *sums, float base, float unit, const 
 const struct vecmath_pq4_kernels vecmath_pq4_neon = {
     .name = "neon",
     .sums = sums_neon,
+    .encode = vecmath_pq4_encode_scalar,
     .finish = finish_neon,
 };

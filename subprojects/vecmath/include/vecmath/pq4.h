@@ -45,7 +45,7 @@ struct vecmath_pq4 {
 };
 
 /* values: part_count x part_columns floats. number_out: one of 0..15 for each part, the nearest
- * centroid's; of two as near, the first. */
+ * centroid's; of those as near within float32's rounding any one. */
 void vecmath_pq4_encode(const struct vecmath_pq4 *pq, const float *values, uint8_t *number_out);
 /* What numbers stand for: part_count x part_columns floats. */
 void vecmath_pq4_decode(const struct vecmath_pq4 *pq, const uint8_t *numbers, float *value_out);
