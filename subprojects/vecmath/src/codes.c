@@ -72,17 +72,6 @@ static size_t padded(size_t dimension, size_t unit)
     return (dimension + unit - 1) / unit * unit;
 }
 
-/* Clips, then rounds to nearest, ties to even: what is added puts the fraction beyond float32's
- * digits. Unlike rintf(), which needs SSE4.1 to be more than a call, this is two additions in any
- * vector. NaN, which the contract forbids, becomes some number in range. */
-static inline int32_t coded(float value, float factor, float limit)
-{
-    float scaled = value * factor;
-    scaled = scaled < limit ? scaled : limit;
-    scaled = scaled > -limit ? scaled : -limit;
-    return (int32_t)((scaled + 0x1.8p23f) - 0x1.8p23f);
-}
-
 size_t vecmath_sq8_query_bytes(size_t dimension)
 {
     return padded(dimension, CODE_STEP) * (sizeof(int16_t) + 2 * sizeof(int8_t));
@@ -92,27 +81,15 @@ void vecmath_sq8_query_set(const float *values, float factor, size_t dimension, 
                            struct vecmath_sq8_query *query_out)
 {
     const size_t size = padded(dimension, CODE_STEP);
-    int16_t *wide = memory;
-    int8_t *high = (int8_t *)memory + size * sizeof(int16_t);
-    int8_t *low = high + size;
-    int32_t high_sum = 0;
-    int32_t low_sum = 0;
-    /* Each loop of one width: compilers make vectors of that. */
-    for (size_t i = 0; i < dimension; i++)
-        wide[i] = (int16_t)coded(vecmath_load(values, i), factor, VECMATH_SQ8_QUERY_MAX);
-    for (size_t i = 0; i < dimension; i++) {
-        int16_t upper = (int16_t)((wide[i] + 32) >> 6); /* nearest multiple: |low| is within 32 */
-        high[i] = (int8_t)upper;
-        low[i] = (int8_t)(wide[i] - upper * 64);
-    }
-    for (size_t i = 0; i < dimension; i++) {
-        high_sum += high[i];
-        low_sum += low[i];
-    }
-    memset(wide + dimension, 0, (size - dimension) * sizeof *wide);
-    memset(high + dimension, 0, size - dimension);
-    memset(low + dimension, 0, size - dimension);
-    *query_out = (struct vecmath_sq8_query){wide, high, low, high_sum, low_sum, dimension};
+    struct vecmath_sq8_arrays arrays = {.wide = memory};
+    arrays.high = (int8_t *)memory + size * sizeof(int16_t);
+    arrays.low = arrays.high + size;
+    vecmath_active_codes()->sq8_query(values, factor, dimension, &arrays);
+    memset(arrays.wide + dimension, 0, (size - dimension) * sizeof *arrays.wide);
+    memset(arrays.high + dimension, 0, size - dimension);
+    memset(arrays.low + dimension, 0, size - dimension);
+    *query_out = (struct vecmath_sq8_query){arrays.wide,     arrays.high,    arrays.low,
+                                            arrays.high_sum, arrays.low_sum, dimension};
 }
 
 size_t vecmath_sq4_query_bytes(size_t dimension)
@@ -126,7 +103,7 @@ void vecmath_sq4_query_set(const float *values, float factor, size_t dimension, 
     int8_t *numbers = memory;
     int32_t sum = 0;
     for (size_t i = 0; i < dimension; i++) {
-        numbers[i] = (int8_t)coded(vecmath_load(values, i), factor, VECMATH_SQ4_QUERY_MAX);
+        numbers[i] = (int8_t)vecmath_coded(vecmath_load(values, i), factor, VECMATH_SQ4_QUERY_MAX);
         sum += numbers[i];
     }
     memset(numbers + dimension, 0, padded(dimension, VECMATH_SQ4_BLOCK) - dimension);

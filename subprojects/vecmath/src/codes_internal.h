@@ -24,8 +24,56 @@ typedef void (*vecmath_s8_kernel)(const int8_t *query, const void *const *row,
 typedef void (*vecmath_sq4_kernel)(const struct vecmath_sq4_query *query, const void *const *row,
                                    const void *const *next, int32_t *dot_out);
 
+/* What becomes of a query of SQ8. */
+struct vecmath_sq8_arrays {
+    int16_t *wide;
+    int8_t *high, *low;
+    int32_t high_sum, low_sum;
+};
+typedef void (*vecmath_sq8_query_kernel)(const float *values, float factor, size_t dimension,
+                                         struct vecmath_sq8_arrays *arrays);
+
+/* Clips, then rounds to nearest, ties to even: what is added puts the fraction beyond float32's
+ * digits. Unlike rintf(), which needs SSE4.1 to be more than a call, this is two additions in any
+ * vector. NaN, which the contract forbids, becomes some number in range. */
+static inline __attribute__((always_inline)) int32_t vecmath_coded(float value, float factor,
+                                                                   float limit)
+{
+    float scaled = value * factor;
+    scaled = scaled < limit ? scaled : limit;
+    scaled = scaled > -limit ? scaled : -limit;
+    return (int32_t)((scaled + 0x1.8p23f) - 0x1.8p23f);
+}
+
+/* The template of such a kernel: plain C, of which compilers make vectors where it is instantiated,
+ * each loop of one width. Made for the least processor it took a twentieth of a search. */
+static inline __attribute__((always_inline)) void
+vecmath_sq8_query_fill(const float *values, float factor, size_t dimension,
+                       struct vecmath_sq8_arrays *arrays)
+{
+    int16_t *restrict wide = arrays->wide;
+    int8_t *restrict high = arrays->high;
+    int8_t *restrict low = arrays->low;
+    int32_t high_sum = 0;
+    int32_t low_sum = 0;
+    for (size_t i = 0; i < dimension; i++)
+        wide[i] = (int16_t)vecmath_coded(vecmath_load(values, i), factor, VECMATH_SQ8_QUERY_MAX);
+    for (size_t i = 0; i < dimension; i++) {
+        int16_t upper = (int16_t)((wide[i] + 32) >> 6); /* nearest multiple: |low| is within 32 */
+        high[i] = (int8_t)upper;
+        low[i] = (int8_t)(wide[i] - upper * 64);
+    }
+    for (size_t i = 0; i < dimension; i++) {
+        high_sum += high[i];
+        low_sum += low[i];
+    }
+    arrays->high_sum = high_sum;
+    arrays->low_sum = low_sum;
+}
+
 struct vecmath_code_kernels {
     const char *name; /* for tests: finer than vecmath_isa_name() */
+    vecmath_sq8_query_kernel sq8_query;
     vecmath_sq8_kernel sq8_one, sq8_block;
     vecmath_s8_kernel s8_one, s8_block;
     vecmath_sq4_kernel sq4_one, sq4_block;

@@ -74,8 +74,15 @@ static void sq4_block_scalar(const struct vecmath_sq4_query *query, const void *
         dot_out[r] = sq4_sum(query, row[r]);
 }
 
+static void sq8_query_scalar(const float *values, float factor, size_t dimension,
+                             struct vecmath_sq8_arrays *arrays)
+{
+    vecmath_sq8_query_fill(values, factor, dimension, arrays);
+}
+
 const struct vecmath_code_kernels vecmath_codes_scalar = {
     .name = "scalar",
+    .sq8_query = sq8_query_scalar,
     .sq8_one = sq8_one_scalar,
     .sq8_block = sq8_block_scalar,
     .s8_one = s8_one_scalar,

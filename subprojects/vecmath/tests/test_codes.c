@@ -95,6 +95,34 @@ static void check_sq8(const struct vecmath_code_kernels *kernels, size_t n, uint
     free(memory);
 }
 
+/* Every set of kernels codes a query as the reference does: fractions, ties, clipped numbers. */
+static void check_sq8_query(const struct vecmath_code_kernels *kernels, size_t n, uint64_t seed)
+{
+    enum { LIMIT = 2 * VECMATH_SQ8_QUERY_MAX };
+    float *values = query_values(n, seed, LIMIT);
+    struct guarded wide[2], high[2], low[2];
+    struct vecmath_sq8_arrays arrays[2];
+    for (size_t i = 0; i < 2; i++) {
+        guarded_open(&wide[i], n * sizeof(int16_t), true, 0);
+        guarded_open(&high[i], n, true, 0);
+        guarded_open(&low[i], n, true, 0);
+        arrays[i] = (struct vecmath_sq8_arrays){wide[i].data, high[i].data, low[i].data, 0, 0};
+        (i == 0 ? &vecmath_codes_scalar : kernels)->sq8_query(values, 0.75f, n, &arrays[i]);
+    }
+    CHECK(memcmp(wide[0].data, wide[1].data, n * sizeof(int16_t)) == 0, "%s n %zu", kernels->name,
+          n);
+    CHECK(memcmp(high[0].data, high[1].data, n) == 0, "%s n %zu", kernels->name, n);
+    CHECK(memcmp(low[0].data, low[1].data, n) == 0, "%s n %zu", kernels->name, n);
+    CHECK(arrays[0].high_sum == arrays[1].high_sum && arrays[0].low_sum == arrays[1].low_sum,
+          "%s n %zu", kernels->name, n);
+    for (size_t i = 0; i < 2; i++) {
+        guarded_close(&wide[i]);
+        guarded_close(&high[i]);
+        guarded_close(&low[i]);
+    }
+    free(values);
+}
+
 static void check_s8(const struct vecmath_code_kernels *kernels, size_t n, uint64_t seed)
 {
     struct guarded rows[ROWS];
@@ -154,6 +182,7 @@ static void every_table_gives_the_plain_sum(void)
         for (size_t s = 0; s < SIZE_COUNT; s++)
             for (uint64_t seed = EXTREME_SEED; seed < 3; seed++) {
                 check_sq8(tables[t], sizes[s], seed);
+                check_sq8_query(tables[t], sizes[s], seed);
                 check_s8(tables[t], sizes[s], seed);
                 check_sq4(tables[t], sizes[s], seed);
             }
