@@ -107,6 +107,7 @@ CALLS: list[tuple[str, str, Json | None]] = [
                     "metric": "hamming",
                     "index": {"type": "ivf", "nlist": 4},
                 },
+                {"name": "c", "dimension": 3, "metric": "manhattan", "type": "int8"},
             ],
             "columns": [{"name": "n", "type": "integer"}],
             "sync": "batch",
@@ -116,7 +117,11 @@ CALLS: list[tuple[str, str, Json | None]] = [
             "target_recall": 0.9,
         },
     ),
-    ("post", "/v1/collections", {"name": "{d}", "dimension": 2, "metric": "cosine"}),
+    (
+        "post",
+        "/v1/collections",
+        {"name": "{d}", "dimension": 2, "metric": "cosine", "type": "float16"},
+    ),
     ("get", "/v1/collections", None),
     ("get", "/v1/collections/{c}", None),
     (
@@ -148,6 +153,11 @@ CALLS: list[tuple[str, str, Json | None]] = [
     ),
     ("put", "/v1/collections/{d}/vectors", {"vectors": [{"id": "x", "vector": [1, 2]}]}),
     ("post", "/v1/collections/{d}/vectors", {"packed": {"ids": ["z"], "vectors": "AACAPwAAgD8="}}),
+    (
+        "put",
+        "/v1/collections/{d}/vectors",
+        {"packed": {"ids": ["z"], "vectors": "ADwAPA==", "type": "float16"}},
+    ),
     ("patch", "/v1/collections/{d}/vectors", {"vectors": [{"id": "x", "metadata": {"m": [1]}}]}),
     ("get", "/v1/collections/{c}/vectors/{id}", None),
     ("get", "/v1/collections/{d}/vectors/{id}", None),

@@ -3,12 +3,18 @@
 
 #include "base/json.h"
 
-enum { GOLDEN_ROWS = 9, GOLDEN_FIELDS = 3, GOLDEN_BYTES_MAX = 64 << 10 };
+enum { GOLDEN_ROWS = 9, GOLDEN_FIELDS = 3, NARROW_FIELDS = 5, GOLDEN_BYTES_MAX = 64 << 10 };
 
-static const struct pdb_field golden_fields[GOLDEN_FIELDS] = {
+/* Format 2 has the last two as well. */
+static const struct pdb_field golden_fields[NARROW_FIELDS] = {
     {.name = {"", 0}, .dimension = 4, .metric = PDB_METRIC_COSINE},
     {.name = {"image", 5}, .dimension = 2, .metric = PDB_METRIC_EUCLIDEAN},
     {.name = {"bits", 4}, .dimension = 10, .metric = PDB_METRIC_HAMMING},
+    {.name = {"half", 4},
+     .dimension = 3,
+     .metric = PDB_METRIC_COSINE,
+     .element = PDB_ELEMENT_FLOAT16},
+    {.name = {"byte", 4}, .dimension = 5, .metric = PDB_METRIC_COSINE, .element = PDB_ELEMENT_INT8},
 };
 static const struct pdb_column golden_columns[] = {{{"price", 5}, PDB_COLUMN_FLOAT},
                                                    {{"id", 2}, PDB_COLUMN_STRING},
@@ -36,14 +42,14 @@ static struct pdb_text golden_document(struct arena *arena, uint32_t i)
     return document;
 }
 
-/* What both golden files hold; numbers 1 and 2. */
-static void golden_init(struct fixture *fx, uint64_t number)
+/* What the golden files of a format hold; numbers 1 and 2. */
+static void golden_init(struct fixture *fx, int format, uint64_t number)
 {
     *fx = (struct fixture){.hash_seed = 42};
     fx->schema = (struct segment_schema){.collection = {{0xab, 0xcd}},
                                          .number = number,
                                          .fields = golden_fields,
-                                         .field_count = GOLDEN_FIELDS,
+                                         .field_count = format == 1 ? GOLDEN_FIELDS : NARROW_FIELDS,
                                          .columns = golden_columns,
                                          .column_count = 4,
                                          .compression = PDB_COMPRESSION_ZSTD,
@@ -59,6 +65,12 @@ static void golden_init(struct fixture *fx, uint64_t number)
         row->values[1].floats[0] = -(float)i;
         row->values[2].bits[0] = (uint8_t)(i * 3);
         row->values[2].bits[1] = (uint8_t)(i % 4);
+        for (uint32_t d = 0; d < 3; d++)
+            row->values[3].halves[d] = (uint16_t)(0x3c00 + 100 * i + d);
+        for (uint32_t d = 0; d < 5; d++)
+            row->values[4].bytes[d] = (int8_t)(60 * i + d);
+        row->vectors[3] = i % 4 != 1 ? &row->values[3] : NULL;
+        row->vectors[4] = i != 7 ? &row->values[4] : NULL;
         row->vectors[0] = &row->values[0];
         row->vectors[1] = i % 3 == 1 ? &row->values[1] : NULL;
         row->vectors[2] = i % 4 != 0 ? &row->values[2] : NULL;
@@ -75,9 +87,9 @@ static void golden_init(struct fixture *fx, uint64_t number)
     buffer_init_heap(&fx->index, NULL, 0);
 }
 
-static const char *golden_path(char path[512], uint64_t number, const char *kind)
+static const char *golden_path(char path[512], int format, uint64_t number, const char *kind)
 {
-    (void)snprintf(path, 512, "%s/tests/format/segment/v1_%s.%s", SOURCE_ROOT,
+    (void)snprintf(path, 512, "%s/tests/format/segment/v%d_%s.%s", SOURCE_ROOT, format,
                    number == 1 ? "in_place" : "compressed", kind);
     return path;
 }
@@ -101,22 +113,22 @@ static void golden_load(const char *path, struct buffer *bytes)
     (void)fclose(in);
 }
 
-/* SEGMENT_GOLDEN=1 in the environment writes them again: for a new format only. */
-static void the_first_format_stays_readable(void **state)
+/* SEGMENT_GOLDEN=<format> in the environment writes them again: for a new format only. */
+static void stays_readable(int format)
 {
-    (void)state;
+    const char *wanted = getenv("SEGMENT_GOLDEN");
     for (uint64_t number = 1; number <= 2; number++) {
         struct fixture fx;
         struct trail trail = {0};
         char path[512];
-        golden_init(&fx, number);
-        if (getenv("SEGMENT_GOLDEN") != NULL) {
+        golden_init(&fx, format, number);
+        if (wanted != NULL && wanted[0] == '0' + format) {
             assert_int_equal(fixture_write(&fx, &trail), 0);
-            golden_save(golden_path(path, number, "parquet"), &fx.parquet);
-            golden_save(golden_path(path, number, "index"), &fx.index);
+            golden_save(golden_path(path, format, number, "parquet"), &fx.parquet);
+            golden_save(golden_path(path, format, number, "index"), &fx.index);
         }
-        golden_load(golden_path(path, number, "parquet"), &fx.parquet);
-        golden_load(golden_path(path, number, "index"), &fx.index);
+        golden_load(golden_path(path, format, number, "parquet"), &fx.parquet);
+        golden_load(golden_path(path, format, number, "index"), &fx.index);
         fixture_open(&fx);
         fixture_compare(&fx);
         assert_int_equal(segment_check(fx.segment, fixture_print, NULL, &trail), 0);
@@ -131,8 +143,21 @@ static void the_first_format_stays_readable(void **state)
     }
 }
 
+static void the_first_format_stays_readable(void **state)
+{
+    (void)state;
+    stays_readable(1);
+}
+
+static void the_second_format_stays_readable(void **state)
+{
+    (void)state;
+    stays_readable(2);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(the_first_format_stays_readable)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(the_first_format_stays_readable),
+                                       cmocka_unit_test(the_second_format_stays_readable)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

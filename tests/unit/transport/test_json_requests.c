@@ -310,6 +310,27 @@ static void a_packed_batch_points_into_its_decoded_bytes(void **state)
     close_body(&f);
 }
 
+static void a_packed_batch_may_be_of_the_type_of_its_field(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct json_write_decoder w;
+    assert_int_equal(decode_write(&w, &f, PDB_WRITE_UPSERT,
+                                  "{\"packed\":{\"ids\":[\"a\",\"b\"],\"type\":\"int8\","
+                                  "\"vectors\":\"AQL/gA==\"}}"),
+                     0);
+    assert_int_equal(w.count, 2);
+    assert_int_equal(w.records[1].vectors[0].element, PDB_ELEMENT_INT8);
+    assert_int_equal(w.records[1].vectors[0].count, 2);
+    assert_memory_equal(w.records[1].vectors[0].values, "\xff\x80", 2);
+    close_body(&f);
+    assert_int_equal(decode_write(&w, &f, PDB_WRITE_UPSERT,
+                                  "{\"packed\":{\"type\":\"int4\",\"vectors\":\"AQL/gA==\"}}"),
+                     PDB_INVALID_ARGUMENT);
+    assert_non_null(strstr(f.trail.text, "'int4' is not one of float32, float16, int8"));
+    close_body(&f);
+}
+
 /* 300,000 floats are 1.6 million characters: several pieces. One padding character in the middle is
  * refused, wherever a piece ends. */
 static void a_long_packed_batch_is_decoded_in_pieces(void **state)
@@ -446,6 +467,7 @@ int main(void)
         cmocka_unit_test(vectors_of_changing_length_come_out_whole),
         cmocka_unit_test(unset_belongs_to_updates_only),
         cmocka_unit_test(a_packed_batch_points_into_its_decoded_bytes),
+        cmocka_unit_test(a_packed_batch_may_be_of_the_type_of_its_field),
         cmocka_unit_test(a_long_packed_batch_is_decoded_in_pieces),
         cmocka_unit_test(a_batch_of_searches_is_decoded_one_a_step),
         cmocka_unit_test(bad_writes_say_where_and_what),

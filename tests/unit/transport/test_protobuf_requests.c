@@ -273,6 +273,15 @@ static void a_packed_batch_points_into_the_message(void **state)
     const char *at = w.records[1].vectors[0].values;
     assert_true(at > message.ptr && at < message.ptr + message.len);
 
+    assert_int_equal(w.records[1].vectors[0].element, PDB_ELEMENT_FLOAT32);
+    packed.type = PROXIMADB__V1__ELEMENT_TYPE__ELEMENT_TYPE_INT8;
+    assert_int_equal(decode_write(&w, false, pack(&m)), 0);
+    assert_int_equal(w.records[1].vectors[0].element, PDB_ELEMENT_INT8);
+    packed.type = (Proximadb__V1__ElementType)4;
+    assert_int_equal(decode_write(&w, false, pack(&m)), PDB_INVALID_ARGUMENT);
+    assert_told("packed.type: expected one of float32, float16, int8");
+    packed.type = PROXIMADB__V1__ELEMENT_TYPE__ELEMENT_TYPE_UNSPECIFIED;
+
     packed.n_ids = packed.n_metadata = 0; /* then the dimension has to be looked up */
     assert_int_equal(decode_write(&w, false, pack(&m)), 0);
     assert_true(w.needs_dimension);
