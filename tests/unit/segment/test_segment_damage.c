@@ -116,7 +116,7 @@ static void no_byte_of_a_parquet_file_changes_unnoticed(void **state)
     for (int in_place = 0; in_place < 2; in_place++) {
         struct fixture fx;
         make_small(&fx, 2 + (uint64_t)in_place, in_place != 0);
-        for (size_t i = 0; i < fx.parquet.len; i += in_place != 0 ? 1 : 3) {
+        for (size_t i = 0; i < fx.parquet.len; i += in_place != 0 ? 3 : 5) {
             char before = fx.parquet.ptr[i];
             fx.parquet.ptr[i] = (char)(before ^ (1 << (i % 8)));
             try_damaged_parquet(&fx, i);

@@ -724,8 +724,9 @@ static void *reader_main(void *arg)
 {
     struct reader *reader = arg;
     const struct world *w = reader->world;
-    struct scan_query query = {.field = {fields[0].dimension, fields[0].metric, 19 * 4},
-                               .vector = &w->query};
+    struct scan_query query = {
+        .field = {fields[0].dimension, fields[0].metric, 19 * 4, PDB_ELEMENT_FLOAT32},
+        .vector = &w->query};
     topk_init(&query.topk, reader->items, K_MAX);
     scan_query_begin(&query);
     struct segment_search search = {.read = w->read, .query = &query};
