@@ -436,9 +436,11 @@ static bool would_end(const struct index_search *search, const struct calibratio
     const float kth = pool[k - 1].distance;
     const float bound =
         search_stretch_of(search->index->quantizer.metric, c->efforts[step]) * (kth > 0 ? kth : 0);
+    if (!spent && pool[search->cursor].distance <= bound)
+        return false;
     while (*count_out > k && pool[*count_out - 1].distance > bound)
         --*count_out;
-    return spent || pool[search->cursor].distance > bound;
+    return true;
 }
 
 struct passing {
