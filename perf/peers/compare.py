@@ -72,6 +72,7 @@ def entries() -> list[Entry]:
         Entry("ours sq8 efc200", OURS, {"ef_construction": 200}),
         Entry("ours sq8 m24", OURS, {"m": 24, "ef_construction": 200}, wide),
         Entry("ours sq4", OURS, {"quantization": "sq4", "rerank": (15, 20)}),
+        Entry("ours ivf pq", OURS, {"type": "ivf", "quantization": "pq", "rerank": (30, 60, 120)}),
         Entry("hnswlib m16", "hnswlib", {}, quick=True),
         Entry("hnswlib m32", "hnswlib", {"m": 32}, wide),
         Entry("faiss hnsw16", "faiss", {"factory": "HNSW16,Flat"}),

@@ -217,6 +217,22 @@ static void graphs_over_the_rows_themselves_keep_no_second_copy(void **state)
     free(rows);
 }
 
+static void lists_are_probed_as_wished_and_exactly_where_they_hold_the_rows(void **state)
+{
+    (void)state;
+    float *rows = clustered(ROWS, DIMENSION, 1), *queries = clustered(QUERIES, DIMENSION, 2);
+    struct pdb_index_options options = options_of(PDB_METRIC_EUCLIDEAN, PDB_INDEX_IVF);
+    options.quantization = PDB_QUANTIZATION_NONE;
+    struct pdb_index *index = build(&options, rows, ROWS);
+    struct pdb_index_query usual = {0}, wide = {.nprobe = 4096}, exact = {.exact = true};
+    assert_true(recall_of(index, &usual, rows, queries) >= 0.9);
+    assert_true(recall_of(index, &wide, rows, queries) >= 1.0);
+    assert_true(recall_of(index, &exact, rows, queries) >= 1.0);
+    pdb_index_destroy(index);
+    free(queries);
+    free(rows);
+}
+
 static void bits_are_searched_exactly(void **state)
 {
     (void)state;
@@ -721,6 +737,7 @@ int main(void)
         cmocka_unit_test(graphs_of_all_metrics_with_codes_find_the_nearest_rows),
         cmocka_unit_test(exact_searches_miss_nothing_whatever_the_metric_and_where_vectors_are),
         cmocka_unit_test(graphs_over_the_rows_themselves_keep_no_second_copy),
+        cmocka_unit_test(lists_are_probed_as_wished_and_exactly_where_they_hold_the_rows),
         cmocka_unit_test(bits_are_searched_exactly),
         cmocka_unit_test(a_wish_for_recall_is_met_and_its_estimate_told),
         cmocka_unit_test(only_allowed_rows_come_back_and_as_many_as_asked_for),
