@@ -105,7 +105,7 @@ struct settled {
 
 static int read_state(struct json_reader *reader, struct arena *arena, struct settled *settled)
 {
-    struct pdb_text key, state;
+    struct pdb_text key, state = {0};
     bool first = true;
     int rc = json_enter_object(reader);
     while (rc == 0 && (rc = json_object_next(reader, arena, &first, &key)) > 0) {
