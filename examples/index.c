@@ -33,7 +33,7 @@ static float *random_vectors(void)
 static void make_file(const float *vectors, const char *path)
 {
     struct pdb_index_options options = {.metric = PDB_METRIC_COSINE, .dimension = DIMENSION};
-    struct pdb_index *index;
+    struct pdb_index *index = NULL;
     struct pdb_error error;
     options.type = PDB_INDEX_HNSW;
     options.vectors = PDB_INDEX_VECTORS_REFERENCE; /* saved with the index all the same */
@@ -70,8 +70,8 @@ int main(int argc, char **argv)
     float *vectors = random_vectors();
     make_file(vectors, argv[1]);
 
-    struct pdb_index *index;
-    struct pdb_index_searcher *searcher; /* one for each thread that searches */
+    struct pdb_index *index = NULL;
+    struct pdb_index_searcher *searcher = NULL; /* one for each thread that searches */
     struct pdb_error error;
     if (pdb_index_load(argv[1], PDB_INDEX_LOAD_MAP, &index, &error) < 0 ||
         pdb_index_searcher_open(index, &searcher, &error) < 0)

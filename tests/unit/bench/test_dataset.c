@@ -229,7 +229,8 @@ static double apart(const struct dataset *a, size_t i, const struct dataset *b, 
 {
     double sum = 0;
     for (size_t d = 0; d < a->dimension; d++) {
-        double delta = a->values[i * a->dimension + d] - b->values[j * b->dimension + d];
+        double delta =
+            (double)a->values[i * a->dimension + d] - (double)b->values[j * b->dimension + d];
         sum += delta * delta;
     }
     return sum;

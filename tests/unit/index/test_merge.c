@@ -317,7 +317,7 @@ static void every_allocation_of_a_merge_may_fail(void **state)
     int rc;
     do {
         struct heap heap = {.fail_at = ++n};
-        struct index index = {0};
+        struct index index = {.has_graph = false};
         rc = make_all(&spec, &rows, 2, &heap, &index);
         assert_true(rc == PDB_OK || rc == PDB_RESOURCE_EXHAUSTED);
         index_dispose(&index, &heap);
