@@ -127,6 +127,12 @@ void *heap_zeroes(struct heap *heap, size_t size)
     return ptr != NULL ? memset(ptr, 0, size) : NULL;
 }
 
+void heap_zeroes_huge(void *ptr, size_t size)
+{
+    if (size >= HEAP_PAGES_MIN && PAGES_OF_SYSTEM)
+        (void)madvise(ptr, size, MADV_HUGEPAGE); /* a wish: kernels without it say no */
+}
+
 void heap_zeroes_free(struct heap *heap, void *ptr, size_t size)
 {
     if (ptr == NULL || size < HEAP_PAGES_MIN || !PAGES_OF_SYSTEM) {

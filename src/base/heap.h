@@ -33,6 +33,10 @@ void heap_free(struct heap *heap, void *ptr); /* NULL is legal */
 enum { HEAP_PAGES_MIN = 256 * 1024 };
 void *heap_zeroes(struct heap *heap, size_t size);
 void heap_zeroes_free(struct heap *heap, void *ptr, size_t size); /* NULL is legal */
+/* Such a block will be read all over by searches: the system may use huge pages for it, so that
+ * each row costs no walk of page tables. To be said before it is touched; each first touch then
+ * clears 2 MiB, so not where a reactor fills it. No effect on small blocks. */
+void heap_zeroes_huge(void *ptr, size_t size);
 
 /* A copy of `len` bytes with a NUL behind them. */
 char *heap_copy_text(struct heap *heap, const char *ptr, size_t len);

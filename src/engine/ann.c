@@ -149,6 +149,8 @@ int ann_make_room(struct ann *ann, size_t image_bytes)
     ann->image = pages ? heap_zeroes(&ann->heap, image_bytes)
                        : heap_alloc_aligned(&ann->heap, INDEX_IMAGE_ALIGNMENT, image_bytes);
     ann->image_bytes = image_bytes;
+    if (pages && ann->image != NULL)
+        heap_zeroes_huge(ann->image, image_bytes);
     return ann->image != NULL ? 0 : PDB_RESOURCE_EXHAUSTED;
 }
 

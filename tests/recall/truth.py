@@ -1,7 +1,6 @@
 """Vectors with structure, and their true neighbours by numpy: what a gate compares with."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,22 +35,20 @@ def bits_of(rows: Floats) -> Floats:
 
 def scores(metric: str, rows: Floats, query: Floats) -> NDArray[np.float64]:
     """As the server tells them: docs/api/rest.md."""
-    return np.asarray(_scores(metric, rows, query), dtype=np.float64)
-
-
-def _scores(metric: str, rows: Floats, query: Floats) -> Any:
     a, b = rows.astype(np.float64), query.astype(np.float64)
     if metric == "dot":
-        return a @ b
-    if metric == "cosine":
+        found = a @ b
+    elif metric == "cosine":
         norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b)
-        return np.divide(a @ b, norms, out=np.zeros(len(a)), where=norms > 0)
-    if metric == "euclidean":
-        return np.linalg.norm(a - b, axis=1)
-    if metric == "manhattan":
-        return np.abs(a - b).sum(axis=1)
-    assert metric == "hamming"
-    return np.count_nonzero(a != b, axis=1).astype(np.float64)
+        found = np.divide(a @ b, norms, out=np.zeros(len(a)), where=norms > 0)
+    elif metric == "euclidean":
+        found = np.linalg.norm(a - b, axis=1)
+    elif metric == "manhattan":
+        found = np.abs(a - b).sum(axis=1)
+    else:
+        assert metric == "hamming"
+        found = np.count_nonzero(a != b, axis=1)
+    return np.asarray(found, dtype=np.float64)
 
 
 def higher_is_better(metric: str) -> bool:
