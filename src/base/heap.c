@@ -13,6 +13,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+enum { HUGE_PAGE_BYTES = 2 << 20 };
+
 /* Counts one attempt and says whether it may go to the system. */
 static bool admit(struct heap *heap, size_t size)
 {
@@ -81,6 +83,23 @@ void *heap_alloc_aligned(struct heap *heap, size_t alignment, size_t size)
     return posix_memalign(&ptr, alignment, size) == 0 ? count_in(heap, ptr) : NULL;
 }
 
+/* A wish: kernels without huge pages say no. */
+static void advise_huge(void *ptr, size_t size)
+{
+    (void)madvise(ptr, size, MADV_HUGEPAGE);
+}
+
+void *heap_alloc_huge(struct heap *heap, size_t size)
+{
+    enum { LINE_BYTES = 64 };
+    if (size < 2 * HUGE_PAGE_BYTES)
+        return heap_alloc_aligned(heap, LINE_BYTES, size);
+    void *ptr = heap_alloc_aligned(heap, HUGE_PAGE_BYTES, size);
+    if (ptr != NULL) /* whole pages only: what follows belongs to others */
+        advise_huge(ptr, size / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES);
+    return ptr;
+}
+
 void heap_free(struct heap *heap, void *ptr)
 {
     if (ptr == NULL)
@@ -130,7 +149,7 @@ void *heap_zeroes(struct heap *heap, size_t size)
 void heap_zeroes_huge(void *ptr, size_t size)
 {
     if (size >= HEAP_PAGES_MIN && PAGES_OF_SYSTEM)
-        (void)madvise(ptr, size, MADV_HUGEPAGE); /* a wish: kernels without it say no */
+        advise_huge(ptr, size);
 }
 
 void heap_zeroes_free(struct heap *heap, void *ptr, size_t size)

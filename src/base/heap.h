@@ -24,6 +24,9 @@ void *heap_calloc(struct heap *heap, size_t count, size_t size); /* checks the p
 void *heap_realloc(struct heap *heap, void *ptr, size_t size);   /* NULL: `ptr` is unchanged */
 /* `alignment`: a power of two, at least sizeof(void *). Free with heap_free. */
 void *heap_alloc_aligned(struct heap *heap, size_t alignment, size_t size);
+/* For tables that searches read all over: aligned to 64, and where it is large on huge pages, if the
+ * system has any, so that a row costs no walk of page tables. Not zeroed. Free with heap_free. */
+void *heap_alloc_huge(struct heap *heap, size_t size);
 void heap_free(struct heap *heap, void *ptr); /* NULL is legal */
 
 /* Zeroes, for tables that are large and filled slowly: from HEAP_PAGES_MIN on the system's own
@@ -33,9 +36,8 @@ void heap_free(struct heap *heap, void *ptr); /* NULL is legal */
 enum { HEAP_PAGES_MIN = 256 * 1024 };
 void *heap_zeroes(struct heap *heap, size_t size);
 void heap_zeroes_free(struct heap *heap, void *ptr, size_t size); /* NULL is legal */
-/* Such a block will be read all over by searches: the system may use huge pages for it, so that
- * each row costs no walk of page tables. To be said before it is touched; each first touch then
- * clears 2 MiB, so not where a reactor fills it. No effect on small blocks. */
+/* Such a block is to be on huge pages, as heap_alloc_huge has it. To be said before it is touched;
+ * each first touch then clears 2 MiB, so not where a reactor fills it. */
 void heap_zeroes_huge(void *ptr, size_t size);
 
 /* A copy of `len` bytes with a NUL behind them. */

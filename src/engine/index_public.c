@@ -16,8 +16,6 @@
 
 #include "base/no_libc_heap.h"
 
-enum { HUGE_PAGE_BYTES = 2 << 20 };
-
 /* ---- kernels ---- */
 
 static void select_best(void)
@@ -45,12 +43,7 @@ struct pdb_index *public_index_new(uint64_t fail_at)
 
 void *public_index_memory(struct pdb_index *index, size_t bytes)
 {
-    const bool large = bytes >= HUGE_PAGE_BYTES;
-    void *memory =
-        heap_alloc_aligned(&index->heap, large ? HUGE_PAGE_BYTES : 64, bytes_align_up(bytes, 64));
-    if (memory != NULL && large)
-        (void)madvise(memory, bytes / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES, MADV_HUGEPAGE);
-    return memory;
+    return heap_alloc_huge(&index->heap, bytes_align_up(bytes, 64));
 }
 
 void pdb_index_destroy(struct pdb_index *index)

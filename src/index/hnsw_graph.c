@@ -115,8 +115,8 @@ int hnsw_allocate(struct hnsw *graph, const uint8_t *levels, struct heap *heap)
     uint32_t counts[HNSW_LEVEL_MAX + 1];
     const uint32_t m = graph->link_max;
     graph->level_count = count_levels(levels, graph->row_count, counts);
-    graph->memory = heap_alloc_aligned(
-        heap, ALIGNMENT, graph_bytes(m, graph->row_count, graph->level_count, counts));
+    graph->memory =
+        heap_alloc_huge(heap, graph_bytes(m, graph->row_count, graph->level_count, counts));
     if (graph->memory == NULL)
         return PDB_RESOURCE_EXHAUSTED;
     char *next = graph->memory;

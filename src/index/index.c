@@ -14,7 +14,7 @@ int index_init(struct index *index, const struct quantizer *quantizer, uint32_t 
 {
     const size_t bytes = quantize_codes_bytes(quantizer, row_count);
     const size_t sums = quantize_sums_bytes(quantizer, row_count);
-    uint8_t *codes = heap_alloc_aligned(heap, VECMATH_CODE_ALIGNMENT, bytes);
+    uint8_t *codes = heap_alloc_huge(heap, bytes);
     void *sums_array = sums > 0 ? heap_calloc(heap, 1, sums) : NULL;
     if (codes == NULL || (sums > 0 && sums_array == NULL)) {
         heap_free(heap, codes);

@@ -9,6 +9,23 @@
 
 #include <cmocka.h>
 
+static void tables_that_are_read_all_over_are_aligned_and_counted(void **state)
+{
+    (void)state;
+    struct heap heap = {.bytes_max = 64 << 20};
+    const size_t sizes[] = {1, 100, 4 << 20, (5 << 20) + 3};
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        char *block = heap_alloc_huge(&heap, sizes[i]);
+        assert_non_null(block);
+        assert_int_equal((uintptr_t)block % (sizes[i] < 4 << 20 ? 64 : 2 << 20), 0);
+        memset(block, 1, sizes[i]);
+        assert_true(heap.bytes_used >= sizes[i]);
+        heap_free(&heap, block);
+        assert_int_equal(heap.bytes_used, 0);
+    }
+    assert_null(heap_alloc_huge(&heap, 65 << 20));
+}
+
 static void every_byte_taken_is_given_back(void **state)
 {
     (void)state;
@@ -124,6 +141,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_byte_taken_is_given_back),
+        cmocka_unit_test(tables_that_are_read_all_over_are_aligned_and_counted),
         cmocka_unit_test(zeroes_are_zero_counted_and_refused_like_other_blocks),
         cmocka_unit_test(the_limit_refuses_and_leaves_blocks_as_they_were),
         cmocka_unit_test(the_chosen_allocation_fails_and_all_after_it),
