@@ -44,10 +44,11 @@ class World:
     kind: Kind
     dimension: int
     rows: dict[str, Floats] = field(default_factory=dict)
+    suffix: str = ""
 
     @property
     def name(self) -> str:
-        return self.kind.name
+        return self.kind.name + self.suffix
 
     def make(self) -> None:
         with RestClient(self.server) as rest:
