@@ -40,6 +40,7 @@ demo: packages-test build
 
 bench: packages build
 	build/perf/kernels/kernels
+	build/perf/kernels/codes
 	build/perf/engine/hop
 
 peers: packages-test build
