@@ -221,7 +221,7 @@ static void score_some(struct walk *walk)
 static void end_part(struct walk *walk)
 {
     const struct topk *found = walk->found;
-    if (walk->count == walk->search.want && walk->farthest < walk->horizon)
+    if (!walk->search.stats.complete && walk->farthest < walk->horizon)
         walk->horizon = walk->farthest;
     if (found->count == found->capacity && topk_bound(found) < walk->horizon)
         walk->horizon = topk_bound(found);

@@ -353,8 +353,11 @@ uint32_t index_search_end(struct index_search *search, struct index_candidate *c
     struct pool_entry *list = from_best ? search->scratch->best : search->scratch->pool;
     struct pool_entry *other = from_best ? search->scratch->pool : search->scratch->best;
     uint32_t count = from_best ? search->best_count : search->pool_count;
-    count = count < search->want ? count : search->want;
-    count = search_drop_hopeless(search, list, count, other);
+    const bool all =
+        search->index->codes.row_count == 0 || (search->stats.scanned && count < search->want);
+    const uint32_t most = count < search->want ? count : search->want;
+    count = search_drop_hopeless(search, list, most, other);
+    search->stats.complete = all && count == most;
     const uint32_t *rows = search->index->has_lists ? search->index->ivf.rows : NULL;
     for (uint32_t i = 0; i < count; i++) {
         const uint32_t row = list[i].row & POOL_ROW;

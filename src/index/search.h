@@ -92,6 +92,7 @@ struct index_search_stats {
     uint32_t expanded;  /* rows whose links were followed; of lists: those looked at */
     bool capped;        /* the pool was full: `ef` may have cost recall */
     bool scanned;       /* all allowed rows were scored */
+    bool complete;      /* after the end: all allowed rows are among the candidates */
     bool below_target;  /* no effort that was measured is known to reach target_recall */
 };
 

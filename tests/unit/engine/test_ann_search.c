@@ -420,6 +420,65 @@ static void deleted_rows_are_not_found_though_the_set_is_old(void **state)
     end(&w);
 }
 
+/* The k nearest lie close together and all others far away: an index names few more than these k,
+ * whatever its kind, and knows no row behind them. */
+static void assert_all_found_after_deletes(struct pdb_field field)
+{
+    enum { NEAR = 40, FAR = 2000, GONE = 15 };
+    struct world w;
+    begin_field(&w, 2, field);
+    ann_put(&w.fx, "c", 0, FAR, 0);
+    float near[NEAR][ANN_DIMENSION], middle[ANN_DIMENSION];
+    for (int d = 0; d < ANN_DIMENSION; d++)
+        middle[d] = 30;
+    for (unsigned i = 0; i < NEAR; i++) {
+        struct pdb_vector vector;
+        char id[16];
+        ann_vector(FAR + i, near[i]);
+        for (int d = 0; d < ANN_DIMENSION; d++)
+            near[i][d] = middle[d] + 0.01f * near[i][d];
+        (void)snprintf(id, sizeof(id), "id-%06u", FAR + i);
+        struct pdb_record r = record(id, &vector, near[i], ANN_DIMENSION);
+        struct pdb_write write = {.collection = txt("c"), .records = &r, .record_count = 1};
+        assert_done(&w.fx, do_write(&w.fx, &write));
+    }
+    ann_flush(&w.fx);
+    rest(&w);
+    struct pdb_query q = query_of(middle);
+    q.k = NEAR;
+    q.nprobe = field.index == PDB_INDEX_IVF ? 1 : 0;
+    assert_int_equal(search_from(&w, 0, 0, &q, 1)->count, NEAR);
+    for (unsigned i = 0; i < GONE; i++)
+        delete_number(&w, FAR + i);
+    for (unsigned core = 0; core < 2; core++) {
+        const struct pdb_hits *hits = search_from(&w, core, 0, &q, 1);
+        if (hits->count != NEAR)
+            fail_msg("index %d, codes %d: %u hits of %d", field.index, field.quantization,
+                     hits->count, NEAR);
+        assert_sorted(hits);
+    }
+    assert_true(counter(&w, METRICS_SEARCH_STALE_AT) >= GONE);
+    end(&w);
+}
+
+static void rows_that_no_index_named_take_the_place_of_deleted_ones(void **state)
+{
+    (void)state;
+    static const struct pdb_field fields[] = {
+        {.index = PDB_INDEX_HNSW, .quantization = PDB_QUANTIZATION_SQ8},
+        {.index = PDB_INDEX_HNSW, .quantization = PDB_QUANTIZATION_NONE},
+        {.index = PDB_INDEX_HNSW, .quantization = PDB_QUANTIZATION_BINARY},
+        {.index = PDB_INDEX_FLAT, .quantization = PDB_QUANTIZATION_BINARY},
+        {.index = PDB_INDEX_IVF, .quantization = PDB_QUANTIZATION_SQ8},
+        {.index = PDB_INDEX_IVF, .quantization = PDB_QUANTIZATION_BINARY},
+    };
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        struct pdb_field field = fields[i];
+        field.metric = PDB_METRIC_EUCLIDEAN;
+        assert_all_found_after_deletes(field);
+    }
+}
+
 static void an_updated_row_is_found_once_and_where_it_is_now(void **state)
 {
     (void)state;
@@ -710,6 +769,7 @@ int main(void)
         cmocka_unit_test(filters_are_exact_whatever_they_leave),
         cmocka_unit_test(k_of_all_rows_are_all_rows),
         cmocka_unit_test(deleted_rows_are_not_found_though_the_set_is_old),
+        cmocka_unit_test(rows_that_no_index_named_take_the_place_of_deleted_ones),
         cmocka_unit_test(an_updated_row_is_found_once_and_where_it_is_now),
         cmocka_unit_test(most_rows_may_end),
         cmocka_unit_test(expired_rows_are_not_found),
