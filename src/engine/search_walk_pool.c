@@ -32,6 +32,15 @@ static bool open_scratch(struct walk *walk, const struct index *index)
                               &walk->scratch) == 0;
 }
 
+/* There is one less, and maybe nobody has one who would hand it on: all try for themselves. */
+static void wake_all(struct walk_pool *pool)
+{
+    for (struct list_link *link; (link = list_pop_front(&pool->line)) != NULL;) {
+        struct walk *next = container_of(link, struct walk, line_link);
+        task_queue(next->core->r, next->task);
+    }
+}
+
 enum walk_take walk_pool_take(struct walk *walk, const struct index *index)
 {
     struct walk_pool *pool = &walk->core->walks;
@@ -50,6 +59,7 @@ enum walk_take walk_pool_take(struct walk *walk, const struct index *index)
     if (open_scratch(walk, index))
         return WALK_TAKEN;
     pool->count--;
+    wake_all(pool);
     return WALK_NO_MEMORY;
 }
 

@@ -2,6 +2,7 @@
  * old the set is that they began with. */
 #include "ann_fixture.h"
 
+#include "engine/search_walk.h"
 #include "wal/wal_internal.h"
 
 enum { K = 10, ROWS = 3000, QUERY_ROW = 1000000 };
@@ -755,6 +756,41 @@ static void without_memory_for_scratch_a_search_is_exact(void **state)
     end(&w);
 }
 
+static void count_run(struct task *task)
+{
+    task->run = NULL; /* it has run */
+}
+
+/* Those that have scratch go on to larger segments, and there is no memory for it. */
+static void who_waits_for_scratch_goes_on_when_there_is_none_left(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w, 1);
+    struct engine_core *core = &w.fx.db->cores[0];
+    struct index small = {.codes.row_count = 100, .quantizer.dimension = ANN_DIMENSION};
+    struct index large = {.codes.row_count = 4000000, .quantizer.dimension = ANN_DIMENSION};
+    struct task tasks[WALK_SCRATCHES + 2] = {0};
+    struct walk walks[WALK_SCRATCHES + 2] = {0};
+    for (unsigned i = 0; i < WALK_SCRATCHES + 2; i++) {
+        tasks[i].run = count_run;
+        walks[i].core = core;
+        walks[i].task = &tasks[i];
+        assert_int_equal(walk_pool_take(&walks[i], &small),
+                         i < WALK_SCRATCHES ? WALK_TAKEN : WALK_IN_LINE);
+    }
+    core->r->heap.bytes_max = core->r->heap.bytes_used + 4096;
+    for (unsigned i = 0; i < WALK_SCRATCHES; i++)
+        assert_int_equal(walk_pool_take(&walks[i], &large), WALK_NO_MEMORY);
+    core->r->heap.bytes_max = 0;
+    walk_end(&walks[WALK_SCRATCHES]); /* one was cancelled meanwhile */
+    sim_run(w.fx.db, 1000000);
+    assert_null(tasks[WALK_SCRATCHES + 1].run);
+    assert_int_equal(walk_pool_take(&walks[WALK_SCRATCHES + 1], &small), WALK_TAKEN);
+    walk_end(&walks[WALK_SCRATCHES + 1]);
+    end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -780,6 +816,7 @@ int main(void)
         cmocka_unit_test(a_crash_with_sets_and_searches_leaves_nothing_behind),
         cmocka_unit_test(a_search_takes_nothing_from_the_heap),
         cmocka_unit_test(without_memory_for_scratch_a_search_is_exact),
+        cmocka_unit_test(who_waits_for_scratch_goes_on_when_there_is_none_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
