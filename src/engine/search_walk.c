@@ -14,6 +14,7 @@ enum {
     STEP_ROWS_MAX = 2048,
     STEP_ROWS_FILTERED = 64, /* a scan looks at sixteen times as many documents */
     SCORE_ROWS = 64,
+    SCORE_BYTES = 1 << 19, /* of vectors at once: of 65,535 dimensions two */
 };
 
 bool walk_suits(const struct pdb_query *asked, const struct scan_query *query)
@@ -206,7 +207,9 @@ static void score_some(struct walk *walk)
     const struct walk_part *part = &walk->parts[walk->part];
     uint32_t rows[SCORE_ROWS] = {0}, count = 0;
     float distances[SCORE_ROWS];
-    for (; walk->next < walk->count && count < SCORE_ROWS; walk->next++)
+    uint32_t most = SCORE_BYTES / walk->query->field.bytes; /* 1 at least */
+    most = most < SCORE_ROWS ? most : SCORE_ROWS;
+    for (; walk->next < walk->count && count < most; walk->next++)
         rows[count++] = ann_row(part->ann, walk->candidates[walk->next].row);
     if (count == 0 || !segment_distances(part->file->segment, walk->query, rows, count, distances))
         return;
