@@ -33,6 +33,7 @@ enum {
     MAX = 1000,
     OVERDRAW = 4, /* records drawn for each query */
     SCAN_ROWS = 256,
+    TAKE_ROWS = 256,
 };
 
 struct recall_work {
@@ -50,6 +51,7 @@ struct recall_work {
     uint64_t *keys;
     uint32_t key_max;
     uint64_t rows_seen;
+    uint32_t drawn, taken; /* keys; those whose ids were copied */
     /* what came of them */
     double *recalls;
     uint32_t run;
@@ -223,39 +225,53 @@ static void shuffle(struct recall_work *work, uint32_t count)
     }
 }
 
-static int take_ids(struct pdb_call *call, struct recall_work *work)
+static int begin_ids(struct pdb_call *call, struct recall_work *work)
 {
-    uint64_t drawn = work->rows_seen < work->key_max ? work->rows_seen : work->key_max;
-    work->ids = arena_array(call->arena, struct pdb_text, drawn);
+    work->drawn = work->rows_seen < work->key_max ? (uint32_t)work->rows_seen : work->key_max;
+    work->ids = arena_array(call->arena, struct pdb_text, work->drawn);
     if (work->ids == NULL)
         return call_no_memory(call);
-    shuffle(work, (uint32_t)drawn);
-    for (uint32_t i = 0; i < drawn; i++) {
+    shuffle(work, work->drawn);
+    return 0;
+}
+
+/* Some of them: each lies somewhere else. True: all, or it has ended with an error. */
+static bool take_ids(struct pdb_call *call, struct recall_work *work)
+{
+    uint32_t end = work->drawn - work->taken < TAKE_ROWS ? work->drawn : work->taken + TAKE_ROWS;
+    for (; work->taken < end; work->taken++) {
         struct pdb_row row;
-        if (!view_row(&work->view, work->keys[i], &row, NULL))
+        if (!view_row(&work->view, work->keys[work->taken], &row, NULL))
             continue;
         struct pdb_text id = arena_copy_text(call->arena, row.id.ptr, row.id.len);
-        if (id.ptr == NULL)
-            return call_no_memory(call);
+        if (id.ptr == NULL) {
+            (void)call_no_memory(call);
+            return true;
+        }
         work->ids[work->count++] = id;
     }
-    return 0;
+    return work->taken == work->drawn;
+}
+
+/* True: the queries are chosen, or it has ended with an error. */
+static bool draw_some(struct pdb_call *call, struct recall_work *work)
+{
+    if (work->ids != NULL)
+        return take_ids(call, work);
+    return view_scan_step(&work->view, &work->cursor, NULL, SCAN_ROWS, draw_row, work) &&
+           begin_ids(call, work) < 0;
 }
 
 static void draw_step(struct pdb_call *call)
 {
     struct call_state *s = call_state(call);
     struct recall_work *work = s->work;
-    bool complete = false;
-    while (!complete && !call_stopped(call) && !shard_gone(s->shard, call)) {
-        complete = view_scan_step(&work->view, &work->cursor, NULL, SCAN_ROWS, draw_row, work);
-        if (!complete && reactor_slice_over(s->here->r)) {
+    while (!call_stopped(call) && !shard_gone(s->shard, call) && !draw_some(call, work)) {
+        if (reactor_slice_over(s->here->r)) {
             call_again(call);
             return;
         }
     }
-    if (complete)
-        (void)take_ids(call, work);
     view_close(&work->view);
     leave_shard(call);
 }
