@@ -24,8 +24,9 @@ void *heap_calloc(struct heap *heap, size_t count, size_t size); /* checks the p
 void *heap_realloc(struct heap *heap, void *ptr, size_t size);   /* NULL: `ptr` is unchanged */
 /* `alignment`: a power of two, at least sizeof(void *). Free with heap_free. */
 void *heap_alloc_aligned(struct heap *heap, size_t alignment, size_t size);
-/* For tables that searches read all over: aligned to 64, and where it is large on huge pages, if the
- * system has any, so that a row costs no walk of page tables. Not zeroed. Free with heap_free. */
+/* For tables that searches read all over: aligned to 64, and where it is large on huge pages, if
+ * the system has any, so that a row costs no walk of page tables. Not zeroed. Free with
+ * heap_free. */
 void *heap_alloc_huge(struct heap *heap, size_t size);
 void heap_free(struct heap *heap, void *ptr); /* NULL is legal */
 
