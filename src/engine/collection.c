@@ -176,7 +176,8 @@ static void list_step(struct pdb_call *call)
             info->owner_core == s->here->id ? shard_find(s->here, &work->uuids[work->next]) : NULL;
         if (shard != NULL)
             collection_fill_live(call, shard, info);
-        if (++work->next % 64 == 0 && reactor_slice_over(s->here->r)) {
+        work->next++; /* its indexes are counted over all its segments */
+        if ((shard != NULL || work->next % 64 == 0) && reactor_slice_over(s->here->r)) {
             call_again(call);
             return;
         }
