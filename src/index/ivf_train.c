@@ -209,6 +209,7 @@ static void share_lists(struct ivf_build *build)
     for (uint32_t g = 0; g < groups; g++)
         ivf->groups[g + 1] += ivf->groups[g];
     ivf->list_count = total;
+    ivf->centroids.row_count = groups + total;
 }
 
 static void divide_group(struct ivf_build *build, uint32_t g, struct ivf_worker *worker)

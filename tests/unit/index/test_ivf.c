@@ -330,6 +330,27 @@ static void lists_are_written_and_read_back(void **state)
             }
 }
 
+/* Equal rows are one group, and the others' lists do not come to be. */
+static void fewer_lists_than_wanted_are_written_and_read_back(void **state)
+{
+    (void)state;
+    struct data data = data_new(1200, DIMENSION);
+    for (size_t c = 0; c < CODES; c++) {
+        struct built built = made_of(&data, codes[c], PDB_METRIC_EUCLIDEAN, 0);
+        assert_true(built.index.ivf.list_count < ivf_list_count(0, data.count));
+        struct image image = image_of(&built.index);
+        struct index opened;
+        assert_int_equal(open_image(&image, SIZE_MAX, &built.heap, &opened), PDB_OK);
+        assert_int_equal(index_bytes(&opened), index_bytes(&built.index));
+        assert_lists_sound(&opened);
+        assert_same_answers(&built.index, &opened);
+        index_dispose(&opened, &built.heap);
+        built_free(&built);
+        free(image.bytes);
+    }
+    data_free(&data);
+}
+
 static void every_changed_byte_and_every_shorter_length_is_noticed(void **state)
 {
     (void)state;
@@ -438,6 +459,7 @@ int main(void)
         cmocka_unit_test(extreme_values_do_not_leave_the_numbers),
         cmocka_unit_test(too_many_lists_are_refused),
         cmocka_unit_test(lists_are_written_and_read_back),
+        cmocka_unit_test(fewer_lists_than_wanted_are_written_and_read_back),
         cmocka_unit_test(every_changed_byte_and_every_shorter_length_is_noticed),
         cmocka_unit_test(numbers_out_of_range_are_refused_whatever_the_checksum_says),
         cmocka_unit_test(opening_may_run_out_of_memory),
