@@ -118,6 +118,7 @@ uint64_t make_calibration_bytes(const struct index_spec *spec, uint32_t row_coun
     if (count == 0)
         return 0;
     uint64_t one = 2 * sizeof(uint32_t) + sizeof(struct measured) +
+                   CALIBRATION_STEPS * sizeof(int) + /* a part for each */
                    bytes_align_up(spec->dimension * sizeof(float), 64);
     return sizeof(struct make_calibration) + count * one + truth_bytes((uint32_t)count) +
            bitset_words(row_count) * sizeof(uint64_t) + 1024;
@@ -413,7 +414,8 @@ static int begin_measure(struct index_make *make)
 
 static uint32_t measure_parts(const struct index_make *make)
 {
-    return make->calibration->query_count;
+    const struct make_calibration *c = make->calibration;
+    return c->query_count * (c->view.has_lists ? make->index.calibration.step_count : 1);
 }
 
 /* Whether a walk with the effort of this step would have ended here, and with how many entries of
@@ -510,7 +512,8 @@ static void measure_walk(struct index_make *make, uint32_t part, struct index_wo
 /* For the i-th k, in so many lists (0: there are none); into judging->list, without rows that are
  * queries. Returns how many. */
 static uint32_t search_all(const struct make_calibration *c, uint32_t query, uint32_t i,
-                           uint32_t probes, struct make_judging *judging, uint64_t *distances_out)
+                           uint32_t probes, struct make_judging *judging, uint64_t *distances_out,
+                           bool *scanned_out)
 {
     const uint32_t quarter = c->view.codes.row_count / 4; /* of few rows all would be looked at */
     const uint32_t want = index_want(calibration_ks[i]) << (CALIBRATION_WANTS - 1);
@@ -532,25 +535,33 @@ static uint32_t search_all(const struct make_calibration *c, uint32_t query, uin
             judging->list[kept++] =
                 (struct pool_entry){judging->candidates[at].distance, judging->candidates[at].row};
     *distances_out = search.stats.distances;
+    *scanned_out = search.stats.scanned;
     find_ties(c, query, &judging->judge, judging->list, kept);
     return kept;
 }
 
+/* One query with one number of lists: with all of them at once a part would score the rows of a
+ * large segment many times. All k look at the same lists and the same rows, so the candidates of
+ * the largest begin with those of the others; but where it took more lists to find so many rows,
+ * or bounds chose among them, each is searched for by itself. */
 static void measure_lists(struct index_make *make, uint32_t part, struct index_worker *worker)
 {
     struct make_calibration *c = make->calibration;
     struct make_judging *judging = worker->judging;
     const struct calibration *out = &make->index.calibration;
-    struct measured *measured = &c->measured[part];
-    for (uint32_t step = 0; step < out->step_count; step++) {
-        open_judge(c, part, &judging->judge);
-        for (uint32_t i = 0; i < CALIBRATION_KS; i++) {
-            uint64_t distances;
-            uint32_t count =
-                search_all(c, part, i, (uint32_t)out->efforts[step], judging, &distances);
-            measured->distances[i][step] = (uint32_t)distances;
-            count_hits(&judging->judge, i, judging->list, count, measured->hits[i][step]);
-        }
+    const uint32_t query = part / out->step_count, step = part % out->step_count;
+    const uint32_t last = CALIBRATION_KS - 1, probes = (uint32_t)out->efforts[step];
+    struct measured *measured = &c->measured[query];
+    bool scanned;
+    uint64_t distances;
+    open_judge(c, query, &judging->judge);
+    uint32_t count = search_all(c, query, last, probes, judging, &distances, &scanned);
+    const bool each = scanned || quantize_has_bounds(c->view.quantizer.kind);
+    for (uint32_t i = CALIBRATION_KS; i-- > 0;) {
+        if (each && i != last)
+            count = search_all(c, query, i, probes, judging, &distances, &scanned);
+        measured->distances[i][step] = (uint32_t)distances;
+        count_hits(&judging->judge, i, judging->list, count, measured->hits[i][step]);
     }
 }
 
@@ -656,9 +667,10 @@ static int scan_part(struct index_make *make, uint32_t part, struct index_worker
     struct make_judging *judging = worker->judging;
     const uint32_t last = CALIBRATION_KS - 1; /* whose candidates begin with those of the others */
     uint64_t distances;
+    bool scanned;
     open_judge(c, part, &judging->judge);
     uint32_t count = search_all(c, part, last, c->view.has_lists ? c->view.ivf.list_count : 0,
-                                judging, &distances);
+                                judging, &distances, &scanned);
     for (uint32_t i = 0; i < CALIBRATION_KS; i++)
         count_hits(&judging->judge, i, judging->list, count, c->measured[part].scanned[i]);
     return PDB_OK;

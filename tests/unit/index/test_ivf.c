@@ -304,6 +304,35 @@ static void too_many_lists_are_refused(void **state)
     data_free(&data);
 }
 
+/* So that whoever builds can look for other work: some queries meet half of the lists. */
+static void measuring_is_a_part_for_each_query_and_number_of_lists(void **state)
+{
+    (void)state;
+    struct data data = rows_of_seed(ROWS, 0);
+    const struct source source = {&data, NOT_BROKEN};
+    const struct index_rows rows = rows_of(&source);
+    const struct index_spec spec = lists_spec(QUANTIZE_SQ4, PDB_METRIC_EUCLIDEAN, 0);
+    struct heap heap = {0};
+    struct index_make *make = NULL;
+    struct index_worker *worker = NULL;
+    struct index index;
+    uint32_t most = 0;
+    assert_int_equal(index_make_begin(&spec, &rows, &heap, &make), PDB_OK);
+    assert_int_equal(index_worker_open(make, &heap, &worker), PDB_OK);
+    for (uint32_t parts; (parts = index_make_parts(make)) > 0; index_make_advance(make)) {
+        most = parts > most ? parts : most;
+        for (uint32_t i = 0; i < parts; i++)
+            index_make_part(make, i, worker);
+    }
+    assert_int_equal(index_make_end(make, &index), PDB_OK);
+    const struct calibration *found = &index.calibration;
+    assert_true(found->query_count > 0 && found->step_count > 1);
+    assert_true(most >= found->query_count * found->step_count);
+    index_worker_close(worker, &heap);
+    index_dispose(&index, &heap);
+    data_free(&data);
+}
+
 /* ---- images ---- */
 
 static void lists_are_written_and_read_back(void **state)
@@ -458,6 +487,7 @@ int main(void)
         cmocka_unit_test(constant_columns_and_zero_rows_are_no_trouble),
         cmocka_unit_test(extreme_values_do_not_leave_the_numbers),
         cmocka_unit_test(too_many_lists_are_refused),
+        cmocka_unit_test(measuring_is_a_part_for_each_query_and_number_of_lists),
         cmocka_unit_test(lists_are_written_and_read_back),
         cmocka_unit_test(fewer_lists_than_wanted_are_written_and_read_back),
         cmocka_unit_test(every_changed_byte_and_every_shorter_length_is_noticed),
