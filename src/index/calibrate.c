@@ -21,6 +21,9 @@ static const float rerank_cost = 4.0f;
  * few queries; with large ones the rest is small. */
 static const float errors_less = 1.5f;
 
+/* No index has a larger effort; for PDB_K_MAX results a hundred times as much is an integer yet. */
+static const float effort_max = 1e7f;
+
 static float sure(const struct calibration_recall *recall, uint32_t want)
 {
     return recall->recall[want] - errors_less * recall->error[want];
@@ -125,9 +128,11 @@ bool calibration_is_sound(const struct calibration *calibration)
     const struct calibration *c = calibration;
     if (c->step_count > CALIBRATION_STEPS || c->effort_kind > EFFORT_PROBES)
         return false;
-    for (uint32_t step = 0; step < c->step_count; step++)
-        if (!(c->efforts[step] > (step > 0 ? c->efforts[step - 1] : 0) && c->efforts[step] < 1e9f))
+    for (uint32_t step = 0; step < c->step_count; step++) {
+        const float before = step > 0 ? c->efforts[step - 1] : 0;
+        if (!(c->efforts[step] > before && c->efforts[step] < effort_max))
             return false;
+    }
     for (uint32_t i = 0; i < CALIBRATION_KS; i++) {
         if (!recall_is_sound(&c->scan[i]))
             return false;

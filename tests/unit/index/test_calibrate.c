@@ -288,6 +288,9 @@ static void impossible_numbers_are_noticed(void **state)
     c = some_calibration();
     c.effort_kind = 4;
     assert_false(calibration_is_sound(&c));
+    c = some_calibration();
+    c.efforts[c.step_count - 1] = 1e8f; /* for 10,000 results a hundred times that: no uint32_t */
+    assert_false(calibration_is_sound(&c));
 }
 
 int main(void)
