@@ -321,7 +321,7 @@ static void saved(struct manifest_save *save, int rc, const struct trail *trail)
         upkeep_tell_waits(change->shard, rc, trail);
     change->retry.fire = retry_fires;
     uint64_t due_ns = core->r->now_ns + (uint64_t)RETRY_AFTER_S * 1000000000;
-    if (change->cancelled) {
+    if (change->cancelled || core->closing) {
         change_over(change); /* nothing is let go of: the next start finds one or the other */
         return;
     }

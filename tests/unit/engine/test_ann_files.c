@@ -499,6 +499,24 @@ static void a_drop_ends_a_merge_that_waits(void **state)
     ann_end(&fx, disk);
 }
 
+/* Its manifest is not to be had on a disk that is gone: the next start merges again. */
+static void a_close_does_not_wait_for_a_disk_that_is_gone(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    struct sim_disk *disk;
+    begin(&fx, &disk, 18, 300);
+    fill_segments(&fx, 1, 7, 300);
+    ann_pump_until(&fx, !list_empty(&ann_shard(&fx)->upkeep->detached));
+    sim_disk_break_at(disk, 1);
+    pdb_close(fx.db);
+    sim_disk_break_at(disk, 0);
+    fx.db = sim_open(disk, 2);
+    assert_int_equal(ann_segments(ann_shard(&fx)), 8);
+    assert_int_equal(count_of(&fx, "c", NULL), 2400);
+    ann_end(&fx, disk);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -520,6 +538,7 @@ int main(void)
         cmocka_unit_test(deletes_while_a_merge_waits_are_brought_over),
         cmocka_unit_test(a_merge_that_waits_is_finished_by_a_close_and_lost_by_a_crash),
         cmocka_unit_test(a_drop_ends_a_merge_that_waits),
+        cmocka_unit_test(a_close_does_not_wait_for_a_disk_that_is_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
