@@ -31,7 +31,7 @@ enum {
     RETRY_AFTER_S = 10,
     SHARED_BYTES = 16 << 20, /* whose making takes so much is made by several workers */
     LARGE_BYTES = 128 << 20,
-    DETACHED_MAX = 2,    /* merges of a shard that wait */
+    DETACHED_MAX = 2,    /* merges of a shard that wait, or are being published */
     PRESSING_PARTS = 24, /* with so many, none waits */
     SHORT_WAIT_S = 5,    /* for memory */
 };
@@ -179,8 +179,8 @@ static bool lacks_index(const struct shard *shard, const struct shard_part *part
 bool upkeep_index_delays(const struct shard *shard, const struct shard_part *part)
 {
     unsigned waiting = 0;
-    list_each (link, &shard->upkeep->detached)
-        waiting++;
+    list_each (link, &shard->upkeep->detached) /* what is published may stay there for a snapshot */
+        waiting += detached_at(link)->part->coming;
     return waiting < DETACHED_MAX && !is_idle(shard) && !is_pressed(shard) &&
            lacks_index(shard, part);
 }

@@ -517,6 +517,33 @@ static void a_close_does_not_wait_for_a_disk_that_is_gone(void **state)
     ann_end(&fx, disk);
 }
 
+/* Merges whose files wait for the snapshot are over, and no reason for others not to wait. */
+static void merges_wait_while_a_snapshot_holds_the_files_of_others(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    struct sim_disk *disk;
+    begin(&fx, &disk, 19, 300);
+    struct shard *shard = ann_shard(&fx);
+    upkeep_pin(shard);
+    for (unsigned round = 0; round < 3; round++) {
+        fill_segments(&fx, 8 * round + 1, round == 2 ? 7 : 8, 300);
+        for (int pumps = 0; ann_segments(shard) > 8; pumps++) {
+            assert_true(pumps < ANN_PUMPS_MAX);
+            sim_turn(fx.db);
+            list_each (link, &shard->parts) {
+                const struct shard_part *part = container_of(link, struct shard_part, link);
+                if (part->segment != NULL && part->file->stats.rows > 300)
+                    assert_non_null(part->anns[0]);
+            }
+        }
+    }
+    upkeep_unpin(shard);
+    ann_pump_until(&fx, list_empty(&shard->upkeep->detached));
+    assert_int_equal(count_of(&fx, "c", NULL), 7200);
+    ann_end(&fx, disk);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -539,6 +566,7 @@ int main(void)
         cmocka_unit_test(a_merge_that_waits_is_finished_by_a_close_and_lost_by_a_crash),
         cmocka_unit_test(a_drop_ends_a_merge_that_waits),
         cmocka_unit_test(a_close_does_not_wait_for_a_disk_that_is_gone),
+        cmocka_unit_test(merges_wait_while_a_snapshot_holds_the_files_of_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
