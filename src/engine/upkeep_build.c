@@ -451,8 +451,10 @@ void change_drop(struct change *change)
     heap_free(heap, change->dead);
     timer_cancel(change->shard->core->r, &change->retry);
     buffer_dispose(&change->bytes);
-    if (change->part != NULL)
+    if (change->part != NULL) {
+        change->part->coming = false; /* who works on it need not go on, unless it has come */
         part_let_go(change->part);
+    }
     arena_dispose(&change->arena);
     heap_free(heap, change);
 }

@@ -544,6 +544,33 @@ static void merges_wait_while_a_snapshot_holds_the_files_of_others(void **state)
     ann_end(&fx, disk);
 }
 
+/* As when its publishing finds no memory: nobody needs the index that is being made for it. */
+static void a_merge_that_is_given_up_ends_the_making_of_its_index(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    struct sim_disk *disk;
+    begin(&fx, &disk, 20, 300);
+    struct shard *shard = ann_shard(&fx);
+    struct upkeep *u = shard->upkeep;
+    fill_segments(&fx, 1, 7, 300);
+    ann_pump_until(&fx, !list_empty(&u->detached));
+    struct change *change = container_of(u->detached.anchor.next, struct change, detached_link);
+    struct ann_op *op = NULL;
+    list_each (link, &u->ann_ops)
+        if (container_of(link, struct ann_op, link)->part == change->part)
+            op = container_of(link, struct ann_op, link);
+    assert_non_null(op);
+    assert_int_equal(op->kind, ANN_OP_BUILD);
+    u->retry_ns = UINT64_MAX; /* it is not begun again at once */
+    change->waits = false;
+    change_over(change);
+    assert_true(op->cancelled);
+    ann_pump_until(&fx, list_empty(&u->ann_ops));
+    assert_int_equal(shard->core->memory.builds, 0);
+    ann_end(&fx, disk);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -567,6 +594,7 @@ int main(void)
         cmocka_unit_test(a_drop_ends_a_merge_that_waits),
         cmocka_unit_test(a_close_does_not_wait_for_a_disk_that_is_gone),
         cmocka_unit_test(merges_wait_while_a_snapshot_holds_the_files_of_others),
+        cmocka_unit_test(a_merge_that_is_given_up_ends_the_making_of_its_index),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
