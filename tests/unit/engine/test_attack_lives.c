@@ -17,6 +17,9 @@ struct writer {
     float value;           /* of the batch under way or of the newest */
     float durable, newest; /* what must be there at least, what may be there at most */
     bool unsure;
+    /* the weakest mode that the batch under way may have been taken in: it may be answered after
+     * the change to a stronger one was, and yet have come before it */
+    enum pdb_sync_mode weakest;
 };
 
 enum presence { ABSENT, PRESENT, EITHER };
@@ -74,6 +77,7 @@ static void begin_batch(struct lives *l, unsigned number)
     struct writer *w = &l->writers[number];
     w->value = ++l->next_value;
     w->newest = w->value;
+    w->weakest = l->sync;
     w->flight = flight_new(l->fx.db, do_write_start);
     fill_batch(l, number, &w->flight->write);
     send_somewhere(l, w->flight);
@@ -89,7 +93,7 @@ static void end_batch(struct lives *l, struct writer *w)
             fail_msg("seed %llu: version %llu was told in an earlier life",
                      (unsigned long long)l->seed, (unsigned long long)f->write.version_out);
         l->told = f->write.version_out > l->told ? f->write.version_out : l->told;
-        if (l->sync <= PDB_SYNC_BATCH)
+        if (w->weakest <= PDB_SYNC_BATCH)
             w->durable = w->value;
     }
     w->unsure = f->call.error.outcome_unknown;
@@ -191,6 +195,9 @@ static void begin_alter(struct lives *l)
     enum pdb_sync_mode sync = (enum pdb_sync_mode)below(l, 4);
     if (sync > l->sync)
         l->sync = sync; /* from now on it may be that weak */
+    for (unsigned i = 0; i < WRITERS; i++)
+        if (l->writers[i].weakest < l->sync)
+            l->writers[i].weakest = l->sync;
     l->alter = flight_new(l->fx.db, do_alter_start);
     l->alter->update.name = txt("w");
     l->alter->update.has_sync = true;

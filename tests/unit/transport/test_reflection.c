@@ -206,7 +206,7 @@ static void every_operation_with_a_method_is_found(void **state)
         assert_true(file_of(path + 1) >= 0);
         found++;
     }
-    assert_int_equal(found, 24);
+    assert_int_equal(found, 25);
     assert_null(grpc_method_find(text_of("/proximadb.v1.ProximaDB/Nothing")));
     assert_null(grpc_method_find(text_of("")));
     assert_non_null(grpc_method_find(text_of("/grpc.health.v1.Health/Watch")));
