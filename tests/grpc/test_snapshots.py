@@ -161,10 +161,13 @@ def test_broken_uploads_are_refused_and_leave_nothing(
         client.UploadSnapshot(iter([]))
     with refused(grpc.StatusCode.INVALID_ARGUMENT, "only the first"):
         client.UploadSnapshot(iter([pb.UploadSnapshotRequest(snapshot="t")] * 2))
+    # what a refused upload had begun is removed after the answer
+    eventually("nothing is left of it", lambda: staged(source) == ["s"])
     with refused(grpc.StatusCode.ALREADY_EXISTS):
         client.UploadSnapshot(pieces("s", archive, 100_000))
     with refused(grpc.StatusCode.INVALID_ARGUMENT):
         client.UploadSnapshot(pieces("t", archive[: len(archive) // 2], 100_000))
+    eventually("nothing is left of half of one", lambda: staged(source) == ["s"])
     with refused(grpc.StatusCode.INVALID_ARGUMENT):
         client.UploadSnapshot(pieces("../t", archive, 100_000))
     damaged = bytearray(archive)
