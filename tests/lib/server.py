@@ -34,6 +34,10 @@ def binary() -> Path:
 class ServerFailed(AssertionError):
     """The server did not start, died, or did not stop. The text ends with its log."""
 
+    def __init__(self, text: str, status: int | None = None) -> None:
+        super().__init__(text)
+        self.status = status  # of a server that ended by itself instead of starting
+
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
@@ -151,6 +155,16 @@ class Server:
         self.ports = self._wait_for_ports(process)
         return self
 
+    def start_to_be_killed(self) -> bool:
+        """Starts a server that a failpoint kills; False when that came before it was ready."""
+        try:
+            self.start()
+        except ServerFailed as failure:
+            if failure.status != -signal.SIGKILL:
+                raise
+            return False
+        return True
+
     def stop(self, limit_s: float = LIMIT_S) -> int:
         """Sends SIGTERM and returns the exit status; ServerFailed if the stop takes too long."""
         return self.signal(signal.SIGTERM, limit_s)
@@ -233,7 +247,10 @@ class Server:
         status = process.wait()
         self._end_seen = True
         why = f"ended with status {status}" if in_time else f"not ready after {LIMIT_S} s"
-        raise ServerFailed(f"the server {why} instead of starting\n{self.output}\n{self.log}")
+        raise ServerFailed(
+            f"the server {why} instead of starting\n{self.output}\n{self.log}",
+            status if in_time else None,
+        )
 
 
 @dataclass(slots=True)
