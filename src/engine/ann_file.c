@@ -134,6 +134,13 @@ static int check_image(const struct file_map *map, const struct ann_header *head
     return rc;
 }
 
+/* Never PDB_FAILED_PRECONDITION, which says something of what was read. */
+static int unreadable(int rc, struct trail *trail)
+{
+    bool memory = rc == -ENOMEM || rc == -EFBIG;
+    return trail_add(trail, memory ? PDB_RESOURCE_EXHAUSTED : PDB_UNAVAILABLE, "%s", strerror(-rc));
+}
+
 int ann_file_check(struct io *io, const char *folder, const struct ann_identity *of,
                    struct trail *trail)
 {
@@ -145,7 +152,11 @@ int ann_file_check(struct io *io, const char *folder, const struct ann_identity 
     if (rc == -ENOENT)
         return PDB_NOT_FOUND;
     if (rc < 0)
-        return trail_add(trail, engine_errno_code(rc), "%s", strerror(-rc));
+        return unreadable(rc, trail);
+    if ((rc = file_map_populate(&map, 0, map.len)) < 0) { /* a later touch would be a SIGBUS */
+        file_map_close(&map);
+        return unreadable(rc, trail);
+    }
     rc = ann_header_decode(map.ptr, map.len, &header, trail);
     if (rc == 0)
         rc = ann_header_compare(&header, of, trail);

@@ -86,7 +86,8 @@ void ann_load_cancel(struct ann_load *load); /* `done` still runs, once */
 void ann_load_drop(struct ann_load *load);
 
 /* For who checks a data directory, waiting: reads all of a file and verifies it. 0; PDB_NOT_FOUND;
- * PDB_DATA_LOSS, PDB_FAILED_PRECONDITION, PDB_UNAVAILABLE, PDB_RESOURCE_EXHAUSTED with a trail. */
+ * with a trail: PDB_DATA_LOSS or PDB_FAILED_PRECONDITION (a newer format) of what was read,
+ * PDB_UNAVAILABLE or PDB_RESOURCE_EXHAUSTED of what could not be. */
 int ann_file_check(struct io *io, const char *folder, const struct ann_identity *of,
                    struct trail *trail);
 

@@ -147,19 +147,22 @@ static void close_segment(struct opened *o)
     *o = (struct opened){0};
 }
 
-static void tell_ann(struct shard_check *c, uint32_t field, const char *why)
+/* Only what was read and is bad goes: a disk or memory that failed says nothing of the file. */
+static void tell_ann(struct shard_check *c, uint32_t field, int rc, const char *why)
 {
     char text[1024], name[SHARD_NAME_MAX], path[SHARD_PATH_MAX];
-    bool repair = c->check->repair;
+    bool bad = rc == PDB_DATA_LOSS || rc == PDB_FAILED_PRECONDITION;
+    bool repair = bad && c->check->repair;
+    const char *action = bad ? "the next start makes it again from the vectors"
+                             : "left as it is: it could not be read; check again";
     shard_files_ann_name(name, c->segment->number, field);
     shard_files_ann_path(path, c->folder, c->segment->number, field);
     if (repair)
         repair = io_wait_unlink(c->check->io, path) == 0;
+    if (repair)
+        action = "removed: the next start makes it again from the vectors";
     (void)snprintf(text, sizeof(text), "%.500s/%.60s: %.400s", c->folder, name, why);
-    check_tell(c->check, repair ? CHECK_MENDED : CHECK_DERIVED, "index",
-               repair ? "removed: the next start makes it again from the vectors"
-                      : "the next start makes it again from the vectors",
-               text);
+    check_tell(c->check, repair ? CHECK_MENDED : CHECK_DERIVED, "index", action, text);
 }
 
 /* Those that are there: a missing one may never have been wanted. */
@@ -174,7 +177,7 @@ static void check_anns(struct shard_check *c, const struct segment *segment)
         of.vector_count = segment_vector_count(segment, of.field);
         int rc = ann_file_check(c->check->io, c->folder, &of, &trail);
         if (rc < 0 && rc != PDB_NOT_FOUND)
-            tell_ann(c, of.field, trail.text);
+            tell_ann(c, of.field, rc, trail.text);
     }
 }
 

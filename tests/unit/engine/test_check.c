@@ -183,6 +183,43 @@ static void folders_that_nobody_has_are_told(void **state)
     end(&fx);
 }
 
+static void run_for_anns(const struct fixture *fx, const char *command)
+{
+    char line[512];
+    (void)snprintf(line, sizeof(line),
+                   "for f in collections/*/*.parquet; do (cd $(dirname $f) && "
+                   "a=$(basename $f .parquet)-0.ann && %s) || exit 1; done",
+                   command);
+    run(fx, line);
+}
+
+/* What no read could say is not known to be damaged: only a later check may tell. A link to itself
+ * fails each open (ELOOP), whoever asks. */
+static void an_index_that_cannot_be_read_is_left_by_a_repair(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    struct heard heard;
+    char uuid[40];
+    begin(&fx, uuid);
+    run_for_anns(&fx, "ln -s $a $a");
+    for (int repair = 0; repair < 2; repair++) {
+        assert_int_equal(check(&fx, repair != 0, &heard), PDB_FAILED_PRECONDITION);
+        assert_heard(heard, "\"severity\":\"derived\",\"kind\":\"index\"");
+        assert_heard(heard, "left as it is");
+        assert_null(strstr(heard.text, "mended"));
+        run_for_anns(&fx, "test -L $a");
+    }
+    run_for_anns(&fx, "rm $a && echo other > $a");
+    assert_int_equal(check(&fx, false, &heard), PDB_FAILED_PRECONDITION);
+    assert_heard(heard, "no index file");
+    run_for_anns(&fx, "test -f $a");
+    assert_int_equal(check(&fx, true, &heard), 0);
+    assert_heard(heard, "\"severity\":\"mended\",\"kind\":\"index\"");
+    run_for_anns(&fx, "test ! -e $a");
+    end(&fx);
+}
+
 /* ---- snapshots ---- */
 
 static void leftovers_of_snapshots_are_removed_by_a_repair(void **state)
@@ -279,6 +316,7 @@ int main(void)
         cmocka_unit_test(rows_that_are_newer_than_the_manifest_are_found),
         cmocka_unit_test(versions_that_no_log_has_are_found),
         cmocka_unit_test(folders_that_nobody_has_are_told),
+        cmocka_unit_test(an_index_that_cannot_be_read_is_left_by_a_repair),
         cmocka_unit_test(leftovers_of_snapshots_are_removed_by_a_repair),
         cmocka_unit_test(an_index_of_a_snapshot_goes_and_a_restore_makes_it_again),
         cmocka_unit_test(damage_of_a_snapshot_is_told_and_left),
