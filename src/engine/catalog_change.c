@@ -99,6 +99,14 @@ static int apply_create(struct catalog_master *m, struct catalog_change *change)
     return 0;
 }
 
+/* Of a change now. It moves on with every change, whatever the clock says: that it is not the time
+ * of creation is how a recovery knows that the mode may once have been a weak one (recover.c). */
+static int64_t updated_at(const struct catalog_master *m, const struct catalog_entry *old)
+{
+    int64_t now_us = m->core->r->now_realtime_us;
+    return now_us > old->updated_at_us ? now_us : old->updated_at_us + 1;
+}
+
 /* The columns of `entry` and the new ones, in the round's arena. */
 static int extend_columns(struct catalog_master *m, struct catalog_change *change,
                           struct pdb_collection_config *config)
@@ -176,7 +184,7 @@ static int apply_update(struct catalog_master *m, struct catalog_change *change)
         return call_fail_trail(change->call, rc, &trail);
     struct catalog_times times = {
         .created_at_us = old->created_at_us,
-        .updated_at_us = m->core->r->now_realtime_us,
+        .updated_at_us = updated_at(m, old),
         .schema_version = old->schema_version + (update->add_column_count != 0),
     };
     struct catalog_entry *entry = catalog_entry_new(&old->uuid, &config, &times);

@@ -367,7 +367,8 @@ static bool was_clean(const struct pdb *db)
     return clean;
 }
 
-/* A mode that was ever changed may have been a weak one. */
+/* A mode that was ever changed may have been a weak one; each change moves updated_at on
+ * (catalog_change.c). */
 static bool may_have_lost_versions(const struct shard *shard)
 {
     const struct catalog_entry *entry = shard->entry;

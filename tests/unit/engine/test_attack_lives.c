@@ -328,6 +328,55 @@ static void what_was_told_is_true_after_every_loss_of_power(void **state)
         run_seed(seed++);
 }
 
+static uint64_t told_for(struct pdb *db, const char *id)
+{
+    static const float one = 1;
+    struct pdb_vector vector;
+    struct pdb_record row = record(id, &vector, &one, 1);
+    struct flight *f = flight_new(db, do_write_start);
+    f->write.collection = txt("c");
+    f->write.records = &row;
+    f->write.record_count = 1;
+    flight_send(db, 0, f);
+    flight_wait(db, f);
+    assert_int_equal(f->call.error.code, 0);
+    uint64_t version = f->write.version_out;
+    flight_free(f);
+    return version;
+}
+
+static int64_t change_mode(struct fixture *fx, enum pdb_sync_mode sync)
+{
+    struct pdb_collection_update u = {.name = txt("c"), .has_sync = true, .sync = sync};
+    assert_done(fx, do_alter(fx, &u));
+    assert_true(u.info_out.updated_at_us > u.info_out.created_at_us);
+    return u.info_out.updated_at_us;
+}
+
+/* On a clock that stands still, too, a collection was changed: else its strong mode would say that
+ * it can have lost no version that it told. */
+static void a_change_of_the_mode_is_known_whatever_the_clock_says(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    struct sim_disk *disk = sim_disk_new(1); /* without latency: all of it in one microsecond */
+    sim_fixture(&fx, sim_open(disk, 1));
+    create(&fx, "c", 1);
+    int64_t changed_us = change_mode(&fx, PDB_SYNC_NEVER);
+    uint64_t told = 0;
+    for (int i = 0; i < 5; i++) /* the first is on disk, the others are not */
+        told = told_for(fx.db, "a");
+    assert_true(change_mode(&fx, PDB_SYNC_ALWAYS) > changed_us);
+    sim_disk_crash(disk);
+    engine_abandon_sim(fx.db, wal_abandon);
+    fx.db = sim_open(disk, 1);
+    assert_true(row_of(&fx, "c", "a").version < told);
+    assert_true(told_for(fx.db, "b") > told);
+    pdb_close(fx.db);
+    pdb_arena_free(fx.arena);
+    sim_disk_free(disk);
+}
+
 /* What a loss of power finds under way is never freed: no report of leaks. */
 int __lsan_is_turned_off(void);
 int __lsan_is_turned_off(void)
@@ -338,6 +387,7 @@ int __lsan_is_turned_off(void)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_change_of_the_mode_is_known_whatever_the_clock_says),
         cmocka_unit_test(what_was_told_is_true_after_every_loss_of_power),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
