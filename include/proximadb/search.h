@@ -14,7 +14,8 @@ struct pdb_query {
     unsigned include;       /* enum pdb_include */
     /* At most one of the three, none with `exact`. 0: the default */
     uint32_t ef;         /* of a graph: rows kept while walking, at most PDB_EF_MAX */
-    uint32_t nprobe;     /* of lists: how many are scanned, at most PDB_NPROBE_MAX */
+    uint32_t nprobe;     /* of lists: how many are scanned, at most PDB_NPROBE_MAX; more than
+                            16384: all */
     float target_recall; /* 0.5 to 1: the cheapest search that finds so much of the true k best */
     bool exact;
     bool has_min_score;

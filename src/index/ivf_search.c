@@ -8,7 +8,8 @@
  * the rows may be returned, the k nearest of them lie as far away as the k / f nearest of all:
  * lists grow as 1 / sqrt(f) with it, which is a guess on the safe side in many dimensions, where a
  * little farther is many more rows. And when all that brings too few rows, every list that is left
- * is scanned, by number.
+ * is scanned, by number. So is every list at once when more of them are wanted than a pool can
+ * rank: never are fewer looked at than somebody has asked for.
  *
  * Rows are scored first and asked for second, but where few may be returned and a row's score costs
  * more than asking: then only those are scored. */
@@ -86,7 +87,7 @@ void ivf_search_begin(struct index_search *search, const struct index_query *que
     visited_next(&search->scratch->visited);
     lists->probes = wanted_probes(search, query, matches);
     lists->every = search->want >= index->codes.row_count ||
-                   (search->selective && matches <= SCAN_EVERY) ||
+                   (search->selective && matches <= SCAN_EVERY) || lists->probes > INDEX_EF_MAX ||
                    lists->probes == index->ivf.list_count || search->exhaustive;
     bool found_out = search->selective && matches == index->codes.row_count;
     uint64_t ranked = (uint64_t)lists->probes * (found_out ? STRETCH_MAX : 1);

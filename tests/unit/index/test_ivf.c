@@ -109,6 +109,31 @@ static void more_lists_looked_at_find_more_until_all_is_found(void **state)
     data_free(&queries);
 }
 
+/* More than a pool ranks. The count of lists is made up, and only the plan is looked at. */
+static void more_lists_than_can_be_ranked_are_all_looked_at(void **state)
+{
+    (void)state;
+    struct data data = rows_of_seed(ROWS, 0);
+    struct built built = made_of(&data, QUANTIZE_SQ8, PDB_METRIC_EUCLIDEAN, 100);
+    const uint32_t lists = built.index.ivf.list_count;
+    struct index_scratch *scratch;
+    struct index_search search;
+    assert_int_equal(index_scratch_open(NULL, ROWS, DIMENSION, &scratch), 0);
+    struct index_query query = {
+        .vector = vector_of(&data, 0), .k = 10, .gamma = -1, .nprobe = INDEX_EF_MAX};
+    built.index.ivf.list_count = 2 * INDEX_EF_MAX;
+    index_search_begin(&search, scratch, &built.index, &query);
+    assert_false(search.lists.every);
+    assert_int_equal(search.lists.ranked_max, INDEX_EF_MAX);
+    query.nprobe++;
+    index_search_begin(&search, scratch, &built.index, &query);
+    assert_true(search.lists.every);
+    built.index.ivf.list_count = lists;
+    index_scratch_close(scratch, NULL);
+    built_free(&built);
+    data_free(&data);
+}
+
 /* ---- rows that may not be returned ---- */
 
 static bool odd_rows(const void *owner, uint32_t row)
@@ -479,6 +504,7 @@ int main(void)
         cmocka_unit_test(every_row_has_one_place),
         cmocka_unit_test(lists_are_near_their_centroids_and_about_as_long),
         cmocka_unit_test(more_lists_looked_at_find_more_until_all_is_found),
+        cmocka_unit_test(more_lists_than_can_be_ranked_are_all_looked_at),
         cmocka_unit_test(only_rows_that_may_be_are_returned_and_as_many_as_there_are),
         cmocka_unit_test(a_callback_has_the_last_word),
         cmocka_unit_test(results_do_not_depend_on_the_budget_of_steps),
