@@ -30,6 +30,7 @@ struct ann {
     void *image;    /* the index lies in it, if it was read from its file */
     size_t image_bytes;
     uint64_t bytes;        /* of memory, in all */
+    uint64_t repaired;     /* rows, when it was made (index_make_repaired); 0: it was read */
     bool merged;           /* made from the index of a segment that was merged into its own */
     struct list_link link; /* core->ann_frees: nobody has it any more */
     struct job freeing;

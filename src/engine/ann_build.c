@@ -188,6 +188,7 @@ static void compute_end(struct ann_build *b)
         b->helpers[i].scratch = NULL;
     }
     b->ann->merged = b->make != NULL && index_make_merges(b->make);
+    b->ann->repaired = b->make != NULL ? index_make_repaired(b->make) : 0;
     if (b->rc < 0 || b->make == NULL)
         index_make_abandon(b->make);
     else

@@ -70,31 +70,6 @@ int public_index_error(const struct trail *trail, struct pdb_error *error)
     return trail->code;
 }
 
-/* Of the default target and k = 10, between the two measured efforts that the chosen one lies
- * between. */
-static float default_recall(const struct calibration *c)
-{
-    enum { OF_TEN = 1 };
-    struct calibration_choice choice;
-    calibration_choose(c, calibration_ks[OF_TEN], INDEX_TARGET_DEFAULT, &choice);
-    uint32_t wants = 0;
-    while (wants + 1 < CALIBRATION_WANTS &&
-           index_want(calibration_ks[OF_TEN]) << (wants + 1) <= choice.want)
-        wants++;
-    if (choice.scan)
-        return c->scan[OF_TEN].recall[wants];
-    uint32_t above = 0;
-    while (above + 1 < c->step_count && c->efforts[above] < choice.effort)
-        above++;
-    const float high = c->points[OF_TEN][above].recall.recall[wants];
-    if (above == 0 || !(c->efforts[above] > choice.effort))
-        return high;
-    const float low = c->points[OF_TEN][above - 1].recall.recall[wants];
-    const float part =
-        (choice.effort - c->efforts[above - 1]) / (c->efforts[above] - c->efforts[above - 1]);
-    return low + part * (high - low);
-}
-
 void pdb_index_stats(const struct pdb_index *index, struct pdb_index_stats *stats_out)
 {
     *stats_out = (struct pdb_index_stats){
@@ -109,6 +84,7 @@ void pdb_index_stats(const struct pdb_index *index, struct pdb_index_stats *stat
     };
     if (index->has_index && index->index.calibration.query_count > 0) {
         stats_out->has_recall = true;
-        stats_out->recall_estimate = default_recall(&index->index.calibration);
+        stats_out->recall_estimate =
+            calibration_expected(&index->index.calibration, INDEX_TARGET_DEFAULT);
     }
 }

@@ -16,6 +16,7 @@
 #include "os/failpoint.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "base/no_libc_heap.h"
 
@@ -184,6 +185,26 @@ static const char *kind_text(enum index_kind kind)
     return "";
 }
 
+/* What searches of the collection's target are to find of it, by what was measured. */
+static void tell_made(const struct ann_op *op, const struct ann *ann, uint32_t rows,
+                      uint64_t took_ns)
+{
+    const struct calibration *c = &ann->index.calibration;
+    float target = op->shard->entry->config.target_recall;
+    char recall[32] = "unmeasured";
+    if (!(target > 0))
+        target = PDB_TARGET_RECALL_DEFAULT;
+    float expected = c->query_count != 0 ? calibration_expected(c, target) : 0;
+    if (expected > 0)
+        (void)snprintf(recall, sizeof(recall), "%.4f", (double)expected);
+    LOG_INFO("engine",
+             "collection %s: segment %" PRIu64 " has an index: field=%u kind=%s rows=%u "
+             "bytes=%" PRIu64 " merged=%d repaired=%" PRIu64 " recall=%s target=%.4g "
+             "took_ms=%" PRIu64,
+             op->shard->uuid_text, number_of(op), op->field, kind_text(op->spec.kind), rows,
+             ann->bytes, ann->merged, ann->repaired, recall, (double)target, took_ns / 1000000);
+}
+
 static void note_made(const struct ann_op *op, const struct ann *ann)
 {
     struct shard *shard = op->shard;
@@ -196,11 +217,7 @@ static void note_made(const struct ann_op *op, const struct ann *ann)
     metrics_add(m, METRICS_INDEX_BUILD_ROWS_AT, rows);
     metrics_add(m, METRICS_INDEX_BUILD_BYTES_AT, ann->bytes);
     metrics_time(m, METRICS_INDEX_BUILD_IN, took_ns);
-    LOG_INFO("engine",
-             "collection %s: segment %" PRIu64 " has an index: field=%u kind=%s rows=%u "
-             "bytes=%" PRIu64 " merged=%d took_ms=%" PRIu64,
-             shard->uuid_text, number_of(op), op->field, kind_text(op->spec.kind), rows, ann->bytes,
-             ann->merged, took_ns / 1000000);
+    tell_made(op, ann, rows, took_ns);
 }
 
 /* In use from now on. */

@@ -114,6 +114,30 @@ void calibration_choose(const struct calibration *calibration, uint32_t k, float
     *choice_out = choice;
 }
 
+/* Between the two measured efforts that the chosen one lies between. */
+float calibration_expected(const struct calibration *calibration, float target)
+{
+    enum { OF_TEN = 1 };
+    const struct calibration *c = calibration;
+    const uint32_t k = calibration_ks[OF_TEN];
+    struct calibration_choice choice;
+    calibration_choose(c, k, target, &choice);
+    uint32_t j = 0, above = 0;
+    while (j + 1 < CALIBRATION_WANTS && want_of(k, j + 1) <= choice.want)
+        j++;
+    if (choice.scan)
+        return c->scan[OF_TEN].recall[j];
+    while (above + 1 < c->step_count && c->efforts[above] < choice.effort)
+        above++;
+    const float high = c->points[OF_TEN][above].recall.recall[j];
+    if (above == 0 || !(c->efforts[above] > choice.effort))
+        return high;
+    const float low = c->points[OF_TEN][above - 1].recall.recall[j];
+    const float share =
+        (choice.effort - c->efforts[above - 1]) / (c->efforts[above] - c->efforts[above - 1]);
+    return low + share * (high - low);
+}
+
 static bool recall_is_sound(const struct calibration_recall *recall)
 {
     for (uint32_t j = 0; j < CALIBRATION_WANTS; j++)

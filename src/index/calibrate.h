@@ -72,6 +72,10 @@ struct calibration_choice {
 void calibration_choose(const struct calibration *calibration, uint32_t k, float target,
                         struct calibration_choice *choice_out);
 
+/* The mean recall measured at k = 10 for what is chosen for this target; 0: it is a scan, and that
+ * was not measured. As above. */
+float calibration_expected(const struct calibration *calibration, float target);
+
 /* Whether all numbers are possible ones; of bytes from outside. */
 bool calibration_is_sound(const struct calibration *calibration);
 

@@ -304,6 +304,9 @@ static const struct make_phase graph_phase = {
 static int take_graph(struct index_make *make)
 {
     struct hnsw graph;
+    struct hnsw_progress progress;
+    hnsw_build_progress(make->graph, &progress);
+    make->repaired = progress.repaired;
     hnsw_build_end(make->graph, &graph);
     make->graph = NULL;
     index_set_graph(&make->index, &graph);
@@ -516,6 +519,11 @@ void index_make_abandon(struct index_make *make)
 bool index_make_merges(const struct index_make *make)
 {
     return make->merges;
+}
+
+uint64_t index_make_repaired(const struct index_make *make)
+{
+    return make->repaired;
 }
 
 int index_make_end(struct index_make *make, struct index *index_out)

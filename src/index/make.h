@@ -66,6 +66,8 @@ bool index_make_merges(const struct index_make *make);
 uint32_t index_make_parts(const struct index_make *make);
 void index_make_part(struct index_make *make, uint32_t part, struct index_worker *worker);
 void index_make_advance(struct index_make *make);
+/* Rows that no way led to, or from, in a finished graph before they were linked. */
+uint64_t index_make_repaired(const struct index_make *make);
 /* After the last phase: 0 and the index, to be disposed of with the heap of begin; or, with nothing
  * left, PDB_DATA_LOSS (a vector could not be read), PDB_RESOURCE_EXHAUSTED. Frees `make` in any
  * case. */

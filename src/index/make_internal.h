@@ -50,6 +50,7 @@ struct index_make {
     struct index index;       /* what is made: with the codes that searches use */
     struct index graph_codes; /* SQ8 codes that a graph is built on, where those are others */
     struct hnsw_build *graph;
+    uint64_t repaired;                /* rows of the finished graph; see hnsw_progress */
     struct quantizer lists_quantizer; /* of the lists' centroids, until the build takes it */
     struct ivf_build *lists;
     struct make_calibration *calibration; /* while it is under way */

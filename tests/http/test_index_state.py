@@ -1,5 +1,7 @@
 """What is told of indexes that are built in the background, through both doors."""
 
+import re
+
 import pytest
 from proximadb.v1 import proximadb_pb2 as pb
 from proximadb.v1 import proximadb_pb2_grpc as rpc
@@ -108,6 +110,27 @@ def test_each_field_tells_of_its_own_index(indexing: Server) -> None:
         assert (first.bytes, first.indexes) == (a["bytes"], a["indexes"])
         assert first.progress == 1
         assert not first.HasField("recall_estimate")
+
+
+def test_the_log_tells_what_was_made(start_server: StartServer) -> None:
+    """Of a segment that was measured, and aims at what its collection says (500 rows are few)."""
+    server = start_server(config=CONFIG.replace("500", "2000"), cores=1)
+    with RestClient(server) as rest:
+        rest.create_collection("told", 4, "euclidean", index={"type": "hnsw"}, target_recall=0.9)
+        uuid = rest.get_collection("told")["uuid"]
+        fill(rest, "told", 2000)
+        wait_until_ready(rest, "told", 2000)
+    lines = re.findall(rf'collection {uuid}: segment \d+ has an index: ([^"]*)', server.log)
+    assert lines
+    for line in lines:
+        told = dict(part.split("=", 1) for part in line.split())
+        assert set(told) == {
+            *("field", "kind", "rows", "bytes", "merged"),
+            *("repaired", "recall", "target", "took_ms"),
+        }
+        assert (told["kind"], told["target"]) == ("hnsw", "0.9")
+        assert int(told["repaired"]) <= int(told["rows"])
+        assert 0.85 <= float(told["recall"]) <= 1
 
 
 def test_a_patch_brings_an_index_and_takes_it_away(indexing: Server) -> None:

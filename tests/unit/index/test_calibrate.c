@@ -266,6 +266,26 @@ static void what_no_walk_reaches_is_scanned(void **state)
     assert_int_equal(choice.want, 192);
 }
 
+static void what_is_expected_lies_between_what_was_measured(void **state)
+{
+    (void)state;
+    struct calibration c = some_calibration();
+    for (uint32_t step = 0; step < c.step_count; step++) {
+        for (uint32_t i = 0; i < CALIBRATION_KS; i++)
+            for (uint32_t j = 0; j < CALIBRATION_WANTS; j++) { /* candidates bring nothing more */
+                c.points[i][step].recall.recall[j] = c.points[i][step].recall.recall[0];
+                c.points[i][step].recall.error[j] = 1.0f / 30 / 1.5f;
+            }
+    }
+    assert_float_equal(calibration_expected(&c, 0.55f), 0.5833f, 0.001f); /* to be sure */
+    assert_float_equal(calibration_expected(&c, 0.3f), 0.5, 0.001);
+    assert_float_equal(calibration_expected(&c, 1), 0, 0.001); /* a scan, and nothing is known */
+    c.flags = CALIBRATION_SCANNED;
+    c.scan[1] = (struct calibration_recall){.recall = {0.8f, 0.85f, 0.95f, 0.97f, 0.98f}};
+    c.scan[0] = c.scan[1];
+    assert_float_equal(calibration_expected(&c, 1), 0.98, 0.001);
+}
+
 static void impossible_numbers_are_noticed(void **state)
 {
     (void)state;
@@ -306,6 +326,7 @@ int main(void)
         cmocka_unit_test(an_effort_between_two_is_chosen_by_recall),
         cmocka_unit_test(candidates_are_bought_where_they_are_cheaper_than_effort),
         cmocka_unit_test(what_no_walk_reaches_is_scanned),
+        cmocka_unit_test(what_is_expected_lies_between_what_was_measured),
         cmocka_unit_test(impossible_numbers_are_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -258,6 +258,34 @@ static void progress_never_goes_back_and_ends_at_the_whole(void **state)
     data_free(&data);
 }
 
+/* Lists of two links on a lump of equal rows lose some, as in test_hnsw. */
+static void repairs_of_a_graph_are_counted(void **state)
+{
+    (void)state;
+    struct data data = data_clustered(3000, 3, 500, 9, 0, false);
+    struct index_spec spec = spec_of(INDEX_HNSW, QUANTIZE_SQ8, PDB_METRIC_EUCLIDEAN, 3);
+    spec.m = 4;
+    spec.ef_construction = 8;
+    for (int poor = 0; poor < 2; poor++) {
+        const struct source source = {&data, NOT_BROKEN};
+        const struct index_rows rows = rows_of(&source);
+        struct index_make *make = NULL;
+        struct index_worker *worker = NULL;
+        struct built built = {0};
+        spec.kind = poor ? INDEX_HNSW : INDEX_FLAT;
+        assert_int_equal(index_make_begin(&spec, &rows, &built.heap, &make), PDB_OK);
+        assert_int_equal(index_worker_open(make, &built.heap, &worker), PDB_OK);
+        for (uint32_t parts; (parts = index_make_parts(make)) > 0; index_make_advance(make))
+            for (uint32_t i = 0; i < parts; i++)
+                index_make_part(make, i, worker);
+        assert_int_equal(index_make_repaired(make) > 0, poor);
+        index_worker_close(worker, &built.heap);
+        assert_int_equal(index_make_end(make, &built.index), PDB_OK);
+        built_free(&built);
+    }
+    data_free(&data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -270,6 +298,7 @@ int main(void)
         cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(a_making_may_be_abandoned_in_every_phase),
         cmocka_unit_test(progress_never_goes_back_and_ends_at_the_whole),
+        cmocka_unit_test(repairs_of_a_graph_are_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
