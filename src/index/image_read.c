@@ -256,7 +256,7 @@ static int read_table(struct index_image_reader *reader, struct trail *trail)
             reader->calibration = (const void *)(reader->bytes + section.offset);
         if (section.kind > INDEX_IMAGE_BELOW && !image_is_list_kind(section.kind))
             continue; /* newer, and not needed */
-        if (section.kind != expected.kind || section.level != expected.level)
+        if (section.kind == 0 || section.kind != expected.kind || section.level != expected.level)
             return damaged(trail, "order of the sections");
         int rc = take_section(reader, &section, trail);
         if (rc < 0)

@@ -207,6 +207,46 @@ static void sections_of_unknown_kinds_are_passed_over(void **state)
     free(wider.bytes);
 }
 
+/* A section of kind 0, and all sections once more: what was checked of the first ones would be
+ * looked for where the second ones are, which may be shorter. */
+static void a_table_that_begins_again_is_refused(void **state)
+{
+    (void)state;
+    struct built built = make(QUANTIZE_SQ8, PDB_METRIC_EUCLIDEAN, 50, false);
+    struct image image = image_of(&built.index), twice = {0};
+    struct index opened;
+    void *memory = NULL;
+    const uint32_t sections = bytes_get_u32(image.bytes + 32), all = 2 * sections + 1;
+    const size_t head = bytes_get_u32(image.bytes + 16), body = image.length - head;
+    const size_t used = INDEX_IMAGE_HEADER_BYTES + (size_t)all * INDEX_IMAGE_SECTION_BYTES;
+    const size_t wider = bytes_align_up(used, INDEX_IMAGE_ALIGNMENT);
+    twice.length = wider + 2 * body;
+    assert_int_equal(posix_memalign(&memory, INDEX_IMAGE_ALIGNMENT, twice.length), 0);
+    twice.bytes = memory;
+    memset(twice.bytes, 0, twice.length);
+    memcpy(twice.bytes, image.bytes, INDEX_IMAGE_HEADER_BYTES);
+    memcpy(twice.bytes + wider, image.bytes + head, body);
+    memcpy(twice.bytes + wider + body, image.bytes + head, body);
+    for (uint32_t i = 0; i < all; i++) {
+        const uint32_t from = i < sections ? i : i - sections - 1;
+        uint8_t *at = twice.bytes + INDEX_IMAGE_HEADER_BYTES + i * INDEX_IMAGE_SECTION_BYTES;
+        const uint8_t *old =
+            image.bytes + INDEX_IMAGE_HEADER_BYTES + from * INDEX_IMAGE_SECTION_BYTES;
+        uint64_t shift = wider - head + (i > sections ? body : 0);
+        if (i != sections)
+            memcpy(at, old, INDEX_IMAGE_SECTION_BYTES);
+        bytes_put_u64(at + 8, i == sections ? wider + body : bytes_get_u64(old + 8) + shift);
+    }
+    bytes_put_u32(twice.bytes + 16, (uint32_t)wider);
+    bytes_put_u64(twice.bytes + 24, twice.length);
+    bytes_put_u32(twice.bytes + 32, all);
+    mend(&twice);
+    assert_int_equal(open_image(&twice, SIZE_MAX, &built.heap, &opened), PDB_DATA_LOSS);
+    built_free(&built);
+    free(image.bytes);
+    free(twice.bytes);
+}
+
 static void what_was_measured_is_kept_if_it_is_possible_and_of_this_kind(void **state)
 {
     (void)state;
@@ -259,6 +299,7 @@ int main(void)
         cmocka_unit_test(factors_that_are_no_numbers_are_refused),
         cmocka_unit_test(what_a_newer_version_wrote_is_refused_as_that),
         cmocka_unit_test(sections_of_unknown_kinds_are_passed_over),
+        cmocka_unit_test(a_table_that_begins_again_is_refused),
         cmocka_unit_test(what_was_measured_is_kept_if_it_is_possible_and_of_this_kind),
         cmocka_unit_test(opening_may_run_out_of_memory),
     };
