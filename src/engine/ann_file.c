@@ -91,6 +91,8 @@ int ann_header_decode(const uint8_t *bytes, size_t file_bytes, struct ann_header
         .lists = bytes_get_u32(bytes + AT_LISTS),
         .seed = bytes_get_u64(bytes + AT_SEED),
     };
+    header.of.metric = header.spec.metric;
+    header.of.dimension = header.spec.dimension;
     header.image_bytes = bytes_get_u64(bytes + AT_IMAGE_BYTES);
     if (header.image_bytes != file_bytes - ANN_FILE_HEADER_BYTES || header.image_bytes == 0)
         return trail_add(trail, PDB_DATA_LOSS, "%zu bytes instead of %" PRIu64, file_bytes,
@@ -105,9 +107,24 @@ int ann_header_compare(const struct ann_header *header, const struct ann_identit
     const struct ann_identity *was = &header->of;
     if (uuid_equal(&was->collection, &of->collection) && was->segment == of->segment &&
         was->field == of->field && was->parquet_bytes == of->parquet_bytes &&
-        was->parquet_crc32c == of->parquet_crc32c && was->vector_count == of->vector_count)
+        was->parquet_crc32c == of->parquet_crc32c && was->vector_count == of->vector_count &&
+        was->metric == of->metric && was->dimension == of->dimension)
         return 0;
     return trail_add(trail, PDB_DATA_LOSS, "made from other rows");
+}
+
+int ann_header_fits(const struct ann_header *header, const struct index *index, struct trail *trail)
+{
+    const struct index_spec *spec = &header->spec;
+    const struct quantizer *quantizer = &index->quantizer;
+    const bool graph = spec->kind == INDEX_HNSW, lists = spec->kind == INDEX_IVF;
+    if (index->codes.row_count == header->of.vector_count && quantizer->kind == spec->codes &&
+        quantizer->metric == spec->metric && quantizer->dimension == spec->dimension &&
+        (spec->code_bits == 0 || quantizer->bits == spec->code_bits) &&
+        (graph || lists || spec->kind == INDEX_FLAT) && index->has_graph == graph &&
+        index->has_lists == lists && (!graph || spec->m == 0 || index->graph.link_max == spec->m))
+        return 0;
+    return trail_add(trail, PDB_DATA_LOSS, "the index is another than the header says");
 }
 
 static int check_image(const struct file_map *map, const struct ann_header *header,
@@ -128,8 +145,10 @@ static int check_image(const struct file_map *map, const struct ann_header *head
     int rc = index_image_open(&reader, image, header->image_bytes, trail);
     while (rc == 0 && (rc = index_image_step(&reader, SIZE_MAX, trail)) == 1)
         rc = 0;
-    if (rc == 0 && (rc = index_image_finish(&reader, NULL, &index)) == 0)
+    if (rc == 0 && (rc = index_image_finish(&reader, NULL, &index)) == 0) {
+        rc = ann_header_fits(header, &index, trail);
         index_dispose(&index, NULL);
+    }
     heap_free(NULL, copy);
     return rc;
 }

@@ -17,6 +17,8 @@ struct ann_identity {
     uint64_t segment, parquet_bytes;
     uint32_t parquet_crc32c, field;
     uint32_t vector_count;
+    enum pdb_metric metric;
+    uint32_t dimension;
 };
 
 struct ann_header {
@@ -34,6 +36,10 @@ int ann_header_decode(const uint8_t *bytes, size_t file_bytes, struct ann_header
 /* 0, or PDB_DATA_LOSS: it was made from something else. */
 int ann_header_compare(const struct ann_header *header, const struct ann_identity *of,
                        struct trail *trail);
+/* That the index behind a header is the one that the header tells of: checksums prove only that
+ * nothing has changed since. 0, or PDB_DATA_LOSS. */
+int ann_header_fits(const struct ann_header *header, const struct index *index,
+                    struct trail *trail);
 
 /* ---- writing: a worker sums, the owner's loop writes ---- */
 

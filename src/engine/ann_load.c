@@ -97,9 +97,9 @@ static int finish(struct ann_load *l)
     int rc = index_image_finish(&l->reader, &ann->heap, &ann->index);
     if (rc < 0)
         return trail_add(&l->trail, rc, "no memory for it");
-    if (ann->index.codes.row_count != o->of.vector_count)
-        return trail_add(&l->trail, PDB_DATA_LOSS, "%u rows instead of %u",
-                         ann->index.codes.row_count, o->of.vector_count);
+    rc = ann_header_fits(&l->header, &ann->index, &l->trail);
+    if (rc < 0)
+        return rc;
     rc = ann_list_rows(ann, o->segment, o->of.field, o->row_count);
     if (rc < 0)
         return trail_add(&l->trail, rc, "no memory for its rows");

@@ -175,6 +175,8 @@ static void check_anns(struct shard_check *c, const struct segment *segment)
     for (of.field = 0; of.field < c->entry->config.field_count; of.field++) {
         struct trail trail = {0};
         of.vector_count = segment_vector_count(segment, of.field);
+        of.metric = c->entry->config.fields[of.field].metric;
+        of.dimension = c->entry->config.fields[of.field].dimension;
         int rc = ann_file_check(c->check->io, c->folder, &of, &trail);
         if (rc < 0 && rc != PDB_NOT_FOUND)
             tell_ann(c, of.field, rc, trail.text);

@@ -40,6 +40,7 @@ static uint64_t bit_of(const struct ann_op *op)
 static struct ann_identity identity_of(const struct ann_op *op)
 {
     const struct segment_file *file = op->part->file;
+    const struct pdb_field *settings = &op->shard->entry->config.fields[op->field];
     return (struct ann_identity){
         .collection = op->shard->uuid,
         .segment = file->stats.number,
@@ -47,6 +48,8 @@ static struct ann_identity identity_of(const struct ann_op *op)
         .parquet_crc32c = file->parquet_crc32c,
         .field = op->field,
         .vector_count = segment_vector_count(op->part->segment, op->field),
+        .metric = settings->metric,
+        .dimension = settings->dimension,
     };
 }
 

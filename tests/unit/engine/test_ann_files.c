@@ -3,6 +3,10 @@
  * segments. */
 #include "ann_fixture.h"
 
+#include "base/bytes.h"
+#include "base/crc32c.h"
+#include "engine/ann_file.h"
+
 #include <errno.h>
 
 static void begin(struct fixture *fx, struct sim_disk **disk_out, uint64_t seed, unsigned rows)
@@ -169,6 +173,38 @@ static void anothers_index_is_not_taken(void **state)
     assert_int_equal(rebuilds(&fx), 1);
     assert_int_equal(builds(&fx), 2);
     assert_finds(&fx, 400);
+    ann_end(&fx, disk);
+}
+
+/* Right checksums, but an index of other vectors: longer ones would be read past the end of every
+ * query. */
+static void an_index_of_another_kind_is_not_taken_whatever_its_checksums_say(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    struct sim_disk *disk;
+    char path[4200];
+    size_t length;
+    begin(&fx, &disk, 21, 400);
+    ann_path(&fx, 1, path);
+    const struct {
+        size_t at;
+        uint16_t value;
+    } wrong[] = {{42, PDB_METRIC_DOT}, {44, 64}, {44, ANN_DIMENSION - 1}, {72, 6}};
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        uint8_t *image = sim_disk_bytes(disk, path, &length) + ANN_FILE_HEADER_BYTES;
+        const bool in_header = wrong[i].at == 72; /* m: the graph's would not fit its sections */
+        uint8_t *at = in_header ? image - ANN_FILE_HEADER_BYTES + 80 : image + wrong[i].at;
+        bytes_put_u16(at, wrong[i].value);
+        bytes_put_u32(image + 8, crc32c(0, image + 12, bytes_get_u32(image + 16) - 12));
+        image -= ANN_FILE_HEADER_BYTES;
+        bytes_put_u32(image + 8, crc32c(0, image + 12, ANN_FILE_HEADER_BYTES - 12));
+        ann_reopen(&fx, disk, false);
+        ann_rest(&fx);
+        assert_int_equal(rebuilds(&fx), 1);
+        assert_int_equal(builds(&fx), 1);
+        assert_finds(&fx, 400);
+    }
     ann_end(&fx, disk);
 }
 
@@ -579,6 +615,7 @@ int main(void)
         cmocka_unit_test(a_flipped_bit_is_noticed_and_the_index_made_again),
         cmocka_unit_test(a_file_cut_short_or_missing_is_made_again),
         cmocka_unit_test(anothers_index_is_not_taken),
+        cmocka_unit_test(an_index_of_another_kind_is_not_taken_whatever_its_checksums_say),
         cmocka_unit_test(a_disk_that_fails_leaves_the_index_in_use),
         cmocka_unit_test(a_loss_of_power_at_any_time_loses_no_row),
         cmocka_unit_test(a_change_of_settings_makes_new_ones_and_the_old_serve_until_then),
