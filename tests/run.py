@@ -46,7 +46,7 @@ UNSANITIZED_FOLDERS = ("format", "tidy", "lib", "bench", "crash", "transfer", "r
 # What threads share, and what is built on it; the only tests worth a TSan build.
 TSAN_TESTS = (
     *("spsc", "mailbox", "worker", "core", "task", "timer", "io", "guest_h2o"),
-    *("engine_concurrent", "engine_attack_stress"),
+    *("engine_concurrent", "engine_attack_stress", "engine_ann_threads"),
 )
 
 # What meson.build says is for a quiet machine; a busy one must not fail a test.

@@ -609,6 +609,7 @@ static int open_with(const struct pdb_options *options, struct sim_disk *sim, st
         return rc;
     }
     db->stop = stop;
+    db->replays = stop != NULL;
     db->archive = archive;
     db->archive_lent = archive != NULL;
     rc = open_db(db, error);

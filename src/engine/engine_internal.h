@@ -120,8 +120,10 @@ struct replay_stop {
 };
 
 struct pdb {
-    const struct replay_stop *stop; /* NULL, or the replay of an archive: engine_open_replay */
-    struct pdb_options options;     /* texts lie in `texts`; zeroes replaced by the defaults */
+    /* While it opens: NULL, or the replay of an archive (engine_open_replay). */
+    const struct replay_stop *stop;
+    bool replays;               /* such a one, as long as it lives */
+    struct pdb_options options; /* texts lie in `texts`; zeroes replaced by the defaults */
     struct arena texts;
     struct reactor_group *group;
     struct engine_core *cores;

@@ -56,8 +56,8 @@ static struct change *detached_at(struct list_link *link)
 static bool is_idle(const struct shard *shard)
 {
     const struct engine_core *core = shard->core;
-    return shard->entry == NULL || core->closing || core->recovery != NULL ||
-           core->db->stop != NULL || core->r->now_ns < shard->upkeep->index_retry_ns;
+    return shard->entry == NULL || core->closing || core->recovery != NULL || core->db->replays ||
+           core->r->now_ns < shard->upkeep->index_retry_ns;
 }
 
 bool upkeep_index_wants(const struct shard *shard, const struct shard_part *part, uint32_t field,

@@ -4,6 +4,7 @@
 
 #include "base/rng.h"
 
+#include <glob.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -283,12 +284,46 @@ static void a_collection_is_dropped_while_cores_search_it(void **state)
     fixture_end(&fx);
 }
 
+/* How many files of indexes there are; `remove`: and takes them away. */
+static size_t index_files(const struct fixture *fx, bool remove)
+{
+    char pattern[320];
+    glob_t found = {0};
+    (void)snprintf(pattern, sizeof pattern, "%s/collections/*/*.ann", fx->dir);
+    int rc = glob(pattern, 0, NULL, &found);
+    assert_true(rc == 0 || rc == GLOB_NOMATCH);
+    for (size_t i = 0; remove && i < found.gl_pathc; i++)
+        assert_int_equal(unlink(found.gl_pathv[i]), 0);
+    size_t count = found.gl_pathc;
+    globfree(&found);
+    return count;
+}
+
+/* What the cores look at then, the opener must not write to any more, which TSan tells. Nothing is
+ * asked of the database meanwhile: every call would be an order between the two. */
+static void indexes_are_made_while_an_opening_ends(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    begin(&fx, PDB_VECTORS_MEMORY);
+    wait_for_index(&fx);
+    pdb_close(fx.db);
+    (void)index_files(&fx, true); /* there may be none: a close does not wait for them */
+    fixture_open(&fx, CORES);
+    for (unsigned tries = 0; index_files(&fx, false) == 0; tries++) {
+        assert_true(tries < 100000);
+        (void)usleep(1000);
+    }
+    fixture_end(&fx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_acknowledged_is_found_while_indexes_come_and_go),
         cmocka_unit_test(the_same_with_vectors_on_disk),
         cmocka_unit_test(a_collection_is_dropped_while_cores_search_it),
+        cmocka_unit_test(indexes_are_made_while_an_opening_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
