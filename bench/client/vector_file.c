@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <vecmath/elements.h>
 #include <zlib.h>
 
 enum { ROWS_MAX = 2000000000, HEADER_MAX = 65536, READ_MAX = 1 << 30 };
@@ -64,6 +65,7 @@ static int open_idx(struct vector_file *f, struct trail *trail)
     if (head[0] != 0 || head[1] != 0 || head[2] != 8 || head[3] != 3)
         return trail_add(trail, PDB_INVALID_ARGUMENT, "not an idx file of bytes with 3 dimensions");
     uint64_t dimension = (uint64_t)big_endian(head + 8) * big_endian(head + 12);
+    f->value = VECTOR_FILE_BYTES;
     f->dimension = dimension <= PDB_DIMENSION_MAX ? (size_t)dimension : SIZE_MAX;
     f->row_count = big_endian(head + 4);
     return 0;
@@ -101,6 +103,23 @@ static bool parse_npy_shape(struct vector_file *f, const char *header)
     return true;
 }
 
+static bool parse_npy_value(struct vector_file *f, const char *header)
+{
+    static const char *const kinds[] = {
+        [VECTOR_FILE_FLOATS] = "'descr': '<f4'",
+        [VECTOR_FILE_DOUBLES] = "'descr': '<f8'",
+        [VECTOR_FILE_HALVES] = "'descr': '<f2'",
+        [VECTOR_FILE_BYTES] = "'descr': '|i1'",
+    };
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (strstr(header, kinds[i]) == NULL)
+            continue;
+        f->value = (enum vector_file_value)i;
+        return true;
+    }
+    return false;
+}
+
 static int open_npy(struct vector_file *f, struct trail *trail)
 {
     uint8_t head[12];
@@ -121,11 +140,10 @@ static int open_npy(struct vector_file *f, struct trail *trail)
     if ((rc = take(f, header, header_bytes, trail)) < 0)
         return rc;
     header[header_bytes] = '\0';
-    f->wide = strstr(header, "'descr': '<f8'") != NULL;
-    if ((!f->wide && strstr(header, "'descr': '<f4'") == NULL) ||
-        strstr(header, "'fortran_order': False") == NULL || !parse_npy_shape(f, header))
+    if (!parse_npy_value(f, header) || strstr(header, "'fortran_order': False") == NULL ||
+        !parse_npy_shape(f, header))
         return trail_add(trail, PDB_INVALID_ARGUMENT,
-                         "must be a two-dimensional '<f4' or '<f8' array in C order");
+                         "must be a two-dimensional '<f2', '<f4', '<f8' or '|i1' array in C order");
     return 0;
 }
 
@@ -214,6 +232,19 @@ static int take_pixels(struct vector_file *f, float *values_out, struct trail *t
     return rc;
 }
 
+/* Halves and bytes with a sign. */
+static int take_narrow(struct vector_file *f, float *values_out, struct trail *trail)
+{
+    uint8_t narrow[2 * PDB_DIMENSION_MAX];
+    bool halves = f->value == VECTOR_FILE_HALVES;
+    int rc = take(f, narrow, f->dimension * (halves ? 2 : 1), trail);
+    if (rc == 0 && halves)
+        vecmath_widen_f16(narrow, f->dimension, values_out);
+    else if (rc == 0)
+        vecmath_widen_i8(narrow, f->dimension, values_out);
+    return rc;
+}
+
 static int take_doubles(struct vector_file *f, float *values_out, struct trail *trail)
 {
     double wide[512];
@@ -244,8 +275,10 @@ static int take_row(struct vector_file *f, float *values_out, struct trail *trai
     }
     if (f->format == VECTOR_FILE_IDX)
         rc = take_pixels(f, values_out, trail);
-    else if (f->wide)
+    else if (f->value == VECTOR_FILE_DOUBLES)
         rc = take_doubles(f, values_out, trail);
+    else if (f->value != VECTOR_FILE_FLOATS)
+        rc = take_narrow(f, values_out, trail);
     else
         rc = take(f, values_out, f->dimension * sizeof(float), trail);
     if (rc < 0)

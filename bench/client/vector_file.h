@@ -12,21 +12,30 @@
 
 enum vector_file_format { VECTOR_FILE_NONE, VECTOR_FILE_IDX, VECTOR_FILE_FVECS, VECTOR_FILE_NPY };
 
+/* What a value of the file is, whatever it is read into. */
+enum vector_file_value {
+    VECTOR_FILE_FLOATS,
+    VECTOR_FILE_DOUBLES,
+    VECTOR_FILE_HALVES,
+    VECTOR_FILE_BYTES, /* with a sign, unless in idx */
+};
+
 struct vector_file {
     enum vector_file_format format;
+    enum vector_file_value value;
     size_t dimension;
     uint64_t row_count; /* what the header says; fvecs: VECTOR_FILE_ROWS_UNKNOWN */
     uint64_t row;       /* the next one */
     /* inside */
     void *file;
-    bool wide; /* npy: float64 */
     bool head_taken;
 };
 
 /* By the end of the name:
  *   idx3-ubyte, idx3-ubyte.gz   images of bytes (the format of MNIST); a pixel becomes a float
  *   .fvecs                      a little-endian int32 dimension before each row
- *   .npy                        NumPy 1.0, 2.0 or 3.0, '<f4' or '<f8', C order, two dimensions
+ *   .npy                        NumPy 1.0, 2.0 or 3.0, '<f2', '<f4', '<f8' or '|i1', C order, two
+ *                               dimensions
  * VECTOR_FILE_NONE: none of these. */
 enum vector_file_format vector_file_format(const char *path);
 

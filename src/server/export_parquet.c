@@ -56,6 +56,11 @@ static const struct pqfile_column_options compact = {.codec = PQFILE_ZSTD};
 static const struct pqfile_column_options dictionary = {.encoding = PQFILE_RLE_DICTIONARY,
                                                         .codec = PQFILE_ZSTD};
 static const struct pqfile_column_options vector_options = {.no_statistics = true};
+static const struct pqfile_column_options byte_options = {
+    .encoding = PQFILE_RLE_DICTIONARY, .as_bytes = true, .no_statistics = true};
+static const struct pqfile_logical logical_half = {.kind = PQFILE_LOGICAL_FLOAT16};
+static const struct pqfile_logical logical_byte = {
+    .kind = PQFILE_LOGICAL_INTEGER, .bits = 8, .is_signed = true};
 static const struct pqfile_logical logical_string = {.kind = PQFILE_LOGICAL_STRING};
 static const struct pqfile_logical logical_list = {.kind = PQFILE_LOGICAL_LIST};
 static const struct pqfile_logical logical_json = {.kind = PQFILE_LOGICAL_JSON};
@@ -168,6 +173,28 @@ static const char **make_names(struct parquet_writer *p)
     return ok ? names : NULL;
 }
 
+/* As a segment has them (docs/decisions/0024). */
+static void add_vectors(struct fields *f, const char *name, const struct transfer_field *field)
+{
+    switch (export_value_of(field)) {
+    case EXPORT_FLOATS:
+        add_list(f, name, field->dimension, PQFILE_FLOAT, &logical_none);
+        break;
+    case EXPORT_HALVES:
+        add_list(f, name, field->dimension, PQFILE_FIXED_LEN_BYTE_ARRAY, &logical_half);
+        f->all[f->count - 1].type_length = 2;
+        break;
+    case EXPORT_BYTES:
+        add_list(f, name, field->dimension, PQFILE_INT32, &logical_byte);
+        f->all[f->count - 1].options = &byte_options;
+        break;
+    case EXPORT_BITS:
+        add_leaf(f, name, PQFILE_OPTIONAL, PQFILE_FIXED_LEN_BYTE_ARRAY, &logical_none);
+        f->all[f->count - 1].type_length = (uint32_t)export_vector_bytes(field);
+        break;
+    }
+}
+
 static void make_fields(const struct transfer_collection *c, const char *const *names,
                         struct fields *f)
 {
@@ -182,12 +209,7 @@ static void make_fields(const struct transfer_collection *c, const char *const *
     add_leaf(f, "metadata", PQFILE_OPTIONAL, PQFILE_BYTE_ARRAY, &logical_json);
     for (uint32_t i = 0; i < c->field_count; i++) {
         const char *name = names[c->column_count + i];
-        if (!c->fields[i].bits) {
-            add_list(f, name, c->fields[i].dimension, PQFILE_FLOAT, &logical_none);
-            continue;
-        }
-        add_leaf(f, name, PQFILE_OPTIONAL, PQFILE_FIXED_LEN_BYTE_ARRAY, &logical_none);
-        f->all[f->count - 1].type_length = (c->fields[i].dimension + 7) / 8;
+        add_vectors(f, name, &c->fields[i]);
     }
 }
 
@@ -202,7 +224,7 @@ static void write_schema(const struct transfer_collection *c, const char *const 
         json_write_string(json, text_of(names[c->column_count + i]));
         buffer_format(json, ",\"dimension\":%u,\"metric\":", c->fields[i].dimension);
         json_write_string(json, c->fields[i].metric);
-        if (c->fields[i].type.len != 0) { /* the columns have float32 */
+        if (c->fields[i].type.len != 0) {
             buffer_add_lit(json, ",\"type\":");
             json_write_string(json, c->fields[i].type);
         }
@@ -233,24 +255,19 @@ static struct pdb_text copy_json(struct parquet_writer *p, struct pdb_text docum
     return arena_copy_text(&p->group, p->json.ptr, p->json.len);
 }
 
-static size_t vector_bytes(const struct transfer_field *field)
-{
-    return field->bits ? (field->dimension + 7) / 8 : field->dimension * sizeof(float);
-}
-
 static int write_group(struct parquet_writer *p, struct trail *trail);
 
 static bool copy_vectors(struct parquet_writer *p, const void *const *vectors, struct row *row)
 {
     const struct transfer_collection *c = p->collection;
     for (uint32_t i = 0; i < c->field_count; i++) {
-        size_t bytes = vector_bytes(&c->fields[i]);
+        size_t bytes = export_vector_bytes(&c->fields[i]);
         if (vectors[i] == NULL)
             continue;
         void *copy = arena_alloc(&p->group, bytes);
         if (copy == NULL)
             return false;
-        memcpy(copy, vectors[i], bytes);
+        export_vector_copy(&c->fields[i], vectors[i], copy);
         row->vectors[i] = copy;
         p->group_bytes += bytes;
     }

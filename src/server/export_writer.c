@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <vecmath/elements.h>
 
 #include "base/no_libc_heap.h"
 
@@ -19,6 +20,49 @@ int export_write(struct export_writer *writer, FILE *file, const void *bytes, si
     if (fwrite(bytes, 1, len, file) == len)
         return 0;
     return trail_add(trail, PDB_UNAVAILABLE, "cannot write: %s", strerror(errno));
+}
+
+/* ---- vectors ---- */
+
+enum export_value export_value_of(const struct transfer_field *field)
+{
+    if (field->bits)
+        return EXPORT_BITS;
+    if (text_equal(field->type, TEXT_LIT("float16")))
+        return EXPORT_HALVES;
+    return text_equal(field->type, TEXT_LIT("int8")) ? EXPORT_BYTES : EXPORT_FLOATS;
+}
+
+size_t export_vector_bytes(const struct transfer_field *field)
+{
+    size_t dimension = field->dimension;
+    switch (export_value_of(field)) {
+    case EXPORT_BITS:
+        return (dimension + 7) / 8;
+    case EXPORT_HALVES:
+        return 2 * dimension;
+    case EXPORT_BYTES:
+        return dimension;
+    case EXPORT_FLOATS:
+        break;
+    }
+    return dimension * sizeof(float);
+}
+
+void export_vector_copy(const struct transfer_field *field, const void *vector, void *vector_out)
+{
+    switch (export_value_of(field)) {
+    case EXPORT_HALVES:
+        vecmath_narrow_f16(vector, field->dimension, vector_out);
+        break;
+    case EXPORT_BYTES:
+        vecmath_narrow_i8(vector, field->dimension, vector_out);
+        break;
+    case EXPORT_BITS:
+    case EXPORT_FLOATS:
+        memcpy(vector_out, vector, export_vector_bytes(field));
+        break;
+    }
 }
 
 /* ---- jsonl ---- */
@@ -88,9 +132,11 @@ struct vectors_writer {
     struct export_writer writer; /* first */
     FILE *ids;
     uint32_t field; /* of the collection */
+    const struct transfer_field *kept;
+    enum export_value value; /* of the file: what is kept, but of bits 0s and 1s, and fvecs knows
+                                float32 only */
     size_t dimension;
     bool npy;
-    bool bits; /* packed: written as 0s and 1s */
     uint64_t rows;
     float *row;
     struct buffer id;
@@ -104,24 +150,34 @@ static struct vectors_writer *vectors_of(struct export_writer *writer)
 /* Of a fixed length, so that it can be written again once the rows are counted. */
 static int write_npy_head(struct vectors_writer *v, struct trail *trail)
 {
+    const char *kind = v->value == EXPORT_HALVES ? "<f2" : v->value == EXPORT_BYTES ? "|i1" : "<f4";
     char head[NPY_HEAD_BYTES + 1];
     memset(head, ' ', sizeof(head));
     memcpy(head, "\x93NUMPY\x01\x00", 8);
     bytes_put_u16((uint8_t *)head + 8, NPY_HEAD_BYTES - 10);
     int len = snprintf(head + 10, NPY_HEAD_BYTES - 10,
-                       "{'descr': '<f4', 'fortran_order': False, 'shape': (%llu, %zu), }",
+                       "{'descr': '%s', 'fortran_order': False, 'shape': (%llu, %zu), }", kind,
                        (unsigned long long)v->rows, v->dimension);
     head[10 + len] = ' ';
     head[NPY_HEAD_BYTES - 1] = '\n';
     return export_write(&v->writer, v->writer.file, head, NPY_HEAD_BYTES, trail);
 }
 
-static const void *floats_of(struct vectors_writer *v, const void *vector)
+static int write_vector(struct vectors_writer *v, const void *vector, struct trail *trail)
 {
     const uint8_t *packed = vector;
-    for (size_t i = 0; v->bits && i < v->dimension; i++)
-        v->row[i] = (packed[i / 8] >> (i % 8) & 1) != 0 ? 1.0f : 0.0f;
-    return v->bits ? v->row : vector;
+    const void *bytes = vector;
+    size_t len = v->dimension * sizeof(float);
+    if (v->value == EXPORT_BITS) {
+        for (size_t i = 0; i < v->dimension; i++)
+            v->row[i] = (packed[i / 8] >> (i % 8) & 1) != 0 ? 1.0f : 0.0f;
+        bytes = v->row;
+    } else if (v->value != EXPORT_FLOATS) {
+        len = export_vector_bytes(v->kept);
+        export_vector_copy(v->kept, vector, v->row);
+        bytes = v->row;
+    }
+    return export_write(&v->writer, v->writer.file, bytes, len, trail);
 }
 
 static int vectors_add(struct export_writer *writer, const struct pdb_row *row, struct trail *trail)
@@ -140,8 +196,7 @@ static int vectors_add(struct export_writer *writer, const struct pdb_row *row, 
     if (!v->npy)
         rc = export_write(writer, writer->file, dimension, sizeof(dimension), trail);
     if (rc == 0)
-        rc = export_write(writer, writer->file, floats_of(v, row->vectors[v->field]),
-                          v->dimension * sizeof(float), trail);
+        rc = write_vector(v, row->vectors[v->field], trail);
     if (rc == 0)
         rc = export_write(writer, v->ids, v->id.ptr, v->id.len, trail);
     v->rows++;
@@ -190,7 +245,8 @@ int export_vectors_open(const struct export_settings *settings, struct export_wr
     int rc = choose_field(settings, &field, trail);
     if (rc < 0)
         return rc;
-    size_t dimension = settings->collection->fields[field].dimension;
+    const struct transfer_field *kept = &settings->collection->fields[field];
+    size_t dimension = kept->dimension;
     struct vectors_writer *v = heap_calloc(NULL, 1, sizeof(*v));
     float *row = heap_calloc(NULL, dimension, sizeof(float));
     if (v == NULL || row == NULL) {
@@ -201,10 +257,13 @@ int export_vectors_open(const struct export_settings *settings, struct export_wr
     *v = (struct vectors_writer){.writer = {.ops = &ops, .file = settings->file},
                                  .ids = settings->ids,
                                  .field = field,
+                                 .kept = kept,
+                                 .value = export_value_of(kept),
                                  .dimension = dimension,
-                                 .bits = settings->collection->fields[field].bits,
                                  .npy = strcmp(settings->format, "npy") == 0,
                                  .row = row};
+    if (!v->npy && v->value != EXPORT_BITS)
+        v->value = EXPORT_FLOATS;
     buffer_init_heap(&v->id, NULL, 0);
     rc = v->npy ? write_npy_head(v, trail) : 0;
     if (rc < 0) {

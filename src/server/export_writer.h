@@ -34,6 +34,14 @@ int export_vectors_open(const struct export_settings *settings, struct export_wr
 int export_parquet_open(const struct export_settings *settings, struct export_writer **writer_out,
                         struct trail *trail);
 
+/* Vectors of a row come as float32 (or packed bits); the files have what the collection keeps. */
+enum export_value { EXPORT_FLOATS, EXPORT_HALVES, EXPORT_BYTES, EXPORT_BITS };
+enum export_value export_value_of(const struct transfer_field *field);
+/* Bytes of a vector, and the vector, which may lie anywhere. It holds what it is narrowed to, for
+ * that is where it comes from. */
+size_t export_vector_bytes(const struct transfer_field *field);
+void export_vector_copy(const struct transfer_field *field, const void *vector, void *vector_out);
+
 /* fwrite with an error. */
 int export_write(struct export_writer *writer, FILE *file, const void *bytes, size_t len,
                  struct trail *trail);

@@ -83,11 +83,16 @@ static int shape(struct import_reader *reader, struct arena *arena, struct impor
                  struct trail *trail)
 {
     const char *name = reader->target->field != NULL ? reader->target->field : "";
+    const struct vector_file *file = &of(reader)->file;
+    const char *type = file->format != VECTOR_FILE_NPY     ? ""
+                       : file->value == VECTOR_FILE_HALVES ? "float16"
+                       : file->value == VECTOR_FILE_BYTES  ? "int8"
+                                                           : "";
     (void)arena;
     (void)trail;
     shape_out->collection.field_count = 1;
     shape_out->collection.fields[0] = (struct transfer_field){
-        .name = text_of(name), .dimension = (uint32_t)of(reader)->file.dimension};
+        .name = text_of(name), .type = text_of(type), .dimension = (uint32_t)file->dimension};
     return 0;
 }
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -72,6 +73,13 @@ def fill(server: Server, name: str) -> None:
             rest.upsert(name, batch)
 
 
+VECTOR_COLUMNS = {
+    "vector": pa.float32(),
+    "vector_half": pa.float16(),
+    "vector_byte": pa.int8(),
+}
+
+
 def described(rest: RestClient, name: str) -> Json:
     """Without what is only so now."""
     found = rest.get_collection(name)
@@ -112,13 +120,21 @@ def test_others_read_the_parquet_file(server: Server, collection_name: str, tmp_
     path = tmp_path / "all.parquet"
     run(server, "export", "--collection", collection_name, "-o", path)
     stored = records(server, collection_name)
-    rows = {row["id"]: row for row in pq.read_table(path).to_pylist()}
+    table = pq.read_table(path)
+    rows = {row["id"]: row for row in table.to_pylist()}
+    types = {name: table.schema.field(name).type.value_type for name in VECTOR_COLUMNS}
+    assert types == VECTOR_COLUMNS
     assert rows.keys() == stored.keys()
     for key, row in rows.items():
         metadata = stored[key]["metadata"]
         assert row["vector"] == stored[key].get("vector") or np.allclose(
             row["vector"], stored[key]["vector"]
         )
+        vectors = stored[key].get("vectors", {})
+        assert row["vector_byte"] == vectors.get("byte")
+        assert (row["vector_half"] is None) == ("half" not in vectors)
+        if "half" in vectors:  # bit by bit: a half has few digits
+            assert np.array_equal(np.array(vectors["half"], "f2"), np.array(row["vector_half"]))
         assert json.loads(row["metadata"]) == metadata
         for name in ("price", "count", "tags", "ok", "where"):
             assert row[name] == metadata.get(name), name
@@ -131,28 +147,48 @@ def test_others_read_the_parquet_file(server: Server, collection_name: str, tmp_
     assert answer == (len(cheap), sum(m["count"] for m in cheap))
 
 
-@pytest.mark.parametrize("format_name", ["npy", "fvecs"])
+@pytest.mark.parametrize(
+    ("format_name", "field", "kind"),
+    [
+        ("npy", "image", "<f4"),
+        ("npy", "half", "<f2"),
+        ("npy", "byte", "|i1"),
+        ("fvecs", "image", "<f4"),
+        ("fvecs", "half", "<f4"),
+    ],
+)
 def test_vectors_alone_come_with_their_ids(
-    server: Server, collection_name: str, tmp_path: Path, format_name: str
+    server: Server, collection_name: str, tmp_path: Path, format_name: str, field: str, kind: str
 ) -> None:
+    """NumPy's files have the type that the collection keeps, and bring it back."""
     fill(server, collection_name)
     path = tmp_path / f"v.{format_name}"
-    said = run(server, "export", "--collection", collection_name, "--field", "image", "-o", path)
-    assert "140 records without this vector" in said.stderr
+    said = run(server, "export", "--collection", collection_name, "--field", field, "-o", path)
+    stored = records(server, collection_name)
+    with_it = [key for key, row in stored.items() if field in row.get("vectors", {})]
+    assert 0 < len(with_it) < ROWS
+    assert f"{ROWS - len(with_it)} records without this vector" in said.stderr
     ids = [json.loads(line) for line in Path(f"{path}.ids").read_text("utf-8").splitlines()]
     if format_name == "npy":
         found = np.load(path)
     else:
-        found = np.fromfile(path, "<f4").reshape(-1, 3)[:, 1:]
-    stored = records(server, collection_name)
-    assert len(ids) == len(found) == ROWS - 140
+        width = len(stored[with_it[0]]["vectors"][field])
+        found = np.fromfile(path, "<f4").reshape(-1, width + 1)[:, 1:]
+    assert found.dtype == np.dtype(kind)
+    assert sorted(ids) == sorted(with_it)
+    assert len(ids) == len(found)
     for key, vector in zip(ids, found, strict=True):
-        assert np.array_equal(np.array(stored[key]["vectors"]["image"], "f4"), vector)
-    run(server, "import", "--collection", f"{collection_name}-again", "--create", path)
-    again = records(server, f"{collection_name}-again")
+        assert np.array_equal(np.array(stored[key]["vectors"][field], kind), vector)
+    name = f"{collection_name}-again"
+    run(server, "import", "--collection", name, "--create", "--metric", "euclidean", path)
+    again = records(server, name)
     assert {key: r["vector"] for key, r in again.items()} == {
-        key: stored[key]["vectors"]["image"] for key in ids
+        key: stored[key]["vectors"][field] for key in ids
     }
+    with RestClient(server) as rest:
+        made = rest.get_collection(name)["fields"][0]
+    types = {"<f2": "float16", "|i1": "int8"}
+    assert made.get("type") == types.get(kind)
 
 
 def test_a_filter_chooses_records(server: Server, collection_name: str, tmp_path: Path) -> None:

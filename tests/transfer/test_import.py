@@ -191,12 +191,14 @@ def test_columns_that_could_both_be_meant_are_asked_for(
 # ---- the other formats ----
 
 
-@pytest.mark.parametrize("kind", ["<f4", "<f8"])
+@pytest.mark.parametrize("kind", ["<f2", "<f4", "<f8"])
 @pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
 def test_npy_files_are_read(
     server: Server, collection_name: str, tmp_path: Path, kind: str, version: tuple[int, int]
 ) -> None:
     vectors = vectors_of()
+    if kind == "<f2":
+        vectors = vectors.astype(kind).astype("f4")
     with (tmp_path / "v.npy").open("wb") as file:
         np.lib.format.write_array(file, vectors.astype(kind), version)
     arguments = ("--collection", collection_name, "--create", "--ids", "row")
