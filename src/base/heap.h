@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct heap_block; /* a large one's record */
+
 struct heap {
     size_t bytes_used; /* sum of the sizes asked for, rounded as malloc_usable_size says */
     size_t bytes_peak;
@@ -15,6 +17,12 @@ struct heap {
     uint64_t allocation_count;
     /* tests: the allocation with this count (from 1) fails, and all after it; 0: none */
     uint64_t fail_at;
+    /* Blocks from HEAP_PAGES_MIN on are the system's own pages and go back to it when they are
+     * freed: for what takes much for a while. malloc would keep it, for seconds or, on a thread
+     * that rests, until it works again, beside what others have been promised meanwhile. Such
+     * blocks are freed and resized by this heap only; each costs up to two pages more. */
+    bool large_by_pages;
+    struct heap_block *large;
 };
 
 /* NULL heap: not counted, never limited. Size 0 gives a valid pointer. NULL result: the limit or

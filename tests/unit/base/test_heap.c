@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <cmocka.h>
 
@@ -79,6 +80,84 @@ static void zeroes_are_zero_counted_and_refused_like_other_blocks(void **state)
     assert_int_equal(heap.bytes_used, 0);
 }
 
+#ifdef __has_feature
+#define WITH_ASAN __has_feature(address_sanitizer)
+#else
+#define WITH_ASAN 0
+#endif
+#ifdef __SANITIZE_ADDRESS__
+static const bool has_pages = false;
+#else
+static const bool has_pages = !WITH_ASAN;
+#endif
+
+static bool is_mapped(void *ptr)
+{
+    unsigned char resident;
+    const uintptr_t page = (uintptr_t)ptr / 4096 * 4096;
+    return mincore((void *)page, 1, &resident) == 0;
+}
+
+/* malloc would keep them for the next one who asks. A leak check's heap has its own ways. */
+static void large_blocks_by_pages_are_the_systems_again_once_they_are_freed(void **state)
+{
+    (void)state;
+    struct heap heap = {.large_by_pages = true};
+    const struct {
+        size_t alignment, size;
+    } cases[] = {{64, HEAP_PAGES_MIN},
+                 {64, 3 * HEAP_PAGES_MIN + 5},
+                 {4096, HEAP_PAGES_MIN},
+                 {2 << 20, 5 << 20}};
+    char *blocks[4];
+    for (size_t i = 0; i < 4; i++) {
+        size_t before = heap.bytes_used;
+        blocks[i] = heap_alloc_aligned(&heap, cases[i].alignment, cases[i].size);
+        assert_non_null(blocks[i]);
+        assert_int_equal((uintptr_t)blocks[i] % cases[i].alignment, 0);
+        memset(blocks[i], (int)i, cases[i].size);
+        assert_in_range(heap.bytes_used - before, cases[i].size, cases[i].size + 2 * 4096);
+    }
+    for (size_t i = 0; i < 4; i++) { /* not in the order of their making, nor the other way round */
+        char *block = blocks[(i + 2) % 4];
+        assert_int_equal(block[0], (i + 2) % 4);
+        assert_int_equal(block[cases[(i + 2) % 4].size - 1], (i + 2) % 4);
+        heap_free(&heap, block);
+        assert_true(!is_mapped(block) || !has_pages);
+    }
+    assert_int_equal(heap.bytes_used, 0);
+    assert_null(heap.large);
+}
+
+static void blocks_by_pages_are_zeroed_resized_and_refused_like_others(void **state)
+{
+    (void)state;
+    struct heap heap = {.large_by_pages = true, .bytes_max = 4 * HEAP_PAGES_MIN};
+    char *block = heap_calloc(&heap, 2, HEAP_PAGES_MIN);
+    char *small = heap_alloc(&heap, 100);
+    assert_non_null(block);
+    assert_non_null(small);
+    assert_true(block[0] == 0 && block[2 * HEAP_PAGES_MIN - 1] == 0);
+    assert_null(heap_alloc(&heap, 3 * HEAP_PAGES_MIN));
+    heap_free(&heap, block);
+    small[99] = 'x';
+    small = heap_realloc(&heap, small, HEAP_PAGES_MIN); /* small, large, larger, small */
+    assert_non_null(small);
+    assert_int_equal(small[99], 'x');
+    small = heap_realloc(&heap, small, HEAP_PAGES_MIN + 10000);
+    assert_non_null(small);
+    assert_null(heap_realloc(&heap, small, 5 * HEAP_PAGES_MIN));
+    assert_int_equal(small[99], 'x');
+    small = heap_realloc(&heap, small, 100);
+    assert_int_equal(small[99], 'x');
+    assert_in_range(heap.bytes_used, 100, 200);
+    heap.fail_at = heap.allocation_count + 1;
+    assert_null(heap_alloc(&heap, HEAP_PAGES_MIN));
+    assert_null(heap_alloc(&heap, SIZE_MAX));
+    heap_free(&heap, small);
+    assert_int_equal(heap.bytes_used, 0);
+}
+
 static void the_limit_refuses_and_leaves_blocks_as_they_were(void **state)
 {
     (void)state;
@@ -143,6 +222,8 @@ int main(void)
         cmocka_unit_test(every_byte_taken_is_given_back),
         cmocka_unit_test(tables_that_are_read_all_over_are_aligned_and_counted),
         cmocka_unit_test(zeroes_are_zero_counted_and_refused_like_other_blocks),
+        cmocka_unit_test(large_blocks_by_pages_are_the_systems_again_once_they_are_freed),
+        cmocka_unit_test(blocks_by_pages_are_zeroed_resized_and_refused_like_others),
         cmocka_unit_test(the_limit_refuses_and_leaves_blocks_as_they_were),
         cmocka_unit_test(the_chosen_allocation_fails_and_all_after_it),
         cmocka_unit_test(products_that_overflow_are_refused),
