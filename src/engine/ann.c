@@ -138,8 +138,10 @@ bool ann_spec_equal(const struct index_spec *a, const struct index_spec *b)
 struct ann *ann_new(struct engine_core *core)
 {
     struct ann *ann = heap_calloc(&core->r->heap, 1, sizeof(*ann));
-    if (ann != NULL)
-        ann->refs = 1;
+    if (ann == NULL)
+        return NULL;
+    ann->refs = 1;
+    ann->heap.large_by_pages = true; /* what is promised of memory counts from the moment it goes */
     return ann;
 }
 

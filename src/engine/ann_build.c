@@ -379,6 +379,7 @@ int ann_build_start(const struct ann_build_options *options, struct ann_build **
     b->helper_count = options->worker_count;
     for (unsigned i = 0; i < b->helper_count; i++) {
         b->helpers[i].build = b;
+        b->helpers[i].heap.large_by_pages = true;
         b->helpers[i].number = (core->id + i) % core->db->core_count;
     }
     ask(&b->helpers[0], JOB_BEGIN);

@@ -578,6 +578,7 @@ int segment_build_start(const struct segment_build_options *options,
     b->options = *options;
     b->file = file;
     b->heap.bytes_max = options->heap_bytes_max;
+    b->heap.large_by_pages = true; /* what was reserved for it is given to others at its end */
     b->timer.fire = slice_due;
     for (unsigned i = 0; i < 2; i++) {
         buffer_init_heap(&b->outputs[i].parquet, &b->heap, 0);
