@@ -51,7 +51,8 @@ uint64_t memory_first_build_bytes(const struct engine_core *core)
 static uint64_t used_here(const struct engine_core *core)
 {
     uint64_t first = memory_first_build_bytes(core), builds = core->memory.builds;
-    return core->r->heap.bytes_used + core->segment_bytes + (builds > first ? builds : first);
+    return core->r->heap.bytes_used + core->segment_bytes + core->memory.indexes +
+           (builds > first ? builds : first);
 }
 
 static void tell_all(struct engine_core *core)
@@ -133,6 +134,47 @@ bool memory_reserve_build(struct engine_core *core, uint64_t bytes, bool must)
     view->builds = has;
     memory_note_change(core);
     return true;
+}
+
+/* What writes are to have beside indexes that are being made: every core a memtable that is written
+ * and one that is filled, but not more than a quarter of the limit. */
+static uint64_t writes_share(const struct engine_core *core)
+{
+    const struct pdb_options *o = &core->db->options;
+    uint64_t most = o->memory_limit / 4, memtables = most;
+    if (o->flush_bytes < most / 2 / core->db->core_count)
+        memtables = 2 * o->flush_bytes * core->db->core_count;
+    return memtables < most ? memtables : most;
+}
+
+static void take_for_index(struct engine_core *core, uint64_t bytes)
+{
+    core->memory.indexes += bytes;
+    memory_note_change(core);
+}
+
+bool memory_reserve_index(struct engine_core *core, uint64_t bytes)
+{
+    uint64_t most = core->db->options.memory_limit - writes_share(core), used = memory_used(core);
+    if (used > most || bytes > most - used)
+        return false;
+    take_for_index(core, bytes);
+    return true;
+}
+
+bool memory_reserve_index_load(struct engine_core *core, uint64_t bytes)
+{
+    uint64_t limit = core->db->options.memory_limit, used = unmapped(core);
+    if (used > limit || bytes > limit - used)
+        return false;
+    take_for_index(core, bytes);
+    return true;
+}
+
+void memory_release_index(struct engine_core *core, uint64_t bytes)
+{
+    core->memory.indexes -= bytes;
+    memory_note_change(core);
 }
 
 void memory_release_build(struct engine_core *core, uint64_t bytes)

@@ -3,7 +3,7 @@
  * at most every 50 ms, and at once when it has moved by 1/16; so the sum that a core sees is off by
  * at most count/16 of the limit for the time of one message.
  *
- * Three things count:
+ * Four things count:
  *
  *     heaps     memtables, maps of ids, marks, what segments need beside their files
  *     mapped    vectors and indexes of collections in mode `memory`: pages of files, which the
@@ -11,9 +11,13 @@
  *     builds    what flushes and merges hold on a worker, by an upper bound that is reserved before
  *               they begin. A core's first flush is always counted, so that there is room for what
  *               gives memory back.
+ *     indexes   what the making or loading of one takes on workers, reserved in the same way. What
+ *               is finished counts with the heaps
  *
- * Writes are admitted against all of them; builds against heaps and builds only, because merging is
- * what gives room among mapped pages back. */
+ * Writes are admitted against all of them; builds against all but mapped pages, because merging is
+ * what gives room among those back. The making of an index gives no room to anybody, so it
+ * comes last: it begins only where it leaves what writes need beside it, mapped pages counted, and
+ * never takes the room of a first flush. Until then its rows are searched exactly. */
 #ifndef ENGINE_MEMORY_H
 #define ENGINE_MEMORY_H
 
@@ -33,6 +37,7 @@ struct memory_view {
     uint64_t told;   /* what this core last told */
     uint64_t mapped; /* this core's, of its segment_bytes */
     uint64_t builds; /* reserved by this core's */
+    uint64_t indexes;
     uint64_t wanted; /* by a merge that waits for memory: writes do not take it */
     struct memory_note notes[REACTOR_MAX];
     struct timer timer;
@@ -51,6 +56,11 @@ uint64_t memory_first_build_bytes(const struct engine_core *core);
  * case. */
 bool memory_reserve_build(struct engine_core *core, uint64_t bytes, bool must);
 void memory_release_build(struct engine_core *core, uint64_t bytes);
+/* The same for an index that is made. */
+bool memory_reserve_index(struct engine_core *core, uint64_t bytes);
+/* The same for one that is read from its file: it takes no more than it will hold. */
+bool memory_reserve_index_load(struct engine_core *core, uint64_t bytes);
+void memory_release_index(struct engine_core *core, uint64_t bytes);
 /* A merge waits for so much; 0: none does. */
 void memory_want_build(struct engine_core *core, uint64_t bytes);
 /* 0, or PDB_RESOURCE_EXHAUSTED naming storage.memory_limit, when `more` bytes would not fit. */

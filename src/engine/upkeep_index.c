@@ -13,16 +13,19 @@
  * A core makes few indexes at once, at most one of them large, so that a small one never waits for
  * minutes; shards stand in one line, and who had a place goes to its end. Of a shard the smallest
  * is made first: most rows per second become quick to search by it. Indexes ask for the memory of
- * their making as builds of segments do (memory.h) and wait for it. On the workers they take a few
- * milliseconds at a time between the jobs of flushes and merges, which are longer, so that these go
- * first without anybody standing still (docs/decisions/0018).
+ * their making (memory.h) and wait for it, after writes and builds of segments. On the workers they
+ * take a few milliseconds at a time between the jobs of flushes and merges, which are longer, so
+ * that these go first without anybody standing still (docs/decisions/0018).
  *
  * A merge waits for the indexes of its new segment, so that searches never fall back to a scan of
  * what had an index before; meanwhile its sources serve, and other merges go on. It does not wait
  * where waiting would hurt: with too many segments, with memory short, or after a failure. */
+#include "base/log.h"
 #include "engine/ann_build.h"
 #include "engine/catalog.h"
 #include "engine/upkeep_internal.h"
+
+#include <inttypes.h>
 
 #include "base/no_libc_heap.h"
 
@@ -205,6 +208,16 @@ static void let_merges_go_on(struct shard *shard)
 
 /* ---- the line ---- */
 
+/* Once for every time that it has come to this. */
+static void tell_short(const struct shard *shard, const struct ann_pick *pick)
+{
+    LOG_INFO("engine",
+             "collection %s: segment %" PRIu64
+             " is searched exactly for now: storage.memory_limit has no room for the making of an "
+             "index: field=%u bytes=%" PRIu64,
+             shard->uuid_text, pick->part->file->stats.number, pick->field, pick->need);
+}
+
 /* False: it stays in line, for memory or a large one's place. */
 static bool begin_next(struct shard *shard)
 {
@@ -217,7 +230,10 @@ static bool begin_next(struct shard *shard)
     }
     if (pick.need >= LARGE_BYTES && core->index_large != 0)
         return false;
-    u->index_short = !memory_reserve_build(core, pick.need, false);
+    bool was_short = u->index_short;
+    u->index_short = pick.need != 0 && !memory_reserve_index(core, pick.need);
+    if (u->index_short && !was_short)
+        tell_short(shard, &pick);
     if (u->index_short)
         return false;
     list_remove(&u->index_link);

@@ -65,7 +65,7 @@ static bool is_of_use(const struct ann_op *op)
 static void give_place_back(struct ann_op *op)
 {
     struct engine_core *core = core_of(op);
-    memory_release_build(core, op->reserved);
+    memory_release_index(core, op->reserved);
     op->reserved = 0;
     core->index_builds -= op->placed;
     core->index_large -= op->large;
@@ -304,7 +304,7 @@ static int begin_build(struct ann_op *op, const struct ann_pick *pick)
 static bool admit(struct ann_load *load, uint64_t bytes)
 {
     struct ann_op *op = ann_load_arg(load);
-    if (!memory_reserve_build(core_of(op), bytes, false))
+    if (!memory_reserve_index_load(core_of(op), bytes))
         return false;
     op->reserved += bytes;
     return true;
@@ -377,7 +377,7 @@ int ann_op_begin(struct shard *shard, const struct ann_pick *pick)
     struct engine_core *core = shard->core;
     struct ann_op *op = heap_calloc(&core->r->heap, 1, sizeof(*op));
     if (op == NULL) {
-        memory_release_build(core, pick->need);
+        memory_release_index(core, pick->need);
         return PDB_RESOURCE_EXHAUSTED;
     }
     op->kind = pick->kind;

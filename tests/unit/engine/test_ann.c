@@ -91,6 +91,7 @@ static void a_flushed_segment_is_indexed_in_the_background(void **state)
     assert_true(info.progress >= 1 && info.eta_s == 0);
     assert_int_equal(shard->core->segment_bytes, before + ann->bytes);
     assert_int_equal(shard->core->memory.builds, 0);
+    assert_int_equal(shard->core->memory.indexes, 0);
     ann_end(&fx, disk);
 }
 
@@ -131,6 +132,38 @@ static void a_small_segment_has_none(void **state)
     ann_end(&fx, disk);
 }
 
+static void an_index_without_room_for_it_waits_and_nothing_else_does(void **state)
+{
+    (void)state;
+    const uint64_t others = (uint64_t)800 << 20; /* of 1 GiB: no write is refused */
+    struct fixture fx;
+    struct sim_disk *disk = sim_disk_new(6);
+    ann_begin_on(&fx, disk, 1);
+    fx.db->options.memory_limit = (uint64_t)1 << 30;
+    ann_create(&fx, "c", PDB_INDEX_HNSW, PDB_QUANTIZATION_AUTO);
+    struct shard *shard = ann_shard(&fx);
+    struct engine_core *core = shard->core;
+    core->segment_bytes += others;
+    for (unsigned i = 0; i < 3; i++) {
+        ann_put(&fx, "c", i * 1000, 1000, 0);
+        ann_flush(&fx);
+        upkeep_sweep_core(core);
+        assert_int_equal(ann_segments(shard), i + 1);
+        assert_int_equal(core->index_builds, 0);
+        assert_int_equal(core->memory.indexes, 0);
+        assert_true(shard->upkeep->index_short);
+        assert_int_equal(ann_info(&fx).state, PDB_INDEX_STATE_WAITING);
+        assert_int_equal(ann_info(&fx).rows_indexed, 0);
+    }
+    core->segment_bytes -= others;
+    upkeep_sweep_core(core);
+    assert_true(core->memory.indexes > 0);
+    ann_rest(&fx);
+    assert_int_equal(ann_info(&fx).rows_indexed, 3000);
+    assert_int_equal(core->memory.indexes, 0);
+    ann_end(&fx, disk);
+}
+
 static void a_dropped_collection_ends_its_builds(void **state)
 {
     (void)state;
@@ -148,6 +181,7 @@ static void a_dropped_collection_ends_its_builds(void **state)
     ann_pump_until(&fx, core->upkeep_active == 0);
     assert_int_equal(core->index_builds, 0);
     assert_int_equal(core->memory.builds, 0);
+    assert_int_equal(core->memory.indexes, 0);
     assert_int_equal(core->segment_bytes, 0);
     ann_end(&fx, disk);
 }
@@ -175,6 +209,7 @@ int main(void)
         cmocka_unit_test(a_flushed_segment_is_indexed_in_the_background),
         cmocka_unit_test(rows_without_a_vector_are_left_out),
         cmocka_unit_test(a_small_segment_has_none),
+        cmocka_unit_test(an_index_without_room_for_it_waits_and_nothing_else_does),
         cmocka_unit_test(a_dropped_collection_ends_its_builds),
         cmocka_unit_test(a_build_under_way_ends_with_the_database),
     };

@@ -75,6 +75,7 @@ static void a_restart_reads_what_was_written(void **state)
         assert_non_null(ann_part(ann_shard(&fx), 0)->anns[0]->image);
         assert_finds(&fx, 800);
         assert_int_equal(ann_shard(&fx)->core->memory.builds, 0);
+        assert_int_equal(ann_shard(&fx)->core->memory.indexes, 0);
     }
     ann_end(&fx, disk);
 }
@@ -532,6 +533,7 @@ static void a_drop_ends_a_merge_that_waits(void **state)
     ann_pump_until(&fx, core->upkeep_active == 0);
     assert_int_equal(core->segment_bytes, 0);
     assert_int_equal(core->memory.builds, 0);
+    assert_int_equal(core->memory.indexes, 0);
     ann_end(&fx, disk);
 }
 
@@ -604,6 +606,7 @@ static void a_merge_that_is_given_up_ends_the_making_of_its_index(void **state)
     assert_true(op->cancelled);
     ann_pump_until(&fx, list_empty(&u->ann_ops));
     assert_int_equal(shard->core->memory.builds, 0);
+    assert_int_equal(shard->core->memory.indexes, 0);
     ann_end(&fx, disk);
 }
 

@@ -88,12 +88,76 @@ static void writes_leave_what_a_merge_waits_for(void **state)
     test_free(lab);
 }
 
+static void an_index_is_made_where_a_quarter_stays_for_writes(void **state)
+{
+    (void)state;
+    struct lab *lab = lab_new();
+    uint64_t first = memory_first_build_bytes(&lab->core);
+    lab->db.options.flush_bytes = 256 * (uint64_t)MIB;
+    lab->r.heap.bytes_used = 10 * MIB;
+    assert_false(memory_reserve_index(&lab->core, LIMIT / 4 * 3 - 10 * MIB - first + 1));
+    assert_true(memory_reserve_index(&lab->core, LIMIT / 4 * 3 - 10 * MIB - first));
+    assert_int_equal(memory_used(&lab->core), LIMIT / 4 * 3);
+    assert_false(memory_reserve_index(&lab->core, 1));
+    assert_true(admitted(lab, LIMIT / 4));
+    memory_release_index(&lab->core, LIMIT / 4 * 3 - 10 * MIB - first);
+    lab->core.segment_bytes = lab->core.memory.mapped = LIMIT / 4 * 3;
+    assert_false(memory_reserve_index(&lab->core, 1)); /* mapped pages are writes', too */
+    test_free(lab);
+}
+
+static void small_memtables_leave_more_to_indexes(void **state)
+{
+    (void)state;
+    struct lab *lab = lab_new();
+    uint64_t first = memory_first_build_bytes(&lab->core);
+    lab->db.options.flush_bytes = 2 * MIB;
+    assert_false(memory_reserve_index(&lab->core, LIMIT - 4 * MIB - first + 1));
+    assert_true(memory_reserve_index(&lab->core, LIMIT - 4 * MIB - first));
+    test_free(lab);
+}
+
+static void an_index_does_not_take_the_room_of_a_first_flush(void **state)
+{
+    (void)state;
+    struct lab *lab = lab_new();
+    uint64_t first = memory_first_build_bytes(&lab->core);
+    lab->db.options.flush_bytes = 8 * MIB;
+    assert_true(memory_reserve_index(&lab->core, 2 * first));
+    assert_true(admitted(lab, LIMIT - 3 * first));
+    assert_false(admitted(lab, LIMIT - 3 * first + 1));
+    lab->r.heap.bytes_used = LIMIT - 3 * first;
+    assert_true(memory_reserve_build(&lab->core, first, false));
+    assert_int_equal(memory_used(&lab->core), LIMIT);
+    memory_release_build(&lab->core, first);
+    memory_release_index(&lab->core, 2 * first);
+    assert_true(admitted(lab, 2 * first));
+    test_free(lab);
+}
+
+static void an_index_is_read_up_to_the_limit_whatever_is_mapped(void **state)
+{
+    (void)state;
+    struct lab *lab = lab_new();
+    uint64_t first = memory_first_build_bytes(&lab->core);
+    lab->core.segment_bytes = lab->core.memory.mapped = 2 * (uint64_t)LIMIT;
+    assert_false(memory_reserve_index_load(&lab->core, LIMIT - first + 1));
+    assert_true(memory_reserve_index_load(&lab->core, LIMIT - first));
+    assert_false(memory_reserve_index_load(&lab->core, 1));
+    memory_release_index(&lab->core, LIMIT - first);
+    test_free(lab);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(room_for_a_first_flush_is_never_given_to_writes),
         cmocka_unit_test(a_second_build_needs_room_unless_it_must_be),
         cmocka_unit_test(pages_of_files_end_writes_but_not_merges),
+        cmocka_unit_test(an_index_is_made_where_a_quarter_stays_for_writes),
+        cmocka_unit_test(small_memtables_leave_more_to_indexes),
+        cmocka_unit_test(an_index_does_not_take_the_room_of_a_first_flush),
+        cmocka_unit_test(an_index_is_read_up_to_the_limit_whatever_is_mapped),
         cmocka_unit_test(writes_leave_what_a_merge_waits_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
