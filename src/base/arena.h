@@ -25,7 +25,7 @@ struct arena {
 
 /* A zeroed arena is ready; this one has a limit. */
 void arena_init(struct arena *arena, size_t bytes_max);
-/* Keeps the first chunk when it is a small one, for the next use. */
+/* Keeps one small chunk for the next use, the largest that it has. */
 void arena_reset(struct arena *arena);
 void arena_dispose(struct arena *arena);
 

@@ -39,7 +39,7 @@ static void blocks_are_aligned_and_do_not_overlap(void **state)
             }
         }
         arena_reset(&arena);
-        assert_true(arena.bytes_used <= 16384);
+        assert_true(arena.bytes_used <= 32768);
     }
     arena_dispose(&arena);
     assert_int_equal(arena.bytes_used, 0);
@@ -58,6 +58,25 @@ static void a_small_request_costs_one_chunk_that_a_reset_keeps(void **state)
     }
     arena_dispose(&arena);
     arena_dispose(NULL);
+}
+
+/* The same request again and again: soon one chunk holds all of it. */
+static void a_request_of_many_small_blocks_costs_nothing_once_it_is_known(void **state)
+{
+    (void)state;
+    struct arena arena = {.bytes_max = 0};
+    for (int round = 0; round < 10; round++) {
+        arena_reset(&arena);
+        size_t before = arena.bytes_used;
+        for (int i = 0; i < 14; i++)
+            assert_non_null(arena_alloc(&arena, 1000));
+        assert_true(round < 3 ? arena.bytes_used > 14000 : arena.bytes_used == before);
+    }
+    for (int i = 0; i < 1000; i++) /* what is large once is not kept */
+        assert_non_null(arena_alloc(&arena, 1000));
+    arena_reset(&arena);
+    assert_true(arena.bytes_used <= 32768);
+    arena_dispose(&arena);
 }
 
 static void the_limit_holds_and_small_rests_are_usable(void **state)
@@ -178,6 +197,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(blocks_are_aligned_and_do_not_overlap),
         cmocka_unit_test(a_small_request_costs_one_chunk_that_a_reset_keeps),
+        cmocka_unit_test(a_request_of_many_small_blocks_costs_nothing_once_it_is_known),
         cmocka_unit_test(the_limit_holds_and_small_rests_are_usable),
         cmocka_unit_test(growing_keeps_the_bytes_wherever_the_block_lies),
         cmocka_unit_test(the_last_block_grows_and_shrinks_in_place),
