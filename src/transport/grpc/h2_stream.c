@@ -23,10 +23,10 @@ static struct heap *heap_of(const struct h2_stream *st)
 
 /* ---- begin and end ---- */
 
-enum { POOL_MAX = 512 };
+enum { POOL_MAX = 512, BODY_KEEP_MAX = 8 << 10 };
 
-/* A stream that was used before keeps the first chunk of its arena: most requests then allocate
- * nothing here. */
+/* A stream that was used before keeps a chunk of its arena and a small buffer for the body: most
+ * requests then allocate nothing here. */
 static struct h2_stream *take(struct transport_core *core)
 {
     struct list_link *link = list_pop_front(&core->priv->free_streams);
@@ -38,11 +38,12 @@ static struct h2_stream *take(struct transport_core *core)
     }
     struct h2_stream *st = container_of(link, struct h2_stream, link);
     core->priv->free_stream_count--;
-    struct arena arena = st->x.arena;
-    *st = (struct h2_stream){.x.arena = arena};
+    *st = (struct h2_stream){.x.arena = st->x.arena, .in = st->in, .in_capacity = st->in_capacity};
+    core->priv->h2_body_bytes += st->in_capacity;
     return st;
 }
 
+/* st->in is counted no more. */
 static void give_back(struct transport_core *core, struct h2_stream *st)
 {
     if (core->priv->free_stream_count < POOL_MAX) {
@@ -51,6 +52,7 @@ static void give_back(struct transport_core *core, struct h2_stream *st)
         core->priv->free_stream_count++;
     } else {
         arena_dispose(&st->x.arena);
+        heap_free(&core->reactor->heap, st->in);
         heap_free(&core->reactor->heap, st);
     }
 }
@@ -61,6 +63,7 @@ void h2_dispose_pool(struct transport_core *core)
     while ((link = list_pop_front(&core->priv->free_streams)) != NULL) {
         struct h2_stream *st = container_of(link, struct h2_stream, link);
         arena_dispose(&st->x.arena);
+        heap_free(&core->reactor->heap, st->in);
         heap_free(&core->reactor->heap, st);
     }
     core->priv->free_stream_count = 0;
@@ -95,6 +98,21 @@ static void drop_input(struct h2_stream *st)
     st->in_len = st->in_capacity = st->pending_len = st->pending_capacity = 0;
 }
 
+/* But for a small st->in, which the next request of the stream's place uses. */
+static void let_input_go(struct h2_stream *st)
+{
+    char *in = st->in;
+    const size_t capacity = st->in_capacity;
+    if (capacity > BODY_KEEP_MAX) {
+        drop_input(st);
+        return;
+    }
+    st->in = NULL;
+    drop_input(st);
+    st->in = in;
+    st->in_capacity = capacity;
+}
+
 void h2_stream_free(struct h2_stream *st)
 {
     struct transport_core *core = st->x.core;
@@ -104,7 +122,7 @@ void h2_stream_free(struct h2_stream *st)
         st->session->connection->exchanges--;
         h2_mark_dirty(st->session); /* a session that is going away may be done now */
     }
-    drop_input(st);
+    let_input_go(st);
     give_back(core, st);
     core->exchanges--;
     if (core->priv->windows_held)
