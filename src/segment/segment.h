@@ -223,6 +223,10 @@ const float *segment_vector_f32(const struct segment *s, uint32_t field, uint32_
 struct pdb_text segment_row_id(const struct segment *s, uint32_t row);
 uint64_t segment_row_version(const struct segment *s, uint32_t row);
 struct pdb_text segment_row_metadata(const struct segment *s, uint32_t row);
+/* Hints that the row is looked at soon, so that the many lines of many rows come at once: what
+ * segment_visible and segment_row look up; and, when that has come, the row's id and document. */
+void segment_prefetch_row(const struct segment *s, uint32_t row);
+void segment_prefetch_texts(const struct segment *s, uint32_t row);
 /* version <= at_version < ended_at, and not expired. */
 bool segment_visible(const struct segment_read *read, uint32_t row);
 

@@ -104,6 +104,30 @@ void segment_row_unread(const struct segment *s, uint32_t row, struct pdb_row *r
     *row_out = row_at(s, row, vectors);
 }
 
+static void prefetch_offsets(const struct segment_offsets *offsets, uint32_t row)
+{
+    __builtin_prefetch((const char *)offsets->at + (size_t)row * (offsets->wide ? 8 : 4));
+}
+
+void segment_prefetch_row(const struct segment *s, uint32_t row)
+{
+    ASSERT(row < s->row_count);
+    __builtin_prefetch(&s->versions[row]);
+    __builtin_prefetch(&s->created_us[row]);
+    __builtin_prefetch(&s->updated_us[row]);
+    if (s->expires_us != NULL)
+        __builtin_prefetch(&s->expires_us[row]);
+    prefetch_offsets(&s->id_offsets, row);
+    prefetch_offsets(&s->doc_offsets, row);
+}
+
+void segment_prefetch_texts(const struct segment *s, uint32_t row)
+{
+    ASSERT(row < s->row_count);
+    __builtin_prefetch(s->ids + segment_offset(&s->id_offsets, row));
+    __builtin_prefetch(s->docs + segment_offset(&s->doc_offsets, row));
+}
+
 /* Inline in the loops below. */
 static inline bool is_visible(const struct segment_read *read, uint32_t row)
 {
