@@ -251,7 +251,8 @@ static enum walk_progress step_vectors(struct walk *walk)
 enum walk_progress walk_step(struct walk *walk)
 {
     while (walk->stage != WALK_STAGE_NEXT || walk->part < walk->part_count) {
-        enum walk_progress progress = WALK_DONE; /* with this bit */
+        enum walk_progress progress = WALK_DONE;         /* with this bit */
+        bool long_one = walk->stage != WALK_STAGE_FETCH; /* else it is not worth a clock's time */
         if (walk->stage == WALK_STAGE_NEXT)
             progress = next_part(walk);
         else if (walk->stage == WALK_STAGE_INDEX)
@@ -260,7 +261,7 @@ enum walk_progress walk_step(struct walk *walk)
             progress = step_vectors(walk);
         if (progress != WALK_DONE)
             return progress;
-        if (reactor_slice_over(walk->core->r))
+        if (long_one && reactor_slice_over(walk->core->r))
             return WALK_AGAIN;
     }
     return WALK_DONE;

@@ -270,7 +270,7 @@ static void walk_step_of_call(struct pdb_call *call)
 static bool note_set(struct pdb_call *call, struct search_work *work, const struct ann_set *set)
 {
     work->home_numbers = arena_array(call->arena, uint64_t, set->count);
-    work->walk_parts = arena_array(call->arena, struct walk_part, PARTS_MAX);
+    work->walk_parts = arena_array(call->arena, struct walk_part, set->count);
     if (work->home_numbers == NULL || work->walk_parts == NULL)
         return false;
     for (uint32_t i = 0; i < set->count; i++)
@@ -288,7 +288,7 @@ static bool wants_index(const struct pdb_search *s)
     return false;
 }
 
-/* False: there is no set here, or nothing to ask it. */
+/* In a step. False: there is no set here, or nothing to ask it. */
 static bool begin_walk(struct pdb_call *call)
 {
     struct call_state *state = call_state(call);
@@ -307,7 +307,11 @@ static bool begin_walk(struct pdb_call *call)
     search_next_stage(state->here, work, METRICS_SEARCH_STAGE_PLAN);
     /* what has many queries ends when it ends: single searches go first */
     state->task.bulk = search_goes_alone(s);
-    call_run(call, walk_step_of_call);
+    state->step = walk_step_of_call;
+    if (state->task.bulk)
+        call_again(call);
+    else /* at once: the query is still in the cache */
+        walk_step_of_call(call);
     return true;
 }
 

@@ -132,10 +132,26 @@ bool search_begin(struct pdb_search *s)
 
 /* ---- what home has found ---- */
 
+/* Of the first candidates: what the next loops read of their rows lies all over the segment, and
+ * was read long ago, if at all. One line after the other would cost a tenth of a search. */
+static void prefetch_found(const struct search_work *work, const struct query_work *query,
+                           void (*prefetch)(const struct segment *segment, uint32_t row))
+{
+    enum { AHEAD = 64 };
+    const struct topk *best = &query->found.best;
+    for (size_t i = 0; i < best->count && i < AHEAD; i++) {
+        uint64_t key = best->items[i].key;
+        uint32_t place = work->home_places[key >> VIEW_KEY_SHIFT];
+        if (place != SEARCH_PLACE_NONE)
+            prefetch(work->view.parts[place].part->segment, (uint32_t)key);
+    }
+}
+
 /* Its segments need not be scanned any more. */
 static void take_found(struct search_work *work, struct query_work *query)
 {
     struct search_found *found = &query->found;
+    prefetch_found(work, query, segment_prefetch_row);
     for (uint32_t h = 0; h < work->home_count; h++)
         if (bitset_test(found->places, h) && work->home_places[h] != SEARCH_PLACE_NONE)
             bitset_set(query->search.skip, work->home_places[h]);
@@ -149,6 +165,7 @@ static void take_found(struct search_work *work, struct query_work *query)
         else
             work->dropped++;
     }
+    prefetch_found(work, query, segment_prefetch_texts);
 }
 
 /* Whether rows that home did not name could be among the k best: the k-th best now lies farther
@@ -186,21 +203,32 @@ static void let_parts_go(struct search_work *work)
     work->walk_part_count = 0;
 }
 
+/* Nothing, most of the time: home has walked all there is. False without memory. */
+static bool make_room_for_parts(struct pdb_search *s, struct search_work *work)
+{
+    if (work->walk_anns != NULL)
+        return true;
+    struct walk_part *parts = arena_array(s->call.arena, struct walk_part, work->view.count);
+    struct ann **anns = arena_array(s->call.arena, struct ann *, work->view.count);
+    if (parts == NULL || anns == NULL)
+        return false;
+    work->walk_parts = parts; /* in place of home's */
+    work->walk_anns = anns;
+    return true;
+}
+
 /* `all`: also what home has walked. False without memory. */
 static bool choose_parts(struct pdb_search *s, struct search_work *work, bool all)
 {
     const struct query_work *query = &work->queries[work->next];
     ASSERT(work->walk_part_count == 0);
-    if (work->walk_parts == NULL)
-        work->walk_parts = arena_array(s->call.arena, struct walk_part, PARTS_MAX);
-    if (work->walk_anns == NULL)
-        work->walk_anns = arena_array(s->call.arena, struct ann *, PARTS_MAX);
-    if (work->walk_parts == NULL || work->walk_anns == NULL)
-        return false;
     for (uint32_t i = 0; i < work->view.count; i++) {
         struct ann *ann = index_of(work, i, query->field);
-        if (walk_is_fit(ann) && (all || !bitset_test(query->search.skip, i)))
-            add_part(work, i, ann);
+        if (!walk_is_fit(ann) || (!all && bitset_test(query->search.skip, i)))
+            continue;
+        if (!make_room_for_parts(s, work))
+            return false;
+        add_part(work, i, ann);
     }
     return true;
 }

@@ -716,6 +716,7 @@ static void a_crash_with_sets_and_searches_leaves_nothing_behind(void **state)
 
 /* ---- memory ---- */
 
+/* Neither from a core's nor, by an arena that has seen a search, from the process's. */
 static void a_search_takes_nothing_from_the_heap(void **state)
 {
     (void)state;
@@ -731,7 +732,10 @@ static void a_search_takes_nothing_from_the_heap(void **state)
         before[i] = w.fx.db->cores[i].r->heap.allocation_count;
     for (unsigned i = 0; i < 200; i++) {
         ann_vector(QUERY_ROW + i, values);
+        pdb_arena_reset(w.arenas[0]);
+        size_t arena_bytes = w.arenas[0]->bytes_used;
         (void)search_from(&w, i % 2, 0, &q, 1);
+        assert_int_equal(w.arenas[0]->bytes_used, arena_bytes);
     }
     for (unsigned i = 0; i < 2; i++)
         assert_int_equal(w.fx.db->cores[i].r->heap.allocation_count, before[i]);
