@@ -1,17 +1,26 @@
 #!/usr/bin/env python3
 """What the server makes of its indexes: speed over gRPC, a second core, searches beside ingest.
 
-    approximate.py [--build DIR] [--rounds N] [--seconds N] [--rows N] [--json FILE]
+    approximate.py [--build DIR] [--rounds N] [--seconds N] [--rows N] [--realtime] [--json FILE]
                    doors | cores | ingest
 
-doors   queries a second and recall over gRPC, one query a request, 64 in flight, one reactor, on
-        clustered rows (768-d) and Fashion-MNIST; beside it the exact search of the same server
-cores   the same of one single collection with one reactor and with two, in turns
+doors   one query a request over gRPC, 64 in flight, one reactor, on clustered rows (768-d) and
+        Fashion-MNIST, against the library's index of the same rows (the program `library`): recall
+        of both, processor time of a query in the server's threads and in the library, queries a
+        second
+cores   one single collection with one reactor and with two: queries a second, and processor time
+        of a query in the reactors' threads, from which follows what they could do with cores of
+        their own
 ingest  p99 of searches at a constant rate in an indexed collection, alone and while a million rows
         come into another one and are indexed; a search counts from the moment when it was due
 
-doors and cores need cores for the client beside the reactors: with fewer cores than both need, the
-client and a reactor share one, and the figures say so ("shared").
+The client has the last core for itself where a reactor does not need it. cores needs cores for the
+client beside the reactors: with fewer than both need, they share, and the figures say so
+("shared"): queries a second are then the client's, too, and only processor time tells.
+
+--realtime is for machines that do other things, too: reactors and searching clients run at
+real-time priority, and workers at the usual one, where they would otherwise only get what nobody
+wants.
 """
 
 from __future__ import annotations
@@ -32,13 +41,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from measure import free_port, wait_for_port
-from steady import group_of, number
+from measure import cpu_seconds_by_thread, free_port, wait_for_port
+from steady import group_of, number, on_last_core, priority
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 INGEST_ROWS = 1_000_000
 INGEST_DIMENSION = 128
 STREAMS = ["--connections", "4", "--streams", "16"]
+QUERIES = ["--queries", "2000"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +58,7 @@ class Settings:
     seconds: int
     rows: int
     rate: float
+    realtime: bool
     folder: Path
 
 
@@ -66,6 +77,14 @@ class Server:
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
         wait_for_port(self.port, self.process)  # type: ignore[arg-type]
+        if settings.realtime:
+            self.rise()
+
+    def rise(self) -> None:
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            reactor = (task / "comm").read_text().startswith("pdb-core")
+            policy = os.SCHED_FIFO if reactor else os.SCHED_OTHER
+            os.sched_setscheduler(int(task.name), policy, os.sched_param(10 if reactor else 0))
 
     def end(self) -> None:
         self.process.send_signal(signal.SIGTERM)
@@ -84,6 +103,10 @@ def serving(settings: Settings, cores: int) -> Iterator[tuple[Server, Path]]:
             yield server, Path(folder)
         finally:
             server.end()
+
+
+def searching(settings: Settings, command: list[str]) -> list[str]:
+    return on_last_core([*(priority() if settings.realtime else []), *command])
 
 
 def run(command: list[str], out: Path) -> dict[str, object]:
@@ -123,36 +146,72 @@ def search(
     server: Server, data: list[str], collection: str, folder: Path, *more: str
 ) -> dict[str, object]:
     command = server.bench(
-        "search", "--collection", collection, "--queries", "2000", *STREAMS, *data,
-        "--warmup", "1", "--duration", str(server.settings.seconds), *more,
+        "search", "--collection", collection, *QUERIES, *STREAMS, *data,
+        "--duration", str(server.settings.seconds), *more,
     )  # fmt: skip
-    return run(command, folder / "search.json")
+    return run(searching(server.settings, command), folder / "search.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    qps: float
+    p50_us: float
+    cpu_us: float  # of a query, in all threads of the server
+    busy: float  # cores that these kept busy
+
+
+def speed(server: Server, data: list[str], folder: Path) -> Speed:
+    """Of the collection "bench"; the recall run before has warmed it."""
+    before = sum(cpu_seconds_by_thread(server.process.pid))
+    found = search(server, data, "bench", folder, "--warmup", "0")
+    used = sum(cpu_seconds_by_thread(server.process.pid)) - before
+    count = number(found, "operations")
+    qps = number(found, "operations_per_s")
+    return Speed(qps, number(found, "latency_us", "p50"), used / count * 1e6, used / count * qps)
+
+
+def library(settings: Settings, data: list[str], *more: str) -> dict[str, float]:
+    program = settings.build / "perf" / "server" / "library"
+    command = [str(program), *QUERIES, *data, *more]
+    if settings.realtime:
+        command = [*priority(), *command]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=3600, check=True)
+    words = done.stdout.splitlines()[-1].split()
+    return {key: float(value) for key, value in zip(words[::2], words[1::2], strict=True)}
 
 
 def doors(settings: Settings) -> dict[str, float]:
     result: dict[str, float] = {}
     for name, data in (("clustered", clustered(settings)), ("fashion", fashion())):
+        alone = library(settings, data, "--recall")
         with serving(settings, 1) as (server, folder):
             result[f"{name}_ready_s"] = load(server, data, "bench", folder)
             judged = search(server, data, "bench", folder, "--recall", "--min-recall", "0")
-            result[f"{name}_recall"] = number(judged, "recall", "value")
-            found = search(server, data, "bench", folder)
-            result[f"{name}_qps"] = number(found, "operations_per_s")
-            result[f"{name}_p50_us"] = number(found, "latency_us", "p50")
-            exact = search(server, data, "bench", folder, "--exact")
-            result[f"{name}_exact_qps"] = number(exact, "operations_per_s")
+            found = speed(server, data, folder)
+        result[f"{name}_recall"] = number(judged, "recall", "value")
+        result[f"{name}_library_recall"] = alone["recall"]
+        result[f"{name}_cpu_us"] = found.cpu_us
+        result[f"{name}_library_cpu_us"] = alone["cpu_us"]
+        result[f"{name}_share"] = alone["cpu_us"] / found.cpu_us
+        result[f"{name}_qps"] = found.qps
+        result[f"{name}_share_by_qps"] = found.qps * alone["cpu_us"] / 1e6
     return result
 
 
 def cores(settings: Settings) -> dict[str, float]:
+    """ratio_by_cpu: of what one and two reactors answer in a second of processor time each."""
     result: dict[str, float] = {}
     for count in (1, 2):
         with serving(settings, count) as (server, folder):
             data = clustered(settings)
             load(server, data, "bench", folder)
-            found = search(server, data, "bench", folder)
-            result[f"qps_{count}"] = number(found, "operations_per_s")
+            speed(server, data, folder)  # warms
+            found = speed(server, data, folder)
+            result[f"qps_{count}"] = found.qps
+            result[f"cpu_us_{count}"] = found.cpu_us
+            result[f"busy_{count}"] = found.busy
     result["ratio"] = result["qps_2"] / result["qps_1"]
+    result["ratio_by_cpu"] = 2 * result["cpu_us_1"] / result["cpu_us_2"]
     result["shared"] = float(len(os.sched_getaffinity(0)) < 3)
     return result
 
@@ -166,12 +225,11 @@ def ingest(settings: Settings) -> dict[str, float]:
     ]  # fmt: skip
     with serving(settings, 1) as (server, folder):
         load(server, searched, "bench", folder)
-        idle = run(
-            server.bench(*offered, "--duration", str(settings.seconds)), folder / "idle.json"
-        )
+        client = searching(settings, server.bench(*offered))
+        idle = run([*client, "--duration", str(settings.seconds)], folder / "idle.json")
         out = folder / "busy.json"
         busy = subprocess.Popen(
-            server.bench(*offered, "--duration", "86000", "--json", str(out)),
+            [*client, "--duration", "86000", "--json", str(out)],
             stdout=subprocess.DEVNULL,
         )
         more = ["--rows", str(INGEST_ROWS), *shape, "--pool-mib", "1024", "--connections", "2"]
@@ -204,10 +262,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=10, help="of a phase")
     parser.add_argument("--rows", type=int, default=100_000, help="that are searched")
     parser.add_argument("--rate", type=float, default=200, help="ingest: searches a second")
+    parser.add_argument("--realtime", action="store_true")
     parser.add_argument("--folder", type=Path, default=Path())
     parser.add_argument("--json", type=Path)
     a = parser.parse_args()
-    settings = Settings(a.build.resolve(), a.rounds, a.seconds, a.rows, a.rate, a.folder.resolve())
+    settings = Settings(
+        a.build.resolve(), a.rounds, a.seconds, a.rows, a.rate, a.realtime, a.folder.resolve()
+    )
     rounds: list[dict[str, float]] = []
     for _ in range(settings.rounds):
         rounds.append(measures[a.measure](settings))
