@@ -18,9 +18,8 @@ The client has the last core for itself where a reactor does not need it. cores 
 client beside the reactors: with fewer than both need, they share, and the figures say so
 ("shared"): queries a second are then the client's, too, and only processor time tells.
 
---realtime is for machines that do other things, too: reactors and searching clients run at
-real-time priority, and workers at the usual one, where they would otherwise only get what nobody
-wants.
+--realtime is for machines that do other things, too: reactors, searching clients and, below these,
+workers run at real-time priority, so that others get next to nothing.
 """
 
 from __future__ import annotations
@@ -83,8 +82,9 @@ class Server:
     def rise(self) -> None:
         for task in Path(f"/proc/{self.process.pid}/task").iterdir():
             reactor = (task / "comm").read_text().startswith("pdb-core")
-            policy = os.SCHED_FIFO if reactor else os.SCHED_OTHER
-            os.sched_setscheduler(int(task.name), policy, os.sched_param(10 if reactor else 0))
+            os.sched_setscheduler(
+                int(task.name), os.SCHED_FIFO, os.sched_param(10 if reactor else 5)
+            )
 
     def end(self) -> None:
         self.process.send_signal(signal.SIGTERM)
