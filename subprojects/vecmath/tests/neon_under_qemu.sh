@@ -17,18 +17,25 @@ need qemu-aarch64 "qemu-user"
 
 warnings="-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wdouble-promotion -Wcast-qual
     -Wcast-align -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror"
-sources=""
-for name in bits bits_neon codes codes_neon codes_scalar elements elements_neon elements_scalar pq4 pq4_neon vecmath vecmath_scalar \
-    vecmath_scan vecmath_select vecmath_neon; do
-    sources="$sources $library/src/$name.c"
-done
+# shellcheck disable=SC2086  # a list of words
+compile() {
+    aarch64-linux-gnu-gcc -std=gnu17 -O3 -D_GNU_SOURCE $warnings -I "$library/include" -I "$library/src" \
+        -I "$library/tests" -c -o "$scratch/$(basename "$1" .c).o" "$1"
+}
 
 mkdir -p "$scratch"
+objects=""
+for name in bits bits_neon codes codes_neon codes_scalar elements elements_neon elements_scalar pq4 pq4_neon vecmath vecmath_scalar \
+    vecmath_scan vecmath_select vecmath_neon; do
+    compile "$library/src/$name.c"
+    objects="$objects $scratch/$name.o"
+done
+compile "$library/tests/fixture.c"
+
 for name in test_bits test_codes test_elements test_metrics test_pq4 test_scan test_checks test_select; do
-    # shellcheck disable=SC2086  # lists of words
-    aarch64-linux-gnu-gcc -std=gnu17 -O3 -static -D_GNU_SOURCE $warnings \
-        -I "$library/include" -I "$library/src" -I "$library/tests" \
-        -o "$scratch/$name" "$library/tests/$name.c" "$library/tests/fixture.c" $sources -lm
+    compile "$library/tests/$name.c"
+    # shellcheck disable=SC2086  # a list of words
+    aarch64-linux-gnu-gcc -static -o "$scratch/$name" "$scratch/$name.o" "$scratch/fixture.o" $objects -lm
     qemu-aarch64 "$scratch/$name" >"$scratch/$name.log" || { cat "$scratch/$name.log"; exit 1; }
     cat "$scratch/$name.log"
     # A build without NEON would pass with scalar alone.

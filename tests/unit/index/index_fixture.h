@@ -98,23 +98,34 @@ static inline double differing_bits(const void *a, const void *b, uint32_t dimen
 static inline double exact_distance(enum pdb_metric metric, const float *a, const float *b,
                                     uint32_t dimension)
 {
-    double dot = 0, aa = 0, bb = 0, squares = 0, sizes = 0;
-    if (metric == PDB_METRIC_HAMMING)
+    double dot = 0, aa = 0, bb = 0, sum = 0;
+    switch (metric) {
+    case PDB_METRIC_HAMMING:
         return differing_bits(a, b, dimension);
+    case PDB_METRIC_MANHATTAN:
+        for (uint32_t j = 0; j < dimension; j++)
+            sum += fabs((double)a[j] - (double)b[j]);
+        return sum;
+    case PDB_METRIC_EUCLIDEAN:
+        for (uint32_t j = 0; j < dimension; j++) {
+            double gap = (double)a[j] - (double)b[j];
+            sum += gap * gap;
+        }
+        return sum;
+    case PDB_METRIC_DOT:
+        for (uint32_t j = 0; j < dimension; j++)
+            dot += (double)a[j] * (double)b[j];
+        return -dot;
+    case PDB_METRIC_UNSPECIFIED:
+    case PDB_METRIC_COSINE:
+        break;
+    }
     for (uint32_t j = 0; j < dimension; j++) {
         double x = (double)a[j], y = (double)b[j];
         dot += x * y;
         aa += x * x;
         bb += y * y;
-        squares += (x - y) * (x - y);
-        sizes += fabs(x - y);
     }
-    if (metric == PDB_METRIC_MANHATTAN)
-        return sizes;
-    if (metric == PDB_METRIC_EUCLIDEAN)
-        return squares;
-    if (metric == PDB_METRIC_DOT)
-        return -dot;
     return aa == 0 || bb == 0 ? 0 : -dot / sqrt(aa * bb);
 }
 
