@@ -1,7 +1,7 @@
 /* Making indexes of every kind from vectors: src/index/make.c. */
 #include "make_fixture.h"
 
-enum { DIMENSION = 24, ROWS = 3000, QUERIES = 60, CLUSTERS = 30 };
+enum { DIMENSION = 24, ROWS = SANITIZED ? 1000 : 3000, QUERIES = 60, CLUSTERS = 30 };
 
 static const struct index_query ten = {.k = 10, .gamma = -1};
 
