@@ -13,6 +13,7 @@ from tests.recall.world import CONFIG, FLUSH_ROWS, Kind, World
 GATE = 0.95
 DIMENSION = 32
 SEED = 7
+CHURN_QUERIES = 400  # a point of recall is told from chance
 
 FLOATS = ("cosine", "dot", "euclidean")
 ALL_KINDS = [
@@ -73,7 +74,7 @@ def test_recall_stays_through_merges_deletes_updates_and_kills(
     world = fresh(server_factory, kind)
     count = 3 * FLUSH_ROWS
     world.write(names("a", count), clustered(count, world.dimension, SEED))
-    world.wait_indexed()
+    world.wait_merged()
     assert world.recall(world.queries()) >= GATE, "after merges"
 
     world.delete(names("a", count)[::3])
@@ -88,15 +89,16 @@ def test_recall_stays_through_merges_deletes_updates_and_kills(
     left = list(world.rows)
     world.write(left, clustered(len(left), world.dimension, SEED, of=2))
     assert world.recall(world.queries()) >= GATE, "100 % updated, not merged yet"
-    world.wait_indexed()
-    churned = world.recall(world.queries())
+    world.wait_merged()
+    queries = world.queries(count=CHURN_QUERIES)
+    churned = world.recall(queries)
     assert churned >= GATE, "100 % updated"
 
     twin = World(world.server, kind, world.dimension, suffix="-twin")
     twin.make()
     twin.write(left, clustered(len(left), world.dimension, SEED, of=2))
-    twin.wait_indexed()
-    assert churned >= twin.recall(twin.queries()) - 0.01, "a fresh one finds more"
+    twin.wait_merged()
+    assert churned >= twin.recall(queries) - 0.01, "a fresh one finds more"
 
 
 @pytest.mark.parametrize("kind", LIFE_KINDS[:4], ids=lambda kind: kind.name)

@@ -81,7 +81,7 @@ class World:
         with RestClient(self.server) as rest:
             return rest.get_collection(self.name)
 
-    def wait_indexed(self, at_least: int = 0) -> None:
+    def wait_indexed(self, at_least: int = 0, segments_max: int | None = None) -> None:
         """Until all rows are in segments, and all segments have the index they are to have."""
 
         def settled() -> bool:
@@ -91,12 +91,17 @@ class World:
                 info["stats"]["memtable_rows"] == 0
                 and state["state"] == "ready"
                 and state["rows_indexed"] >= max(state["rows_wanted"], at_least)
+                and (segments_max is None or info["stats"]["segment_count"] <= segments_max)
             )
 
         eventually(f"{self.name} is indexed", settled)
 
-    def queries(self, seed: int = 7) -> Floats:
-        return self.shaped(clustered(QUERIES, self.dimension, seed, of=99))
+    def wait_merged(self) -> None:
+        """Until a collection at rest is one segment with its index: a shape that is always so."""
+        self.wait_indexed(segments_max=1)
+
+    def queries(self, seed: int = 7, count: int = QUERIES) -> Floats:
+        return self.shaped(clustered(count, self.dimension, seed, of=99))
 
     def recall(self, queries: Floats, k: int = K, **params: object) -> float:
         """Against numpy. Every answer has to be full, and hold only what is alive, once."""
