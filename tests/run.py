@@ -13,11 +13,9 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON_FOLDERS = (
@@ -70,9 +68,9 @@ class Tally:
         self.failed += other.failed
 
 
-# Half of the time. The others run beside them: servers choose their ports, processes have their
-# folders.
-LONG_FOLDERS = ("crash", "segments")
+# Tests wait half of their time, so that more of them than cores run at once: servers choose their
+# ports, and nothing outside a test's folder is written.
+PYTEST_PROCESSES = min(2 * (os.cpu_count() or 1), 8)
 
 
 def run(command: list[str], **env: str) -> int:
@@ -132,20 +130,6 @@ def run_tsan(build: Path) -> Tally:
     return tally
 
 
-def start_pytest(build: Path, paths: list[str], report: Path, log: TextIO) -> subprocess.Popen[str]:
-    report.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *paths]
-    env = SANITIZER_ENV | {
-        "PROXIMADB_BINARY": str(build / "proximadb"),
-        "PDB_BENCH_BINARY": str(build / "pdb-bench"),
-        "STORE_TOOL_BINARY": str(build / "tests" / "store" / "store_tool"),
-    }
-    print("+", " ".join(command), flush=True)
-    return subprocess.Popen(
-        command, cwd=ROOT, env=os.environ | env, stdout=log, stderr=subprocess.STDOUT, text=True
-    )
-
-
 def tally_of(report: Path, status: int) -> Tally:
     tally = Tally()
     if report.exists():
@@ -159,30 +143,25 @@ def tally_of(report: Path, status: int) -> Tally:
 
 
 def run_pytest(build: Path, sanitized: bool, paths: list[str]) -> Tally:
-    """Two processes at once; the output of the second is shown behind that of the first."""
     folders = [
-        name
+        f"tests/{name}"
         for name in PYTHON_FOLDERS
         if any((ROOT / "tests" / name).glob("test_*.py"))
         and not (sanitized and name in UNSANITIZED_FOLDERS)
     ]
-    parts = [paths]
-    if not paths:
-        parts = [[n for n in folders if (n in LONG_FOLDERS) == long] for long in (False, True)]
-        parts = [[f"tests/{name}" for name in part] for part in parts if part]
-    reports = [build / "meson-logs" / f"pytest{i}.xml" for i in range(len(parts))]
-    tally = Tally()
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as later:
-        logs: list[TextIO] = [sys.stdout, later]
-        processes = [
-            start_pytest(build, part, report, log)
-            for part, report, log in zip(parts, reports, logs, strict=False)
-        ]
-        for process, report in zip(processes, reports, strict=True):
-            tally.add(tally_of(report, process.wait()))
-        later.seek(0)
-        sys.stdout.write(later.read())
-    return tally
+    report = build / "meson-logs" / "pytest.xml"
+    report.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}"]
+    # who is done takes tests from who has most left
+    command += ["-n", str(PYTEST_PROCESSES), "--dist", "worksteal", *(paths or folders)]
+    status = run(
+        command,
+        **SANITIZER_ENV,
+        PROXIMADB_BINARY=str(build / "proximadb"),
+        PDB_BENCH_BINARY=str(build / "pdb-bench"),
+        STORE_TOOL_BINARY=str(build / "tests" / "store" / "store_tool"),
+    )
+    return tally_of(report, status)
 
 
 def run_tidy(build: Path) -> Tally:
