@@ -316,10 +316,10 @@ class Life:
             self.snapshots[name] = state
         if len(self.snapshots) > 2:
             gone = next(iter(self.snapshots))
+            del self.snapshots[gone]  # first: a kill leaves open whether it is there
             self.attempt(
                 "forget", self.state, lambda: self.rest.call("DELETE", f"/v1/snapshots/{gone}")
             )
-            del self.snapshots[gone]
 
     def restore(self) -> None:
         if not self.snapshots:
