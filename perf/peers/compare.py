@@ -282,7 +282,7 @@ def open_all(data: Data, arguments: argparse.Namespace) -> list[Entry]:
     ran = []
     for entry in entries():
         wanted = entry.quick if arguments.quick else data.name in entry.data
-        if data.name not in entry.data or not wanted:
+        if data.name not in entry.data or not wanted or (entry.ours and arguments.build_only):
             continue
         if arguments.only and not any(text in entry.name for text in arguments.only):
             continue
@@ -293,6 +293,8 @@ def open_all(data: Data, arguments: argparse.Namespace) -> list[Entry]:
             print(f"  {entry.name}: left out: {error}", flush=True)
             stop(entry)
             continue
+        if arguments.build_only:
+            stop(entry)
         ran.append(entry)
         print(
             f"  {entry.name}: build {entry.facts['build_s']:.1f} CPU s, tuned over "
@@ -318,13 +320,16 @@ def prepare_entry(entry: Entry, data: Data, arguments: argparse.Namespace) -> No
             "rebuild": arguments.rebuild,
         },
     )
-    entry.tuned = ask(entry, {"op": "tune"})
-    choose(entry)
+    if not arguments.build_only:
+        entry.tuned = ask(entry, {"op": "tune"})
+        choose(entry)
 
 
 def compare(data: Data, arguments: argparse.Namespace) -> list[str]:
     print(f"{data.name}: {data.rows} x {data.dimension}", flush=True)
     ran = open_all(data, arguments)
+    if arguments.build_only:
+        return []
     loads = []
     for number in range(arguments.rounds):
         began = time.monotonic()
@@ -358,6 +363,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.5, help="of each setting in a round")
     parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)))
     parser.add_argument("--rebuild", action="store_true")
+    parser.add_argument(
+        "--build-only", action="store_true", help="of peers, what the cache does not have yet"
+    )
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--output", type=Path, help="where the tables go, too")
     arguments = parser.parse_args()

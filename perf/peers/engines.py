@@ -380,10 +380,18 @@ class Svs(Saved):
         return found
 
     def save(self, path: Path) -> bool:
-        return False
+        path.mkdir(parents=True, exist_ok=True)
+        self.index.save(*(str(path / part) for part in ("config", "graph", "data")))
+        return True
 
     def load(self, path: Path, base: Floats, angular: bool) -> None:
-        raise NotImplementedError
+        import svs
+
+        saved = str(path / "data")
+        data = svs.LeanVecLoader(saved) if self.lean > 0 else svs.LVQLoader(saved, padding=32)
+        graph = svs.GraphLoader(str(path / "graph"))
+        config = str(path / "config")
+        self.index = svs.Vamana(config, graph, data, svs.DistanceType.L2, num_threads=1)
 
 
 class Glass(Saved):
