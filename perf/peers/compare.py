@@ -316,6 +316,7 @@ def prepare_entry(entry: Entry, data: Data, arguments: argparse.Namespace) -> No
             "data": str(data.folder),
             "angular": data.angular,
             "cpu": arguments.cpu,
+            "queries": arguments.queries,
             "saved": str(arguments.cache / f"{name}.index"),
             "rebuild": arguments.rebuild,
         },
@@ -360,6 +361,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", default=[], help="part of an entry's name")
     parser.add_argument("--rows", type=int, help="only so many rows of each set")
     parser.add_argument("--rounds", type=int)
+    parser.add_argument("--queries", type=int, default=2000, help="of each half, at most")
     parser.add_argument("--seconds", type=float, default=0.5, help="of each setting in a round")
     parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)))
     parser.add_argument("--rebuild", action="store_true")

@@ -2,7 +2,8 @@
 and lets only one work at a time.
 
     {"op": "open", "engine": ..., "options": {...}, "data": FOLDER, "angular": ..., "cpu": ...,
-     "saved": PATH or null, "rebuild": ...}          -> what building took
+     "queries": so many of each part, "saved": PATH or null, "rebuild": ...}
+                                                     -> what building took
     {"op": "tune"}                                   -> recall and speed of every setting
     {"op": "run", "settings": [...], "seconds": S}   -> the same on the reported queries
 
@@ -51,8 +52,9 @@ class Worker:
         folder = Path(request["data"])
         self.np = np
         self.base = np.load(folder / "base.npy", mmap_mode="r")
-        self.queries = {part: np.load(folder / f"{part}.npy") for part in ("tune", "report")}
-        self.truth = {part: np.load(folder / f"{part}_truth.npy") for part in ("tune", "report")}
+        parts, most = ("tune", "report"), request["queries"]
+        self.queries = {part: np.load(folder / f"{part}.npy")[:most] for part in parts}
+        self.truth = {part: np.load(folder / f"{part}_truth.npy")[:most] for part in parts}
         self.k = self.truth["tune"].shape[1]
         int(np.asarray(self.base).sum(dtype=np.float64))  # read the file before time counts
         self.engine = MAKERS[request["engine"]](**request["options"])
