@@ -18,7 +18,8 @@ Honesty
 - The load of the machine is told; with other work beside it nothing here is a result.
 
 Peers' builds take an hour in all, so they are kept in the cache folder and used again, with their
-time and bytes and the load when they were made (--rebuild: not). Ours is always built.
+time and bytes and the load when they were made (--rebuild: not). Ours is built, unless --keep-ours
+says that what the cache has is of this version.
 """
 
 import argparse
@@ -282,7 +283,9 @@ def open_all(data: Data, arguments: argparse.Namespace) -> list[Entry]:
     ran = []
     for entry in entries():
         wanted = entry.quick if arguments.quick else data.name in entry.data
-        if data.name not in entry.data or not wanted or (entry.ours and arguments.build_only):
+        if data.name not in entry.data or not wanted:
+            continue
+        if entry.ours and arguments.build_only and not arguments.keep_ours:
             continue
         if arguments.only and not any(text in entry.name for text in arguments.only):
             continue
@@ -307,6 +310,7 @@ def open_all(data: Data, arguments: argparse.Namespace) -> list[Entry]:
 def prepare_entry(entry: Entry, data: Data, arguments: argparse.Namespace) -> None:
     start(entry, arguments)
     name = "-".join([data.folder.name, *entry.name.split()])
+    kept = not entry.ours or arguments.keep_ours
     entry.facts = ask(
         entry,
         {
@@ -317,7 +321,7 @@ def prepare_entry(entry: Entry, data: Data, arguments: argparse.Namespace) -> No
             "angular": data.angular,
             "cpu": arguments.cpu,
             "queries": arguments.queries,
-            "saved": str(arguments.cache / f"{name}.index"),
+            "saved": str(arguments.cache / f"{name}.index") if kept else None,
             "rebuild": arguments.rebuild,
         },
     )
@@ -367,6 +371,9 @@ def main() -> None:
     parser.add_argument("--rebuild", action="store_true")
     parser.add_argument(
         "--build-only", action="store_true", help="of peers, what the cache does not have yet"
+    )
+    parser.add_argument(
+        "--keep-ours", action="store_true", help="ours is taken from the cache, too, and left there"
     )
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--output", type=Path, help="where the tables go, too")

@@ -193,10 +193,13 @@ class ProximaDB(Saved):
         return hits["row"]
 
     def save(self, path: Path) -> bool:
-        return False  # building is what is measured, and quick
+        self.checked("pdb_index_save", self.index, str(path).encode())
+        return True
 
     def load(self, path: Path, base: Floats, angular: bool) -> None:
-        raise NotImplementedError
+        name, read_all = str(path).encode(), 0
+        self.checked("pdb_index_load", name, read_all, ctypes.byref(self.index))
+        self.checked("pdb_index_searcher_open", self.index, ctypes.byref(self.searcher))
 
     def facts(self) -> dict[str, float]:
         stats = Stats()
@@ -282,9 +285,8 @@ class Faiss(Saved):
     def load(self, path: Path, base: Floats, angular: bool) -> None:
         import faiss
 
-        self.index = faiss.read_index(str(path))
-        if self.k_factors:
-            self.index = faiss.downcast_index(self.index)
+        self.owner = faiss.read_index(str(path))  # frees what both stand for when it goes
+        self.index = faiss.downcast_index(self.owner) if self.k_factors else self.owner
 
 
 class Usearch(Saved):
