@@ -2,9 +2,9 @@
  *
  * Gathered rows are found by number and lie anywhere, so what a call costs is the wait for memory.
  * Before the first block its rows and as many more as AHEAD_LINES holds are asked for, whole; then
- * each block asks for the rows that many places further on. The last rows, fewer than four, are
- * scored one by one; they have been asked for like the others. Twelve rows of 768 bytes ahead
- * instead of four made searches of a graph 11 % faster.
+ * each block asks for the rows that many places further on. The last rows, fewer than four, have
+ * been asked for like the others. Twelve rows of 768 bytes ahead instead of four made searches of a
+ * graph 11 % faster.
  */
 #include "codes_internal.h"
 
@@ -63,6 +63,14 @@ static void block_at(const struct rows *rows, size_t i, const void *row[VECMATH_
         size_t later = i + rows->ahead + r;
         next[r] = later < rows->count ? row_at(rows, later) : row[r];
     }
+}
+
+/* The last rows, two or three, as a block: the first of them is there more than once, which costs
+ * less than rows one by one. */
+static void rest_at(const struct rows *rows, size_t i, const void *row[VECMATH_BLOCK])
+{
+    for (size_t r = 0; r < VECMATH_BLOCK; r++)
+        row[r] = row_at(rows, i + r < rows->count ? i + r : i);
 }
 
 /* ---- queries ---- */
@@ -145,10 +153,15 @@ static void sq8_score(const struct vecmath_sq8_query *query, const struct rows *
         for (size_t r = 0; r < VECMATH_BLOCK; r++)
             dot_out[i + r] = (float)dot[r];
     }
-    for (; i < rows->count; i++) {
+    if (rows->count - i == 1) {
         row[0] = row_at(rows, i);
         kernels->sq8_one(query, row, NULL, dot);
         dot_out[i] = (float)dot[0];
+    } else if (i < rows->count) {
+        rest_at(rows, i, row);
+        kernels->sq8_block(query, row, row, dot);
+        for (size_t r = 0; i + r < rows->count; r++)
+            dot_out[i + r] = (float)dot[r];
     }
 }
 
@@ -187,9 +200,14 @@ void vecmath_s8_gather(const int8_t *query, const void *codes, size_t stride_byt
         block_at(&all, i, row, next);
         kernels->s8_block(query, row, next, dimension, dot_out + i);
     }
-    for (; i < count; i++) {
+    if (count - i == 1) {
         row[0] = row_at(&all, i);
         kernels->s8_one(query, row, NULL, dimension, dot_out + i);
+    } else if (i < count) {
+        int32_t dot[VECMATH_BLOCK];
+        rest_at(&all, i, row);
+        kernels->s8_block(query, row, row, dimension, dot);
+        memcpy(dot_out + i, dot, (count - i) * sizeof *dot);
     }
 }
 
@@ -208,10 +226,15 @@ static void sq4_score(const struct vecmath_sq4_query *query, const struct rows *
         for (size_t r = 0; r < VECMATH_BLOCK; r++)
             dot_out[i + r] = (float)dot[r];
     }
-    for (; i < rows->count; i++) {
+    if (rows->count - i == 1) {
         row[0] = row_at(rows, i);
         kernels->sq4_one(query, row, NULL, dot);
         dot_out[i] = (float)dot[0];
+    } else if (i < rows->count) {
+        rest_at(rows, i, row);
+        kernels->sq4_block(query, row, row, dot);
+        for (size_t r = 0; i + r < rows->count; r++)
+            dot_out[i + r] = (float)dot[r];
     }
 }
 

@@ -16,7 +16,8 @@
 #define VNNI   __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,fma,avx512vnni")))
 #define INLINE static inline __attribute__((always_inline))
 
-enum { BYTES = 64 };
+/* Up to SHORT_ROW numbers 255 x 4095 times as many fit 32 bits. */
+enum { BYTES = 64, SHORT_ROW = 2048 };
 
 INLINE AVX512 __m512i load_up_to(const void *at, size_t count)
 {
@@ -150,6 +151,19 @@ INLINE VNNI void sq8_step(const size_t rows, const struct vecmath_sq8_query *que
     }
 }
 
+/* Each row's sum over lanes. Rows are added up side by side: a quarter of the instructions that one
+ * after the other would take. */
+INLINE VNNI __m128i totals(const __m512i sum[VECMATH_BLOCK])
+{
+    __m512i a = _mm512_add_epi32(_mm512_unpacklo_epi32(sum[0], sum[1]),
+                                 _mm512_unpackhi_epi32(sum[0], sum[1]));
+    __m512i b = _mm512_add_epi32(_mm512_unpacklo_epi32(sum[2], sum[3]),
+                                 _mm512_unpackhi_epi32(sum[2], sum[3]));
+    __m512i all = _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
+    return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+}
+
 INLINE VNNI void sq8_rows_vnni(const size_t rows, const struct vecmath_sq8_query *query,
                                const void *const *row, const void *const *next, int64_t *dot_out)
 {
@@ -165,6 +179,14 @@ INLINE VNNI void sq8_rows_vnni(const size_t rows, const struct vecmath_sq8_query
     if (i < n)
         sq8_step(rows, query, row, next, i, n - i, high, low);
     const int64_t excess = 128 * (64 * (int64_t)query->high_sum + query->low_sum);
+    if (rows == VECMATH_BLOCK && n <= SHORT_ROW) {
+        VECMATH_UNROLL
+        for (size_t r = 0; r < VECMATH_BLOCK; r++)
+            low[r] = _mm512_add_epi32(_mm512_slli_epi32(high[r], 6), low[r]);
+        __m128i dots = _mm_sub_epi32(totals(low), _mm_set1_epi32((int)excess));
+        _mm256_storeu_si256((__m256i_u *)dot_out, _mm256_cvtepi32_epi64(dots));
+        return;
+    }
     VECMATH_UNROLL
     for (size_t r = 0; r < rows; r++)
         dot_out[r] = 64 * (int64_t)_mm512_reduce_add_epi32(high[r]) +
@@ -203,7 +225,11 @@ INLINE VNNI void s8_rows_vnni(const size_t rows, const int8_t *query, const void
     query_sum = _mm512_slli_epi32(query_sum, 7);
     VECMATH_UNROLL
     for (size_t r = 0; r < rows; r++)
-        dot_out[r] = _mm512_reduce_add_epi32(_mm512_sub_epi32(sum[r], query_sum));
+        sum[r] = _mm512_sub_epi32(sum[r], query_sum);
+    if (rows == VECMATH_BLOCK)
+        _mm_storeu_si128((__m128i_u *)dot_out, totals(sum));
+    else
+        dot_out[0] = _mm512_reduce_add_epi32(sum[0]);
 }
 
 INLINE VNNI void sq4_rows_vnni(const size_t rows, const struct vecmath_sq4_query *query,
@@ -229,9 +255,10 @@ INLINE VNNI void sq4_rows_vnni(const size_t rows, const struct vecmath_sq4_query
                 VECMATH_PREFETCH((const uint8_t *)next[r] + i);
         }
     }
-    VECMATH_UNROLL
-    for (size_t r = 0; r < rows; r++)
-        dot_out[r] = _mm512_reduce_add_epi32(sum[r]);
+    if (rows == VECMATH_BLOCK)
+        _mm_storeu_si128((__m128i_u *)dot_out, totals(sum));
+    else
+        dot_out[0] = _mm512_reduce_add_epi32(sum[0]);
 }
 
 #define TABLE_TARGET AVX512
