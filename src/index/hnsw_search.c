@@ -26,36 +26,6 @@ static void score(struct index_search *search, const uint32_t *rows, uint32_t co
     search->stats.distances += count;
 }
 
-static uint32_t descend(struct index_search *search, float *best_out)
-{
-    const struct hnsw *graph = &search->index->graph;
-    struct index_scratch *scratch = search->scratch;
-    uint32_t node = graph->entry;
-    uint32_t row = graph->level_count > 0 ? graph->levels[graph->level_count].rows[node] : node;
-    score(search, &row, 1);
-    float best = scratch->distances[0];
-    for (uint32_t level = graph->level_count; level > 0; level--) {
-        const struct hnsw_level *at = &graph->levels[level];
-        for (bool moved = true; moved;) {
-            const uint32_t *links = hnsw_links(graph, level, node);
-            uint32_t count = 0;
-            for (; count < graph->link_max && links[count] != HNSW_NONE; count++)
-                scratch->rows[count] = at->rows[links[count]];
-            score(search, scratch->rows, count);
-            moved = false;
-            for (uint32_t i = 0; i < count; i++)
-                if (scratch->distances[i] < best) {
-                    best = scratch->distances[i];
-                    node = links[i];
-                    moved = true;
-                }
-        }
-        node = at->below[node];
-    }
-    *best_out = best;
-    return node;
-}
-
 static void admit_best(struct index_search *search, float distance, uint32_t row)
 {
     struct pool_entry *best = search->scratch->best;
@@ -82,21 +52,6 @@ static float bound_of(const struct index_search *search)
     return bound;
 }
 
-void hnsw_search_begin(struct index_search *search)
-{
-    struct index_scratch *scratch = search->scratch;
-    float distance;
-    uint32_t row = descend(search, &distance);
-    visited_next(&scratch->visited);
-    (void)visited_test_and_set(&scratch->visited, row);
-    scratch->pool[0] = (struct pool_entry){distance, row};
-    search->pool_count = 1;
-    search->cursor = 0;
-    prefetch_links(&search->index->graph, 0, row);
-    if (search->selective)
-        admit_best(search, distance, row);
-}
-
 static uint32_t next_unexpanded(const struct index_search *search, uint32_t cursor)
 {
     const struct pool_entry *pool = search->scratch->pool;
@@ -105,17 +60,42 @@ static uint32_t next_unexpanded(const struct index_search *search, uint32_t curs
     return cursor;
 }
 
+/* Links of a row that the walk has not seen, into scratch->rows. What is read is in variables of
+ * its own: marks are bytes, which for all the compiler knows may be any of it. */
 static uint32_t unseen_links(struct index_search *search, uint32_t row)
 {
     const struct hnsw *graph = &search->index->graph;
-    struct index_scratch *scratch = search->scratch;
+    struct visited *visited = &search->scratch->visited;
+    uint32_t *rows = search->scratch->rows;
     const uint32_t *links = hnsw_links(graph, 0, row);
+    const uint32_t width = graph->link_max0;
+    const uint8_t epoch = visited->epoch;
+    uint8_t *marks = visited->marks;
     uint32_t count = 0;
-    for (uint32_t i = 0; i < graph->link_max0 && links[i] != HNSW_NONE; i++) {
-        scratch->rows[count] = links[i];
-        count += !visited_test_and_set(&scratch->visited, links[i]);
+    for (uint32_t i = 0; i < width && links[i] != HNSW_NONE; i++) {
+        const uint32_t link = links[i];
+        rows[count] = link;
+        count += marks[link] != epoch;
+        marks[link] = epoch;
     }
     return count;
+}
+
+/* Keeps of `count` scored rows those within the bound, at the head of scratch->rows and distances;
+ * without branches, which nobody could foretell. */
+static uint32_t drop_far(struct index_scratch *scratch, uint32_t count, float bound)
+{
+    uint32_t *rows = scratch->rows;
+    float *distances = scratch->distances;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const float distance = distances[i];
+        const uint32_t row = rows[i];
+        distances[kept] = distance;
+        rows[kept] = row;
+        kept += distance <= bound; /* nor NaN, which damaged sums could make */
+    }
+    return kept;
 }
 
 /* Who is nearest of those just scored will mostly be expanded next: its links are asked for before
@@ -137,9 +117,11 @@ static void admit(struct index_search *search, uint32_t count, uint32_t capacity
     struct index_scratch *scratch = search->scratch;
     float bound = bound_of(search);
     uint32_t first = search->cursor;
-    for (uint32_t i = 0; i < count; i++) {
+    const uint32_t near = drop_far(scratch, count, bound);
+    prefetch_nearest(search, near);
+    for (uint32_t i = 0; i < near; i++) {
         float distance = scratch->distances[i];
-        if (!(distance <= bound)) /* nor NaN, which damaged sums could make */
+        if (distance > bound)
             continue;
         if (search->selective)
             admit_best(search, distance, scratch->rows[i]);
@@ -152,10 +134,70 @@ static void admit(struct index_search *search, uint32_t count, uint32_t capacity
     search->cursor = next_unexpanded(search, first);
 }
 
+static uint32_t capacity_of(const struct index_search *search)
+{
+    return search->selective ? INDEX_EF_MAX : search->ef;
+}
+
+/* Scores the links of a node of an upper level that have not been scored above. Returns the nearest
+ * node, which is the node itself unless one of them is nearer than *best. */
+static uint32_t step_above(struct index_search *search, uint32_t level, uint32_t node, float *best)
+{
+    const struct hnsw *graph = &search->index->graph;
+    struct index_scratch *scratch = search->scratch;
+    const uint32_t *links = hnsw_links(graph, level, node);
+    uint32_t nodes[HNSW_M_MAX], count = 0, nearest = node;
+    for (uint32_t i = 0; i < graph->link_max && links[i] != HNSW_NONE; i++) {
+        const uint32_t row = graph->levels[level].rows[links[i]];
+        scratch->rows[count] = row;
+        nodes[count] = links[i];
+        count += !visited_test_and_set(&scratch->visited, row);
+    }
+    score(search, scratch->rows, count);
+    for (uint32_t i = 0; i < count; i++)
+        if (scratch->distances[i] < *best) {
+            *best = scratch->distances[i];
+            nearest = nodes[i];
+        }
+    return nearest;
+}
+
+/* Greedily from the top to level 0. Whom it scored before cannot be nearer than the best so far, so
+ * the way is the same as if it scored all links of all nodes that it comes by. Tried: putting those
+ * scored on the way into the pool, which costs more than it saves. */
+void hnsw_search_begin(struct index_search *search)
+{
+    const struct hnsw *graph = &search->index->graph;
+    struct index_scratch *scratch = search->scratch;
+    uint32_t node = graph->entry;
+    uint32_t row = graph->level_count > 0 ? graph->levels[graph->level_count].rows[node] : node;
+    visited_next(&scratch->visited);
+    (void)visited_test_and_set(&scratch->visited, row);
+    search->pool_count = search->cursor = 0;
+    scratch->rows[0] = row;
+    score(search, &row, 1);
+    float best = scratch->distances[0];
+    for (uint32_t level = graph->level_count; level > 0; level--) {
+        for (uint32_t from = HNSW_NONE; from != node;) {
+            from = node;
+            node = step_above(search, level, node, &best);
+        }
+        node = graph->levels[level].below[node];
+    }
+    visited_next(&scratch->visited);
+    (void)visited_test_and_set(&scratch->visited, node);
+    prefetch_links(graph, 0, node);
+    scratch->pool[0] = (struct pool_entry){best, node};
+    search->pool_count = 1;
+    search->cursor = 0;
+    if (search->selective)
+        admit_best(search, best, node);
+}
+
 bool hnsw_search_step(struct index_search *search, uint32_t *budget)
 {
     struct pool_entry *pool = search->scratch->pool;
-    const uint32_t capacity = search->selective ? INDEX_EF_MAX : search->ef;
+    const uint32_t capacity = capacity_of(search);
     while (*budget > 0) {
         if (search->cursor >= search->pool_count ||
             pool[search->cursor].distance > bound_of(search))
@@ -171,7 +213,6 @@ bool hnsw_search_step(struct index_search *search, uint32_t *budget)
         search->cursor = next;
         uint32_t count = unseen_links(search, row);
         score(search, search->scratch->rows, count);
-        prefetch_nearest(search, count);
         admit(search, count, capacity);
         if (search->slackens)
             search_update_slack(search);

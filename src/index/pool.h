@@ -23,15 +23,12 @@ static inline uint32_t pool_insert(struct pool_entry *pool, uint32_t *count, uin
     uint32_t size = *count;
     if (size == capacity && (size == 0 || !(distance < pool[size - 1].distance)))
         return capacity;
-    uint32_t low = 0, length = size;
-    while (length > 0) {
-        uint32_t half = length / 2;
-        if (pool[low + half].distance <= distance) {
-            low += half + 1;
-            length -= half + 1;
-        } else {
-            length = half;
-        }
+    /* halving without branches, which nobody could foretell */
+    uint32_t low = 0;
+    for (uint32_t length = size; length > 0;) {
+        const uint32_t half = length - length / 2;
+        low += pool[low + half - 1].distance <= distance ? half : 0;
+        length -= half;
     }
     uint32_t kept = size < capacity ? size : capacity - 1;
     memmove(pool + low + 1, pool + low, (kept - low) * sizeof *pool);

@@ -1,5 +1,6 @@
 /* Which rows a walk has seen: a byte each that holds the number of the walk. A new walk is a new
- * number; only every 255th clears anything, so a search pays n / 255 bytes for it, not n / 8. */
+ * number; only every 255th clears anything. A search takes two numbers, one for the levels above,
+ * so it pays n / 127 bytes, not n / 8. */
 #ifndef INDEX_VISITED_H
 #define INDEX_VISITED_H
 
