@@ -78,11 +78,13 @@ def speed_at(points: list[tuple[float, float]], recall: float) -> float | None:
     return None
 
 
-def measure(folder: Path, angular: bool) -> list[Curve]:
+def measure(folder: Path, angular: bool, only: list[str]) -> list[Curve]:
     base = np.load(folder / "base.npy")
     queries, truth = np.load(folder / "report.npy"), np.load(folder / "report_truth.npy")
     curves = []
     for name, colour, dash, options in KINDS:
+        if only and not any(text in name for text in only):
+            continue
         engine = ProximaDB(**options)
         begun = time.process_time()
         engine.build(base, angular)
@@ -187,13 +189,14 @@ def main() -> None:
     parser.add_argument("--library", required=True)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--rows", type=int)
+    parser.add_argument("--only", action="append", default=[], help="part of a kind's name")
     parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)))
     parser.add_argument("--out", type=Path, required=True)
     a = parser.parse_args()
     os.environ["PROXIMADB_LIBRARY"] = a.library
     os.sched_setaffinity(0, {a.cpu})
     data = prepare(a.data, a.cache, a.rows, 4000)
-    curves = measure(data.folder, data.angular)
+    curves = measure(data.folder, data.angular, a.only)
     title = f"{a.data}: {data.rows:,} x {data.dimension}"
     a.out.write_text(draw(curves, title))
     print(f"load {os.getloadavg()[0]:.2f}\n\n{table(curves)}")
