@@ -1,15 +1,15 @@
 /* HNSW: a graph over the immutable rows of one segment, built once, then only read.
  *
- * Level 0 has every row; a row is also on level l with probability m^-l. On a level each node has
- * links to others near it, chosen so that they point in different directions (Malkov and Yashunin,
- * TPAMI 2020, algorithm 4). A search descends greedily from the one entry point to level 0 and
- * walks there (search.h).
+ * Level 0 has every row; a row is also on level l with probability (1.25 m)^-l. On a level each
+ * node has links to others near it, chosen so that they point in different directions (Malkov and
+ * Yashunin, TPAMI 2020, algorithm 4). A search descends greedily from the one entry point to level
+ * 0 and walks there (search.h).
  *
- * Layout - Level 0: `link_max0` row numbers a row, unused slots last and HNSW_NONE: two lines for
- * 32. - An upper level numbers its nodes densely, in order of their rows, and has three arrays: the
- * row
+ * Layout
+ * - Level 0: `link_max0` row numbers a row, unused slots last and HNSW_NONE: two lines for 32.
+ * - An upper level numbers its nodes densely, in order of their rows, and has three arrays: the row
  *    of each node, its number on the level below (level 1: the row), and link_max links by number.
- *    About five bytes a row for all of them; a slot for each row and level would cost twelve.
+ *    About four bytes a row for all of them; a slot for each row and level would cost ten.
  *
  * Deterministic: a row's level is a hash of seed and row, rows enter in an order that the seed
  * decides, distances of SQ8 codes are integers. The same codes and parameters give the same graph,

@@ -10,13 +10,21 @@
 
 enum { ALIGNMENT = 64 };
 
+/* Malkov and Yashunin take m. A quarter more costs the descent a step or two, and saves a fifth of
+ * the upper levels: they are 3.8 bytes a row instead of 4.8. */
+static uint64_t rows_a_node(uint32_t m)
+{
+    return m + m / 4;
+}
+
 uint32_t hnsw_level_of(uint64_t seed, uint32_t m, uint32_t row)
 {
     uint64_t digits = hash_u64(hash_u64(seed + 0x9e3779b97f4a7c15u) + row);
+    const uint64_t base = rows_a_node(m);
     uint32_t level = 0;
-    /* a digit in base m is 0 with probability 1 / m, without any logarithm */
-    while (level < HNSW_LEVEL_MAX && digits % m == 0) {
-        digits /= m;
+    /* a digit is 0 with probability 1 / base, without any logarithm */
+    while (level < HNSW_LEVEL_MAX && digits % base == 0) {
+        digits /= base;
         level++;
     }
     return level;

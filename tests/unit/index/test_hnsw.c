@@ -245,7 +245,7 @@ static void a_poor_build_is_repaired(void **state)
 {
     (void)state;
     struct data data = data_clustered(ROWS, 3, 500, 9, 0, false);
-    struct hnsw_params params = {.m = 4, .ef_construction = 8, .seed = 5};
+    struct hnsw_params params = {.m = 4, .ef_construction = 8, .seed = 6};
     struct built built = {0};
     struct hnsw graph;
     build_codes(&built, &data, QUANTIZE_SQ8, PDB_METRIC_EUCLIDEAN);
