@@ -121,7 +121,7 @@ def test_one_vector_ten_thousand_times_hides_no_other(
     same = rows[:1].repeat(10_000, axis=0)
     world.write(names("same", len(same)), same)
     world.write(names("a", len(rows)), rows)
-    world.wait_indexed()
+    world.wait_merged()
     assert world.recall(world.queries()) >= GATE
 
 

@@ -177,6 +177,27 @@ static void copies_of_the_right_rows_are_right(void **state)
     data_free(&data);
 }
 
+/* Five of six queries are such copies, which anything finds: few are left that tell. */
+static void copies_do_not_hide_what_others_need(void **state)
+{
+    (void)state;
+    struct data data = data_of(1, 6000, 0), queries = data_of(1, QUERIES, 1);
+    for (uint32_t row = 1000; row < data.count; row++)
+        memcpy(vector_of(&data, row), vector_of(&data, 0), DIMENSION * sizeof(float));
+    struct index_spec spec = spec_of(INDEX_FLAT, QUANTIZE_BINARY, PDB_METRIC_COSINE, DIMENSION);
+    spec.code_bits = 1;
+    struct built built;
+    make_built(&built, &data, &spec, 1);
+    assert_int_not_equal(built.index.calibration.query_count, 0);
+    double *kths = exact_kths(&data, &queries, PDB_METRIC_COSINE, 10);
+    const struct index_query how = {.k = 10, .gamma = -1, .target_recall = 0.95f};
+    assert_recall(recall_against(&built, &data, &queries, kths, &how), 0.94);
+    free(kths);
+    built_free(&built);
+    data_free(&data);
+    data_free(&queries);
+}
+
 static void few_rows_are_not_calibrated(void **state)
 {
     (void)state;
@@ -323,6 +344,7 @@ int main(void)
         cmocka_unit_test(coarse_codes_are_ranked_again_from_more_candidates),
         cmocka_unit_test(codes_that_say_nothing_are_called_unfit),
         cmocka_unit_test(copies_of_the_right_rows_are_right),
+        cmocka_unit_test(copies_do_not_hide_what_others_need),
         cmocka_unit_test(few_rows_are_not_calibrated),
         cmocka_unit_test(an_effort_between_two_is_chosen_by_recall),
         cmocka_unit_test(candidates_are_bought_where_they_are_cheaper_than_effort),
