@@ -68,9 +68,9 @@ class Tally:
         self.failed += other.failed
 
 
-# Tests wait half of their time, so that more of them than cores run at once: servers choose their
-# ports, and nothing outside a test's folder is written.
-PYTEST_PROCESSES = min(2 * (os.cpu_count() or 1), 8)
+# Servers choose their ports, and nothing outside a test's folder is written. Not more processes
+# than cores: tests of kills load their servers as much as these take, and each takes far longer.
+PYTEST_PROCESSES = min(os.cpu_count() or 1, 8)
 
 
 def run(command: list[str], **env: str) -> int:
