@@ -3,15 +3,19 @@
  * A search visits every segment, so there must be few; a merge writes rows again, so there must be
  * few merges. With the segments in order of size, the first rule that finds something decides:
  *
- *   1. One without live rows is dropped.
- *   2. Idle: all of them.
- *   3. Tiers: eight or more in a row, none of them over four times the first one's size. A row is
+ *   1. Idle: all of them.
+ *   2. Tiers: eight or more in a row, none of them over four times the first one's size. A row is
  *      so written again about once for each factor of eight.
- *   4. Too many (twelve while busy, eight when quiet): the smallest two, and on from there as long
+ *   3. Too many (twelve while busy, eight when quiet): the smallest two, and on from there as long
  *      as the next one is not larger than all before it together. What is merged has then at least
  *      doubled for most of its rows, whatever the sizes, and a huge segment is not written again
  *      for a few small ones.
- *   5. One with more than a fifth of dead rows, alone.
+ *   4. One with more than a fifth of dead rows, alone.
+ *
+ * Segments without a live row are no part of this: all of them go with whatever is merged, or by
+ * themselves if nothing is. Dropped one by one before all else, as they once were, they kept a slow
+ * machine from ever merging: where few rows are written again and again, each flush ends another
+ * segment.
  *
  * A size is what a merge would write: the bytes of the live rows.
  *
@@ -34,7 +38,7 @@ enum { TIER_COUNT = 8, TIER_RATIO = 4 };
 struct picking {
     const struct compaction_segment *segments;
     const struct compaction_options *options;
-    uint32_t *order; /* of those that are free, by size */
+    uint32_t *order; /* of those that are free and have live rows, by size */
     uint32_t count;  /* of them */
     uint32_t busy;
 };
@@ -64,15 +68,25 @@ static void sort(struct picking *p, uint32_t count)
     for (uint32_t i = 0; i < count; i++) {
         const struct compaction_segment *s = &p->segments[i];
         ASSERT(s->live_rows <= s->rows);
-        if (s->busy) {
-            p->busy++;
+        p->busy += s->busy;
+        if (s->busy || s->live_rows == 0)
             continue;
-        }
         uint32_t slot = p->count++;
         for (; slot > 0 && smaller(s, at(p, slot - 1)); slot--)
             p->order[slot] = p->order[slot - 1];
         p->order[slot] = i;
     }
+}
+
+/* Those without a live row, in the caller's order. */
+static uint32_t take_dead(const struct compaction_segment *segments, uint32_t count,
+                          uint32_t *picked_out)
+{
+    uint32_t taken = 0;
+    for (uint32_t i = 0; i < count; i++)
+        if (!segments[i].busy && segments[i].live_rows == 0)
+            picked_out[taken++] = i;
+    return taken;
 }
 
 /* Keeps `count` from `first` on; fewer if a segment would get too many rows, and none if that
@@ -115,7 +129,7 @@ static uint32_t pick_smallest(struct picking *p)
 }
 
 /* The one with the largest part of dead rows, if that is large enough. */
-static uint32_t pick_dead(struct picking *p)
+static uint32_t pick_partly_dead(struct picking *p)
 {
     uint32_t worst = 0;
     double worst_part = 0;
@@ -143,18 +157,16 @@ static uint32_t limit_of(const struct compaction_options *options)
 uint32_t compaction_pick(const struct compaction_segment *segments, uint32_t count,
                          const struct compaction_options *options, uint32_t *picked_out)
 {
-    struct picking p = {.segments = segments, .options = options, .order = picked_out};
-    uint32_t picked = 0;
+    uint32_t dead = take_dead(segments, count, picked_out), picked = 0;
+    struct picking p = {.segments = segments, .options = options, .order = picked_out + dead};
     sort(&p, count);
-    if (p.count == 0)
-        return 0;
-    if (at(&p, 0)->live_rows == 0)
-        return 1;
     if (options->pace == COMPACTION_IDLE && p.count > 1)
         picked = take(&p, 0, p.count);
     if (picked == 0)
         picked = pick_tier(&p);
     if (picked == 0 && p.count + (p.busy != 0) > limit_of(options))
         picked = pick_smallest(&p);
-    return picked != 0 ? picked : pick_dead(&p);
+    if (picked == 0 && p.count != 0)
+        picked = pick_partly_dead(&p);
+    return dead + picked;
 }

@@ -32,9 +32,10 @@ struct compaction_options {
     enum compaction_pace pace;
 };
 
-/* Indices into `segments` of what to merge into one, smallest first, into picked_out (room for
- * `count`, all of it is used); returns how many. 0: nothing. 1: write it again without its dead
- * rows, or just drop it, if live_rows is 0. Ask again when that is done, and after every flush;
+/* Indices into `segments` of what to merge into one, into picked_out (room for `count`, all of it is
+ * used): first all that have no live row, which cost nothing and may be merged without the rest,
+ * then the others, smallest first. Returns how many; 0: nothing. A single one with live rows is to
+ * be written again without its dead ones. Ask again when that is done, and after every flush;
  * merges of disjoint segments may be under way together. */
 uint32_t compaction_pick(const struct compaction_segment *segments, uint32_t count,
                          const struct compaction_options *options, uint32_t *picked_out);

@@ -313,8 +313,13 @@ static uint64_t segment_rows_max(const struct engine_core *core)
     return most < SEGMENT_ROWS_MAX ? most : SEGMENT_ROWS_MAX;
 }
 
-/* What to merge next, into `sources` (PARTS_MAX of them); 0: nothing. */
-static uint32_t pick_merge(struct shard *shard, struct shard_part **sources)
+struct picked_merge {
+    struct shard_part *sources[PARTS_MAX]; /* those without a live row first */
+    uint32_t count, dead;
+};
+
+/* What to merge next; a count of 0: nothing. */
+static void pick_merge(struct shard *shard, struct picked_merge *out)
 {
     struct engine_core *core = shard->core;
     struct compaction_segment segments[PARTS_MAX];
@@ -334,10 +339,12 @@ static uint32_t pick_merge(struct shard *shard, struct shard_part **sources)
         .rows_max = segment_rows_max(core),
         .pace = pace_of(shard, bytes),
     };
-    uint32_t picked_count = compaction_pick(segments, count, &options, picked);
-    for (uint32_t i = 0; i < picked_count; i++)
-        sources[i] = parts[picked[i]];
-    return picked_count;
+    out->count = compaction_pick(segments, count, &options, picked);
+    out->dead = 0;
+    for (uint32_t i = 0; i < out->count; i++) {
+        out->sources[i] = parts[picked[i]];
+        out->dead += segments[picked[i]].live_rows == 0;
+    }
 }
 
 static bool is_idle(const struct shard *shard)
@@ -396,34 +403,50 @@ static void move_flush_line(struct engine_core *core)
 
 /* ---- the line for merges ---- */
 
-/* Begins what is to be merged. False: not now; *wanted: the memory that it would take. */
-static bool begin_merge(struct shard *shard, uint64_t *wanted)
+/* The memory that it takes, reserved; 0: there is none, or enough large merges are under way. What
+ * it would take is added to *wanted. */
+static uint64_t reserve_merge(struct shard *shard, const struct picked_merge *m, uint64_t *wanted)
+{
+    struct engine_core *core = shard->core;
+    struct shard_part *const *live = m->sources + m->dead;
+    uint32_t live_count = m->count - m->dead, parts = 0;
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < live_count; i++)
+        bytes += live[i]->file->stats.parquet_bytes;
+    if (bytes >= UPKEEP_LARGE_MERGE_BYTES && core->large_merges >= MERGES_MAX - 1)
+        return 0;
+    uint64_t need = change_merge_need(shard, live, live_count);
+    if (memory_reserve_build(core, need, false))
+        return need;
+    list_each (link, &shard->parts)
+        parts++;
+    if (parts >= PRESSING_PARTS && need < core->db->options.memory_limit / 4 && need > *wanted)
+        *wanted = need;
+    return 0;
+}
+
+/* Begins what is to be merged, or at least lets go of what has no live row. */
+static void begin_merge(struct shard *shard, uint64_t *wanted)
 {
     struct engine_core *core = shard->core;
     struct upkeep *u = shard->upkeep;
-    struct shard_part *sources[PARTS_MAX];
-    uint32_t count = is_idle(shard) || u->merge != NULL ? 0 : pick_merge(shard, sources), parts = 0;
-    uint64_t bytes = 0;
-    if (count == 0) {
+    struct picked_merge m = {.count = 0};
+    if (!is_idle(shard) && u->merge == NULL)
+        pick_merge(shard, &m);
+    if (m.count == 0) {
         list_remove(&u->merge_link);
-        return true;
+        return;
     }
-    for (uint32_t i = 0; i < count; i++)
-        bytes += sources[i]->file->stats.parquet_bytes;
-    if (bytes >= UPKEEP_LARGE_MERGE_BYTES && core->large_merges >= MERGES_MAX - 1)
-        return false;
-    uint64_t need = change_merge_need(shard, sources, count);
-    if (!memory_reserve_build(core, need, false)) {
-        list_each (link, &shard->parts)
-            parts++;
-        if (parts >= PRESSING_PARTS && need < core->db->options.memory_limit / 4 && need > *wanted)
-            *wanted = need;
-        return false;
+    uint64_t need = reserve_merge(shard, &m, wanted);
+    if (need == 0 && m.dead != 0 && m.dead < m.count) {
+        m.count = m.dead;
+        need = reserve_merge(shard, &m, wanted);
     }
+    if (need == 0)
+        return;
     list_remove(&u->merge_link);
-    if (change_begin_merge(shard, sources, count, need) < 0)
+    if (change_begin_merge(shard, m.sources, m.count, need) < 0)
         u->retry_ns = core->r->now_ns + seconds_ns(5);
-    return true;
 }
 
 static void move_merge_line(struct engine_core *core)
@@ -434,7 +457,7 @@ static void move_merge_line(struct engine_core *core)
     {
         if (core->merges >= MERGES_MAX || !has_place(core) || ++looks > LOOKS_MAX)
             break;
-        (void)begin_merge(container_of(link, struct upkeep, merge_link)->shard, &wanted);
+        begin_merge(container_of(link, struct upkeep, merge_link)->shard, &wanted);
     }
     memory_want_build(core, wanted);
 }
@@ -442,8 +465,10 @@ static void move_merge_line(struct engine_core *core)
 static void look_for_merge(struct shard *shard)
 {
     struct upkeep *u = shard->upkeep;
-    struct shard_part *sources[PARTS_MAX];
-    if (is_idle(shard) || u->merge != NULL || pick_merge(shard, sources) == 0)
+    struct picked_merge m = {.count = 0};
+    if (!is_idle(shard) && u->merge == NULL)
+        pick_merge(shard, &m);
+    if (m.count == 0)
         list_remove(&u->merge_link);
     else if (!list_linked(&u->merge_link))
         list_push_back(&shard->core->merge_line, &u->merge_link);

@@ -60,7 +60,7 @@ struct change {
     struct list_link detached_link; /* upkeep->detached */
     struct shard *shard;
     enum change_kind kind;
-    struct shard_part **sources; /* held; in the order of the shard's list */
+    struct shard_part **sources; /* held */
     uint32_t source_count;
     uint64_t number;       /* of the segment */
     uint64_t version;      /* of the manifest, once it is saved: a flush moves it on */

@@ -226,16 +226,54 @@ static void dead_rows_over_a_fifth_are_worth_a_rewrite_alone(void **state)
     assert_int_equal(s.count, 2);
 }
 
-static void a_segment_without_live_rows_is_dropped_first(void **state)
+static void segments_without_live_rows_go_with_what_is_merged(void **state)
 {
     (void)state;
     struct shard s = {0};
     uint32_t picked[SEGMENTS];
     for (int i = 0; i < 20; i++)
         add(&s, 100 * MIB, 1000);
-    s.segments[7].live_rows = 0;
-    assert_int_equal(pick(&s, COMPACTION_BUSY, picked), 1);
+    s.segments[7].live_rows = s.segments[13].live_rows = s.segments[2].live_rows = 0;
+    s.segments[2].busy = true;
+    assert_int_equal(pick(&s, COMPACTION_BUSY, picked), 19);
     assert_int_equal(picked[0], 7);
+    assert_int_equal(picked[1], 13);
+    merge(&s, picked, 19);
+    assert_int_equal(s.count, 2);
+    assert_int_equal(s.segments[1].rows, 17 * 1000);
+}
+
+static void segments_without_live_rows_go_alone_when_nothing_is_merged(void **state)
+{
+    (void)state;
+    struct shard s = {0};
+    uint32_t picked[SEGMENTS];
+    for (int i = 0; i < 3; i++)
+        add(&s, 100 * MIB, 1000);
+    s.segments[1].live_rows = s.segments[2].live_rows = 0;
+    assert_int_equal(pick(&s, COMPACTION_BUSY, picked), 2);
+    assert_int_equal(picked[0], 1);
+    assert_int_equal(picked[1], 2);
+    s.segments[0].live_rows = 0;
+    assert_int_equal(pick(&s, COMPACTION_IDLE, picked), 3);
+}
+
+/* Few rows that are written again and again: each flush ends the rows of another segment. However
+ * slow merges are beside flushes, the others are merged, too. */
+static void a_segment_that_dies_with_every_flush_keeps_none_from_being_merged(void **state)
+{
+    (void)state;
+    struct shard s = {0};
+    uint32_t picked[SEGMENTS];
+    struct compaction_options options = {.pace = COMPACTION_BUSY};
+    for (uint32_t i = 0; i < 200; i++) {
+        add(&s, MIB, 1000);
+        for (uint32_t j = 0; j + 3 < s.count; j++)
+            if (s.segments[j].number + 20 == s.next_number)
+                s.segments[j].live_rows = 0;
+        merge(&s, picked, compaction_pick(s.segments, s.count, &options, picked));
+        assert_true(s.count <= 12);
+    }
 }
 
 static void busy_segments_are_left_alone_and_count_as_one(void **state)
@@ -300,7 +338,9 @@ int main(void)
         cmocka_unit_test(nothing_is_picked_of_nothing_or_of_little),
         cmocka_unit_test(a_huge_segment_is_not_written_again_for_a_small_one_unless_idle),
         cmocka_unit_test(dead_rows_over_a_fifth_are_worth_a_rewrite_alone),
-        cmocka_unit_test(a_segment_without_live_rows_is_dropped_first),
+        cmocka_unit_test(segments_without_live_rows_go_with_what_is_merged),
+        cmocka_unit_test(segments_without_live_rows_go_alone_when_nothing_is_merged),
+        cmocka_unit_test(a_segment_that_dies_with_every_flush_keeps_none_from_being_merged),
         cmocka_unit_test(busy_segments_are_left_alone_and_count_as_one),
         cmocka_unit_test(merges_respect_the_largest_number_of_rows),
         cmocka_unit_test(the_answer_does_not_depend_on_the_order_of_the_segments),
