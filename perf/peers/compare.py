@@ -86,7 +86,7 @@ def entries() -> list[Entry]:
         Entry("svs lvq8 r64", "svs", {"codes": "8x0", "degree": 64}, wide),
         Entry("svs leanvec", "svs", {"lean": 0.25}, ("fashion", "clustered")),
         Entry("glass sq8", "glass", {"level": 1}),
-        Entry("glass sq4", "glass", {"level": 2}, ("fashion", "clustered"), quick=True),
+        Entry("glass sq4", "glass", {"level": 2}, quick=True),
     ]
 
 
