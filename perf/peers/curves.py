@@ -1,55 +1,85 @@
 """Draws what our own kinds of index make of one set of data: recall against queries a second.
 
     VENV/bin/python perf/peers/curves.py DATA --library LIBRARY.so --cache FOLDER --out FILE.svg
+        [--only KIND]... [--build-only | --draw-only] [--rebuild]
 
 One thread, CPU time, the reported half of the queries, median of three runs of each setting. The
 table goes to standard output: build time, bytes of codes and graph or lists, speed at recalls.
 The curves are for choosing a kind, not for comparing with others: for that there is compare.py.
+
+Indexes are kept in the cache folder and used again (--rebuild: not), so that they can be built
+while others use the machine (--build-only) and measured when nobody does; what was measured is kept
+there, too, and kinds measured before are drawn beside those of this run.
 """
 
 import argparse
+import json
 import math
 import os
 import statistics
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from data import prepare
+from data import Data, prepare
 from engines import ProximaDB
 
 K = 10
 RUNS = 3
 TARGETS = (0.90, 0.95, 0.99)
-# hue by index, so that kinds of one index look alike
+FLAT_QUERIES = 400  # a scan takes milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """An index looks the same with all quantizations but for dashes."""
+
+    name: str
+    light: str  # colour on a light page
+    dark: str
+    dash: str
+    options: dict[str, Any]
+
+    @property
+    def flat(self) -> bool:
+        return self.options.get("type") == "flat"
+
+
+BLUE, SKY = ("#0550ae", "#58a6ff"), ("#2f8fff", "#b6dcff")
+ORANGE, GREEN, LIME = ("#bc4c00", "#f0883e"), ("#1a7f37", "#3fb950"), ("#6f9f00", "#b5d84a")
 KINDS = (
-    ("hnsw sq8 (auto)", "#1f6feb", "", {}),
-    ("hnsw sq4", "#58a6ff", "", {"quantization": "sq4", "rerank": (20,)}),
-    ("hnsw none", "#0b3d91", "6 3", {"quantization": "none"}),
-    ("hnsw binary 1 bit", "#79c0ff", "2 3", {"quantization": "binary", "rerank": (100,)}),
-    ("ivf pq", "#c2410c", "", {"type": "ivf", "quantization": "pq", "rerank": (100,)}),
-    ("ivf sq8", "#fb923c", "6 3", {"type": "ivf", "quantization": "sq8"}),
-    ("flat sq8", "#4d7c0f", "", {"type": "flat", "quantization": "sq8"}),
-    (
+    Kind("hnsw sq8 (auto)", *BLUE, "", {}),
+    Kind("hnsw sq4", *SKY, "", {"quantization": "sq4", "rerank": (20,)}),
+    Kind("hnsw none", *BLUE, "7 4", {"quantization": "none"}),
+    Kind("hnsw binary 1 bit", *SKY, "2 4", {"quantization": "binary", "rerank": (100,)}),
+    Kind("ivf pq", *ORANGE, "", {"type": "ivf", "quantization": "pq", "rerank": (100,)}),
+    Kind("ivf sq8", *ORANGE, "7 4", {"type": "ivf", "quantization": "sq8"}),
+    Kind("flat sq8", *GREEN, "", {"type": "flat", "quantization": "sq8"}),
+    Kind(
         "flat binary 1 bit",
-        "#84cc16",
-        "2 3",
+        *LIME,
+        "",
         {"type": "flat", "quantization": "binary", "rerank": (100,)},
     ),
 )
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 720, 430, 70, 50, 40, 170
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 760, 440, 78, 52, 44, 168
+LOW, HIGH = 0.80, 0.999  # of the recalls that are drawn
+TICKS = (0.80, 0.90, 0.95, 0.98, 0.99, 0.995, 0.999)
+STEPS = [factor * 10**power for power in range(8) for factor in (1, 2, 5)]  # of the speeds
 
 
 @dataclass(slots=True)
 class Curve:
     name: str
-    colour: str
-    dash: str
     points: list[tuple[float, float]]  # recall, queries a second; the best at each recall
     build_s: float
+    build_load: float  # of the machine while it was built
     bytes_a_row: float
+    load: float  # while it was measured
 
 
 def recall_of(found: np.ndarray, truth: np.ndarray) -> float:
@@ -78,94 +108,143 @@ def speed_at(points: list[tuple[float, float]], recall: float) -> float | None:
     return None
 
 
-def measure(folder: Path, angular: bool, only: list[str]) -> list[Curve]:
-    base = np.load(folder / "base.npy")
-    queries, truth = np.load(folder / "report.npy"), np.load(folder / "report_truth.npy")
-    curves = []
-    for name, colour, dash, options in KINDS:
-        if only and not any(text in name for text in only):
-            continue
-        engine = ProximaDB(**options)
-        begun = time.process_time()
-        engine.build(base, angular)
-        build_s = time.process_time() - begun
-        points = []
-        settings = engine.settings()[0]
-        for setting in settings[:1] if options.get("type") == "flat" else settings:
-            times = []
-            for _ in range(RUNS):
-                begun = time.process_time()
-                found = engine.search(queries, K, setting)
-                times.append(time.process_time() - begun)
-            recall = recall_of(found, truth)
-            points.append((recall, len(queries) / statistics.median(times)))
-            if recall > 0.9985:
-                break
-        size = engine.facts()["index_bytes"] / len(base)
-        curves.append(Curve(name, colour, dash, best(points), build_s, size))
-        print(f"  {name}: {len(points)} settings", flush=True)
-    return curves
+def opened(
+    kind: Kind, data: Data, cache: Path, rebuild: bool
+) -> tuple[ProximaDB, dict[str, float]]:
+    """From the cache, or built and put there."""
+    name = "-".join([data.folder.name, "curve", *kind.name.split()])
+    saved, facts = cache / f"{name}.index", cache / f"{name}.json"
+    base = np.load(data.folder / "base.npy", mmap_mode="r")
+    engine = ProximaDB(**kind.options)
+    if facts.exists() and not rebuild:
+        engine.load(saved, base, data.angular)
+        told: dict[str, float] = json.loads(facts.read_text())
+        return engine, told
+    base = np.asarray(base).copy()
+    begun = time.process_time()
+    engine.build(base, data.angular)
+    told = {"build_s": time.process_time() - begun, "load": os.getloadavg()[0]} | engine.facts()
+    engine.save(saved)
+    facts.write_text(json.dumps(told))
+    return engine, told
+
+
+def measure(kind: Kind, engine: ProximaDB, folder: Path) -> list[tuple[float, float]]:
+    """Of rising effort, until nearly all is found; a scan has one effort."""
+    most = FLAT_QUERIES if kind.flat else None
+    queries = np.load(folder / "report.npy")[:most]
+    truth = np.load(folder / "report_truth.npy")[:most]
+    settings = engine.settings()[0]
+    points = []
+    for setting in settings[:1] if kind.flat else settings:
+        engine.search(queries[:100], K, setting)
+        times = []
+        for _ in range(RUNS):
+            begun = time.process_time()
+            found = engine.search(queries, K, setting)
+            times.append(time.process_time() - begun)
+        recall = recall_of(found, truth)
+        points.append((recall, len(queries) / statistics.median(times)))
+        if recall > 0.9985:
+            break
+    return best(points)
+
+
+# ---- drawing ----
+
+
+def style() -> str:
+    """The card has its own ground, so that it can be read on a page of either kind."""
+
+    def rules(ground: str, ink: str, grid: str, colours: list[str]) -> str:
+        lines = [f".ground{{fill:{ground};stroke:{grid}}}", f"text{{fill:{ink}}}"]
+        lines.append(f".grid{{stroke:{grid}}}")
+        lines += [
+            f".k{i}{{stroke:{colour}}}.d{i}{{fill:{colour}}}" for i, colour in enumerate(colours)
+        ]
+        return "".join(lines)
+
+    light = rules("#ffffff", "#1f2328", "#d8dee4", [kind.light for kind in KINDS])
+    dark = rules("#0d1117", "#e6edf3", "#30363d", [kind.dark for kind in KINDS])
+    return f"<style>{light}@media(prefers-color-scheme:dark){{{dark}}}</style>"
+
+
+def across(recall: float) -> float:
+    """As far again for each half of what is missing."""
+
+    def part(value: float) -> float:
+        return -math.log(1 - value)
+
+    share = (part(min(recall, HIGH)) - part(LOW)) / (part(HIGH) - part(LOW))
+    return LEFT + share * (WIDTH - LEFT - RIGHT)
+
+
+def grid(bottom: int, top: int, y: Callable[[float], float]) -> list[str]:
+    out = []
+    for recall in TICKS:
+        at, end = across(recall), HEIGHT - BOTTOM
+        more = " or more" if recall == HIGH else ""
+        out.append(
+            f'<path class="grid" d="M{at:.1f} {TOP}V{end}"/><text x="{at:.1f}" y="{end + 17}" '
+            f'text-anchor="middle">{recall:.3g}{more}</text>'
+        )
+    for speed in (step for step in STEPS if bottom <= step <= top):
+        at = y(speed)
+        out.append(
+            f'<path class="grid" d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}"/>'
+            f'<text x="{LEFT - 7}" y="{at + 4:.1f}" text-anchor="end">{speed:,}</text>'
+        )
+    return out
+
+
+def dot(kind: Kind, number: int, x: float, y: float) -> str:
+    if kind.flat:
+        return f'<rect class="d{number}" x="{x - 5:.1f}" y="{y - 5:.1f}" width="10" height="10"/>'
+    return f'<circle class="d{number}" cx="{x:.1f}" cy="{y:.1f}" r="2.6"/>'
 
 
 def draw(curves: list[Curve], title: str) -> str:
-    """Recall to the right, speed upwards, logarithmic."""
-    low, high = 0.80, 1.0
-    speeds = [speed for curve in curves for recall, speed in curve.points if recall >= low]
-    bottom = 10 ** math.floor(math.log10(min(speeds)))
-    top = 10 ** math.ceil(math.log10(max(speeds)))
-
-    def x(recall: float) -> float:
-        return LEFT + (recall - low) / (high - low) * (WIDTH - LEFT - RIGHT)
+    """Recall to the right, speed upwards, both logarithmic."""
+    speeds = [speed for curve in curves for recall, speed in curve.points if recall >= LOW]
+    bottom = max(step for step in STEPS if step <= min(speeds))
+    top = min(step for step in STEPS if step >= max(speeds))
 
     def y(speed: float) -> float:
         part = math.log(speed / bottom) / math.log(top / bottom)
         return HEIGHT - BOTTOM - part * (HEIGHT - BOTTOM - TOP)
 
+    middle_x, middle_y = (LEFT + WIDTH - RIGHT) / 2, (TOP + HEIGHT - BOTTOM) / 2
     out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" '
-        'font-family="sans-serif" font-size="12">',
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-        f'<text x="{LEFT}" y="22" font-size="14">{title}</text>',
-        f'<text x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 12}" text-anchor="middle">'
-        f"recall@{K}</text>",
-        f'<text x="16" y="{HEIGHT / 2:.0f}" transform="rotate(-90 16 {HEIGHT / 2:.0f})" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+        f'width="{WIDTH}" height="{HEIGHT}" role="img" font-family="sans-serif" font-size="12">',
+        f"<title>{title}</title>",
+        style(),
+        f'<rect class="ground" x="0.5" y="0.5" width="{WIDTH - 1}" height="{HEIGHT - 1}" rx="6"/>',
+        f'<text x="{LEFT}" y="26" font-size="14" font-weight="bold">{title}</text>',
+        f'<text x="{middle_x:.0f}" y="{HEIGHT - 14}" text-anchor="middle">recall of the {K} '
+        "nearest</text>",
+        f'<text x="18" y="{middle_y:.0f}" transform="rotate(-90 18 {middle_y:.0f})" '
         'text-anchor="middle">queries a second, one thread</text>',
+        *grid(bottom, top, y),
     ]
-    for step in range(5):
-        recall = low + step * (high - low) / 4
-        out.append(
-            f'<line x1="{x(recall):.1f}" y1="{TOP}" x2="{x(recall):.1f}" y2="{HEIGHT - BOTTOM}" '
-            f'stroke="#ddd"/><text x="{x(recall):.1f}" y="{HEIGHT - BOTTOM + 16}" '
-            f'text-anchor="middle">{recall:.2f}</text>'
-        )
-    speed = bottom
-    while speed <= top:
-        for factor in (1, 2, 5):
-            if speed * factor <= top:
-                at = y(speed * factor)
-                out.append(
-                    f'<line x1="{LEFT}" y1="{at:.1f}" x2="{WIDTH - RIGHT}" y2="{at:.1f}" '
-                    f'stroke="#eee"/><text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">'
-                    f"{speed * factor:,.0f}</text>"
-                )
-        speed *= 10
-    for i, curve in enumerate(curves):
-        shown = [(x(r), y(s)) for r, s in curve.points if r >= low]
-        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in shown)
-        dash = f' stroke-dasharray="{curve.dash}"' if curve.dash else ""
-        out.append(
-            f'<polyline points="{path}" fill="none" stroke="{curve.colour}" '
-            f'stroke-width="2"{dash}/>'
-        )
-        out.extend(
-            f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2.5" fill="{curve.colour}"/>' for a, b in shown
-        )
-        at = TOP + 10 + 20 * i
-        left = WIDTH - RIGHT + 12
-        out.append(
-            f'<line x1="{left}" y1="{at}" x2="{left + 24}" y2="{at}" stroke="{curve.colour}" '
-            f'stroke-width="2"{dash}/><text x="{left + 30}" y="{at + 4}">{curve.name}</text>'
-        )
+    drawn = {curve.name: curve for curve in curves}
+    legend = TOP + 8
+    for number, kind in enumerate(KINDS):
+        if kind.name not in drawn:
+            continue
+        shown = [(across(r), y(s)) for r, s in drawn[kind.name].points if r >= LOW]
+        dash = f' stroke-dasharray="{kind.dash}"' if kind.dash else ""
+        line = f'class="k{number}" fill="none" stroke-width="2"{dash}'
+        left = WIDTH - RIGHT + 14
+        if kind.flat:
+            out.append(dot(kind, number, left + 12, legend))
+        else:
+            path = " ".join(f"{a:.1f},{b:.1f}" for a, b in shown)
+            out.append(f'<polyline {line} points="{path}"/>')
+            out.append(f'<path {line} d="M{left} {legend}h24"/>')
+        out.extend(dot(kind, number, a, b) for a, b in shown)
+        out.append(f'<text x="{left + 31}" y="{legend + 4}">{kind.name}</text>')
+        legend += 22
     return "\n".join([*out, "</svg>", ""])
 
 
@@ -178,28 +257,70 @@ def table(curves: list[Curve]) -> str:
             speed = speed_at(curve.points, target)
             better = "+" if speed is not None and curve.points[0][0] > target else ""
             cells.append("-" if speed is None else f"{speed:,.0f}{better}")
-        facts = f"| {curve.name} | {curve.build_s:.1f} | {curve.bytes_a_row:.0f} | "
+        loaded = "*" if curve.build_load > 1.5 else ""
+        facts = f"| {curve.name} | {curve.build_s:.1f}{loaded} | {curve.bytes_a_row:.0f} | "
         lines.append(facts + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+# ---- one data set ----
+
+
+def kept_curves(file: Path) -> dict[str, Curve]:
+    if not file.exists():
+        return {}
+    return {one["name"]: Curve(**one) for one in json.loads(file.read_text())}
+
+
+def run(data: Data, a: argparse.Namespace) -> list[Curve]:
+    file = a.cache / f"{data.folder.name}-curves.json"
+    curves = kept_curves(file)
+    for kind in KINDS:
+        if a.draw_only or (a.only and not any(text in kind.name for text in a.only)):
+            continue
+        engine, facts = opened(kind, data, a.cache, a.rebuild)
+        if a.build_only:
+            print(f"  {kind.name}: {facts['build_s']:.1f} CPU s", flush=True)
+            continue
+        curves[kind.name] = Curve(
+            kind.name,
+            measure(kind, engine, data.folder),
+            facts["build_s"],
+            facts["load"],
+            facts["index_bytes"] / data.rows,
+            os.getloadavg()[0],
+        )
+        told = curves[kind.name]
+        print(f"  {kind.name}: {len(told.points)} settings, load {told.load:.2f}", flush=True)
+        file.write_text(json.dumps([asdict(curve) for curve in curves.values()]))
+    return [curves[kind.name] for kind in KINDS if kind.name in curves]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("data", choices=("fashion", "clustered", "glove"))
-    parser.add_argument("--library", required=True)
+    parser.add_argument("--library", default="")
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--rows", type=int)
     parser.add_argument("--only", action="append", default=[], help="part of a kind's name")
     parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)))
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--rebuild", action="store_true")
+    parser.add_argument(
+        "--build-only", action="store_true", help="what the cache does not have yet"
+    )
+    parser.add_argument("--draw-only", action="store_true", help="what was measured before")
+    parser.add_argument("--out", type=Path)
     a = parser.parse_args()
     os.environ["PROXIMADB_LIBRARY"] = a.library
     os.sched_setaffinity(0, {a.cpu})
     data = prepare(a.data, a.cache, a.rows, 4000)
-    curves = measure(data.folder, data.angular, a.only)
-    title = f"{a.data}: {data.rows:,} x {data.dimension}"
-    a.out.write_text(draw(curves, title))
-    print(f"load {os.getloadavg()[0]:.2f}\n\n{table(curves)}")
+    curves = run(data, a)
+    if a.build_only:
+        return
+    titles = {"fashion": "Fashion-MNIST", "clustered": "clustered", "glove": "GloVe"}
+    if a.out:
+        a.out.write_text(draw(curves, f"{titles[a.data]}, {data.rows:,} x {data.dimension}"))
+    print(table(curves))
 
 
 if __name__ == "__main__":
