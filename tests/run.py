@@ -33,13 +33,14 @@ PYTHON_FOLDERS = (
     "lib",
     "format",
     "store",
+    "peers",
     "issues",
 )
 PYTHON_SOURCES = ("tests", "src", "clients", "perf", "bench", "deploy")
 
 # Folders that a sanitized server brings little to: what they run is no server, or what they prove
 # is no matter of memory, and simulations and unit tests go the same ways under sanitizers.
-UNSANITIZED_FOLDERS = ("format", "tidy", "lib", "bench", "crash", "transfer", "recall")
+UNSANITIZED_FOLDERS = ("format", "tidy", "lib", "bench", "peers", "crash", "transfer", "recall")
 
 # What threads share, and what is built on it; the only tests worth a TSan build.
 TSAN_TESTS = (
