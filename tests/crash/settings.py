@@ -13,16 +13,17 @@ from tests.lib.rest import RestClient
 from tests.lib.server import Server, binary
 
 FLUSH_ROWS = 300
-CONFIG = """
+SEGMENTS_MAX = 2  # half as many again while there is load
+CONFIG = f"""
 [storage]
-flush_rows = 300
+flush_rows = {FLUSH_ROWS}
 flush_age_s = 1
-segments_max = 2
+segments_max = {SEGMENTS_MAX}
 
 [wal]
 segment_bytes = "1MiB"
 max_bytes = "2MiB"
-encoding = "{encoding}"
+encoding = "{{encoding}}"
 """
 
 # What is under way when a process ends, by a kill or in order, leaves files that no manifest names.

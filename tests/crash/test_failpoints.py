@@ -25,7 +25,6 @@ from tests.crash.test_kill import CYCLES
 from tests.crash.world import (
     OPTIONS,
     VISIT_COUNT,
-    WORK_MAX,
     Guest,
     Restores,
     Snapshots,
@@ -33,7 +32,6 @@ from tests.crash.world import (
     arm,
     world,
 )
-from tests.http.wire import eventually
 from tests.lib.rest import RestClient, RestError
 from tests.lib.server import Server, ServerFactory
 
@@ -97,6 +95,7 @@ MANIFEST_ERROR = "manifest.step"
 CATALOG_ERROR = "catalog.step"
 
 TRIES = 8
+CHANGES_MAX = 60  # of names: more than the visits before the one that kills
 LIMIT = pytest.mark.timeout(900 + 4 * CYCLES)
 # Of the steps of the first saves some belong to first manifests, without which no flush begins:
 # how many come before the first real one depends on the machine.
@@ -197,8 +196,8 @@ def test_a_kill_while_the_log_of_a_core_that_is_gone_is_removed_loses_nothing(
     with world(server_factory, tmp_path, point) as w:
         for _ in range(VISIT_COUNT):
             w.cores(2)
-            assert w.run(None)
-            eventually("the logs have rows", lambda: counted(w.server, "wal_records_total") > 50)
+            assert w.start(None)
+            w.until("the logs have rows", lambda: counted(w.server, "wal_records_total") > 50)
             w.kill()
             w.compare()
             w.cores(1)
@@ -236,8 +235,8 @@ def test_kills_in_a_recovery_after_a_kill_lose_nothing(
     with world(server_factory, tmp_path, RECOVERY_POINT) as w:
         w.die(f"publish.save:kill:{w.rng.randrange(2, 12)}")
         w.compare()
-        assert w.run(None)
-        eventually("merged", lambda: counted(w.server, "compactions_total") > 0)
+        assert w.start(None)
+        w.until("merged", lambda: counted(w.server, "compactions_total") > 0)
         w.kill()
         visit = 1
         while w.die_in_start(f"{RECOVERY_POINT}:kill:{visit}") and visit < 4 * VISIT_COUNT + 3:
@@ -261,11 +260,11 @@ def test_an_error_of_the_disk_in_a_build_is_overcome(
 ) -> None:
     """What is there stays in force, the failure is told and counted, and the next try succeeds."""
     with world(server_factory, tmp_path, point) as w:
-        assert w.run(f"{point}:error:{w.rng.randrange(1, 20)}")
-        eventually("failed", lambda: counted(w.server, "flush_errors_total") > 0)
+        assert w.start(f"{point}:error:{w.rng.randrange(1, 20)}")
+        w.until("failed", lambda: counted(w.server, "flush_errors_total") > 0)
         name = "compactions_total" if point.startswith("compact") else "flushes_total"
         before = counted(w.server, name)
-        eventually("went on", lambda: counted(w.server, name) > before)
+        w.until("went on", lambda: counted(w.server, name) > before)
         assert "has failed and is tried again" in w.server.log
         w.kill()
         w.compare()
@@ -277,14 +276,14 @@ def test_a_manifest_that_cannot_be_saved_replaces_nothing(
     server_factory: ServerFactory, tmp_path: Path, wait_for_the_next: bool
 ) -> None:
     with world(server_factory, tmp_path, f"{MANIFEST_ERROR}/{wait_for_the_next}") as w:
-        assert w.run(f"{MANIFEST_ERROR}:error:{w.rng.randrange(1, SAVES)}")
-        eventually("failed", lambda: NOT_SAVED.search(w.server.log) is not None)
+        assert w.start(f"{MANIFEST_ERROR}:error:{w.rng.randrange(1, SAVES)}")
+        w.until("failed", lambda: NOT_SAVED.search(w.server.log) is not None)
         if wait_for_the_next:
             failure = NOT_SAVED.search(w.server.log)
             assert failure is not None
             folder, number = folder_of(w.server, failure.group(1)), int(failure.group(2))
             # or dropped meanwhile
-            eventually("saved", lambda: newest_manifest(folder) > number or not folder.exists())
+            w.until("saved", lambda: newest_manifest(folder) > number or not folder.exists())
         w.kill()
         w.compare()
 
@@ -340,7 +339,7 @@ class Names:
 
 def change_until_it_dies(server: Server, names: Names, round_: int) -> None:
     with RestClient(server) as rest:
-        for i in range(WORK_MAX):
+        for i in range(CHANGES_MAX):
             name = f"c{round_}-{i}"
             with names.trying(name, "new"):
                 rest.create_collection(name, 2, description="new")

@@ -4,32 +4,26 @@ CRASH_CYCLES (104) says how many kills there are: half as many here, at random m
 many at failpoints (test_failpoints.py). CRASH_SEED replays a run. Both are printed.
 """
 
-import contextlib
 import os
 import random
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from tests.crash.doors import COUNTERS
-from tests.crash.journal import DIMENSION, JournalReader
+from tests.crash.journal import JournalReader
+from tests.crash.load import DOORS, load, make_collections
 from tests.crash.settings import CONFIG, check_offline, log_bytes, manifests_written, metrics
 from tests.crash.verify import Oracle
-from tests.crash.writer import COLLECTIONS
 from tests.http.wire import eventually
 from tests.lib.rest import RestClient
-from tests.lib.server import ROOT, Server, ServerFactory, ServerOptions
+from tests.lib.server import Server, ServerFactory, ServerOptions
 
 CYCLES = int(os.environ.get("CRASH_CYCLES", "104"))
 SEED = int(os.environ.get("CRASH_SEED", str(random.SystemRandom().randrange(1 << 32))))
-DOORS = ("rest", "grpc", "rest", "grpc")
 LOAD_S = (0.02, 0.5)
-LONG_EVERY = 8  # cycles: then the load goes on until all of upkeep has happened
+LONG_EVERY = 8  # cycles: before it all of upkeep has happened
 # The engine, and the core counts of one start after the other.
 RUNS = [
     ("uring", (1,)),
@@ -42,57 +36,6 @@ CYCLES_PER_RUN = -(-CYCLES // (2 * len(RUNS)))
 CYCLES_PER_FOLDER = 15
 # Of each of three cores wal.max_bytes, the segment that is written and two that wait.
 LOG_BYTES_MAX = 3 * (2 + 3) << 20
-
-
-@dataclass(slots=True)
-class Load:
-    """The writer processes, which outlive the servers they write to."""
-
-    processes: list[subprocess.Popen[str]]
-
-    def run(self, server: Server) -> None:
-        for process, door in zip(self.processes, DOORS, strict=True):
-            assert process.stdin is not None
-            port = server.rest_port if door == "rest" else server.grpc_port
-            process.stdin.write(f"run {port}\n")
-            process.stdin.flush()
-
-    def wait(self) -> None:
-        for process in self.processes:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            assert line.startswith("done"), f"writer failed: {process.poll()}"
-
-
-@contextlib.contextmanager
-def load(folder: Path, seed: str) -> Iterator[Load]:
-    with contextlib.ExitStack() as stack:
-        processes = []
-        for index, door in enumerate(DOORS):
-            command = [sys.executable, "-m", "tests.crash.writer", seed, str(index), door]
-            command += [str(folder / f"journal{index}"), *stub_paths()]
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                cwd=ROOT,
-                env=os.environ | {"GRPC_VERBOSITY": "NONE"},
-            )
-            processes.append(stack.enter_context(process))
-            stack.callback(process.kill)
-        yield Load(processes)
-
-
-def stub_paths() -> list[str]:
-    return [path for path in sys.path if (Path(path) / "proximadb" / "v1").is_dir()]
-
-
-def make_collections(server: Server) -> None:
-    with RestClient(server) as rest:
-        for name in COLLECTIONS:
-            rest.create_collection(name, DIMENSION, "euclidean", sync=name)
-        rest.create_collection(COUNTERS, DIMENSION, "euclidean")
 
 
 @dataclass(slots=True)
@@ -130,10 +73,12 @@ def cycles(
         server.start()
         make_collections(server)
         for cycle in range(count):
-            writers.run(server)
             if cycle % LONG_EVERY == 0:
-                eventually("flushed, merged and forgotten", lambda: upkeep_happens(server))
+                all_of_it = "flushed, merged and forgotten"
+                writers.until(server, all_of_it, lambda: upkeep_happens(server))
                 seen.look(server)
+                writers.wait()
+            writers.run(server)
             # the only moment that is left to chance: it is what the test varies
             threading.Event().wait(rng.uniform(*LOAD_S))
             assert server.running, f"the server died by itself in cycle {cycle}"

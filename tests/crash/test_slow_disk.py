@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.crash.journal import DIMENSION, JournalReader
+from tests.crash.load import DOORS, load, make_collections
 from tests.crash.settings import CONFIG, check_offline, metrics
-from tests.crash.test_kill import DOORS, SEED, load, make_collections
+from tests.crash.test_kill import SEED
 from tests.crash.verify import Oracle
 from tests.http.wire import eventually
 from tests.lib.rest import RestClient

@@ -9,20 +9,31 @@ import dataclasses
 import http.client
 import random
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 from tests.crash.journal import JournalReader
+from tests.crash.load import (
+    BURST_STEPS,
+    DOORS,
+    LOOK_S,
+    Load,
+    caught_up,
+    load,
+    make_collections,
+)
 from tests.crash.settings import CONFIG, check_offline
-from tests.crash.test_kill import CYCLES, DOORS, SEED, Load, load, make_collections
+from tests.crash.test_kill import CYCLES, SEED
 from tests.crash.verify import Oracle
+from tests.http.wire import eventually
 from tests.lib.rest import Json, RestClient
 from tests.lib.server import Server, ServerFactory, ServerOptions
 
 OPTIONS = ServerOptions(cores=2, config=CONFIG.format(encoding="binary"))
 VISIT_COUNT = max(2, CYCLES // 50)  # of each point: 20 in a long run
-WORK_MAX = 60  # more than the visits before the one that kills
+WORK_PER_BURST = 4  # of a guest
 DEATH_LIMIT_S = 720.0  # a dozen merges, or a snapshot under load, on a slow machine
 SEED_TOLD = f"CRASH_SEED={SEED}"
 
@@ -45,13 +56,13 @@ class Guest(Protocol):
 
 @dataclasses.dataclass(slots=True)
 class Nobody:
-    """Who has nothing to do but to wait."""
+    """Who has nothing to do."""
 
     def prepare(self, rest: RestClient) -> None:
         pass
 
     def work(self, rest: RestClient) -> None:
-        raise ConnectionError
+        pass
 
     def check(self, rest: RestClient) -> None:
         pass
@@ -69,34 +80,45 @@ class World:
         """The first, and some of those behind it."""
         return [1, *(self.rng.randrange(2, most) for _ in range(VISIT_COUNT - 1))]
 
-    def run(self, spec: str | None) -> bool:
-        """Starts it under load; False when it has died while it started."""
+    def start(self, spec: str | None) -> bool:
+        """False when it has died while it started."""
         arm(self.server, spec)
         if spec is None:
             self.server.start()
-        elif not self.server.start_to_be_killed():
-            return False
-        self.writers.run(self.server)
-        return True
+            return True
+        return self.server.start_to_be_killed()
+
+    def until(self, what: str, condition: Callable[[], bool]) -> None:
+        """Load until the condition holds."""
+        self.writers.until(self.server, what, condition, DEATH_LIMIT_S)
 
     def die(self, spec: str) -> None:
         """Load until the failpoint kills it."""
-        running = self.run(spec)
-        if running:
+        end = time.monotonic() + DEATH_LIMIT_S
+        alive = self.start(spec)
+        while alive and time.monotonic() < end:
+            self.writers.run(self.server, BURST_STEPS)
             self.let_guest_work()
-        assert self.server.wait(DEATH_LIMIT_S) == -signal.SIGKILL, spec
-        if running:
             self.writers.wait()
+            alive = self.catches_up()
+        assert self.server.wait() == -signal.SIGKILL, spec
 
     def let_guest_work(self) -> None:
         try:
             with RestClient(self.server, DEATH_LIMIT_S) as rest:
-                for _ in range(WORK_MAX):
+                for _ in range(WORK_PER_BURST):
                     self.guest.work(rest)
         except TimeoutError:
             raise
         except (OSError, http.client.HTTPException):
             pass  # it is gone
+
+    def catches_up(self) -> bool:
+        """False: it has died meanwhile."""
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            eventually("caught up", lambda: caught_up(self.server), DEATH_LIMIT_S, LOOK_S)
+            return True
+        return False
 
     def die_in_start(self, spec: str) -> bool:
         """False when it does not come by there, and is killed so."""

@@ -1,11 +1,12 @@
-"""One writer process: mixed load through one door until the server is gone, then again.
+"""One writer process: mixed load through one door, so many steps or until the server is gone.
 
     writer.py SEED INDEX DOOR JOURNAL [STUBS]
 
-Commands come on standard input, one line each: `run PORT`; the answer `done N` follows once the
-server is gone. The work follows from the seed alone, not from the clock.
+Commands come on standard input, one line each: `run PORT [STEPS]`; the answer `done N` follows once
+the steps are done or the server is gone. The work follows from the seed alone, not from the clock.
 """
 
+import itertools
 import random
 import sys
 from collections.abc import Callable, Sequence
@@ -42,10 +43,10 @@ class Writer:
     number: int = 0
     temporary: list[str] = field(default_factory=list)
 
-    def run(self, port: int) -> None:
+    def run(self, port: int, steps: int | None = None) -> None:
         self.door.connect(port)
         try:
-            while True:
+            for _ in itertools.count() if steps is None else range(steps):
                 self.step()
         except GoneError:
             pass
@@ -137,7 +138,7 @@ def main() -> None:
         rng = random.Random(f"{seed}/{index}")
         writer = Writer(int(index), rng, door, Journal(file))
         for line in sys.stdin:
-            writer.run(int(line.split()[1]))
+            writer.run(*map(int, line.split()[1:]))
             print(f"done {writer.number}", flush=True)
 
 

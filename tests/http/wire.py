@@ -17,12 +17,14 @@ from tests.lib.server import LIMIT_S, Server
 POLL_S = 0.01
 
 
-def eventually(what: str, condition: Callable[[], bool], limit_s: float = LIMIT_S) -> None:
+def eventually(
+    what: str, condition: Callable[[], bool], limit_s: float = LIMIT_S, poll_s: float = POLL_S
+) -> None:
     """Polls until the condition holds; how long it took is never the point."""
     deadline = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < deadline, f"not within {limit_s} s: {what}"
-        time.sleep(POLL_S)
+        time.sleep(poll_s)
 
 
 # ---- bytes ----
