@@ -32,8 +32,8 @@ struct compaction_options {
     enum compaction_pace pace;
 };
 
-/* Indices into `segments` of what to merge into one, into picked_out (room for `count`, all of it is
- * used): first all that have no live row, which cost nothing and may be merged without the rest,
+/* Indices into `segments` of what to merge into one, into picked_out (room for `count`, all of it
+ * is used): first all that have no live row, which cost nothing and may be merged without the rest,
  * then the others, smallest first. Returns how many; 0: nothing. A single one with live rows is to
  * be written again without its dead ones. Ask again when that is done, and after every flush;
  * merges of disjoint segments may be under way together. */
