@@ -1,6 +1,9 @@
 """Fixtures of all Python tests; what they are made of is in tests/lib."""
 
+import contextlib
+import http.client
 import itertools
+import signal
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -11,6 +14,7 @@ import pytest
 
 from tests.lib import stubs
 from tests.lib.certificates import Certificate, make_certificate
+from tests.lib.failpoints import arm
 from tests.lib.rest import RestClient
 from tests.lib.rpc import open_channel
 from tests.lib.server import (
@@ -70,6 +74,20 @@ def session_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server
 @pytest.fixture(scope="session")
 def session_server(session_servers: ServerFactory) -> Server:
     return session_servers.make(ServerOptions(cores=SESSION_CORES)).start()
+
+
+@pytest.fixture(scope="session")
+def built_with_failpoints(session_servers: ServerFactory) -> None:
+    """Skips where the server under test has no failpoints."""
+    server = session_servers.make(ServerOptions())
+    arm(server, "wal.append:kill:1")
+    server.start()
+    with RestClient(server) as rest:
+        rest.create_collection("c", 1)
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            rest.upsert("c", [{"id": "a", "vector": [1]}])
+            pytest.skip("the server was built without -Dfailpoints=true")
+    assert server.wait() == -signal.SIGKILL
 
 
 @pytest.fixture

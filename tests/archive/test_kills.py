@@ -13,8 +13,11 @@ import pytest
 
 from tests.archive.load import Writer, config, metric, wait_covered
 from tests.archive.stored import only
+from tests.lib.failpoints import arm
 from tests.lib.rest import RestClient
 from tests.lib.server import LIMIT_S, Server, ServerFactory, ServerOptions, binary
+
+pytestmark = pytest.mark.usefixtures("built_with_failpoints")
 
 CYCLES = int(os.environ.get("ARCHIVE_KILLS", "2"))
 KILL_POINTS = (
@@ -66,10 +69,6 @@ def restored(server: Server, folder: Path) -> set[str]:
         assert other.stop() == 0
 
 
-def arm(server: Server, text: str) -> None:
-    server.options = replace(server.options, env={"PROXIMADB_FAILPOINT": text} if text else {})
-
-
 def write_until_dead(server: Server, writer: Writer) -> None:
     end = time.monotonic() + LIMIT_S
     with RestClient(server) as rest, contextlib.suppress(OSError, http.client.HTTPException):
@@ -78,21 +77,6 @@ def write_until_dead(server: Server, writer: Writer) -> None:
             rest.update_collection("c", description=f"{len(writer.acknowledged)}")
         pytest.fail(f"no kill within {LIMIT_S} s")
     assert server.wait() == -signal.SIGKILL
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _built_with_failpoints(session_servers: ServerFactory) -> None:
-    server = session_servers.make(
-        ServerOptions(env={"PROXIMADB_FAILPOINT": "wal.append:kill:1"})
-    ).start()
-    with RestClient(server) as rest:
-        rest.create_collection("c", 1)
-        try:
-            rest.upsert("c", [{"id": "a", "vector": [1]}])
-        except (OSError, http.client.HTTPException):
-            assert server.wait() == -signal.SIGKILL
-            return
-    pytest.skip("the server was built without -Dfailpoints=true")
 
 
 @pytest.mark.parametrize("point", KILL_POINTS)
@@ -109,7 +93,7 @@ def test_a_kill_at_a_step_of_the_archiver_loses_nothing(
         arm(server, f"{point}:kill:{visit}")
         if server.start_to_be_killed():  # the archiver is at work before the server is ready
             write_until_dead(server, writer)
-        arm(server, "")
+        arm(server, None)
         server.start()
         with RestClient(server) as rest:
             writer.write(rest, "c")

@@ -16,7 +16,6 @@ import pytest
 
 from tests.archive.test_kills import ERROR_POINT as ARCHIVE_ERROR
 from tests.archive.test_kills import KILL_POINTS as ARCHIVE_POINTS
-from tests.crash.failpoints import names_in_source
 from tests.crash.settings import check_offline, folder_of, metrics, newest_manifest
 from tests.crash.test_index_kills import ERROR_POINT as INDEX_ERROR
 from tests.crash.test_index_kills import KILL_POINTS as INDEX_POINTS
@@ -29,11 +28,13 @@ from tests.crash.world import (
     Restores,
     Snapshots,
     Uploads,
-    arm,
     world,
 )
+from tests.lib.failpoints import arm, names_in_source
 from tests.lib.rest import RestClient, RestError
 from tests.lib.server import Server, ServerFactory
+
+pytestmark = pytest.mark.usefixtures("built_with_failpoints")
 
 WRITE_POINTS = ("wal.write", "wal.written", "wal.append", "wal.acknowledged", "write.answer")
 LOG_POINTS = (
@@ -112,19 +113,6 @@ def test_every_failpoint_of_the_source_is_tried_here() -> None:
     tried |= {*ARCHIVE_POINTS, ARCHIVE_ERROR}  # in tests/archive
     tried |= {*INDEX_POINTS, INDEX_LOAD, INDEX_ERROR}  # in test_index_kills.py
     assert tried == names_in_source()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _built_with_failpoints(session_servers: ServerFactory) -> None:
-    server = session_servers.make(OPTIONS)
-    arm(server, "wal.append:kill:1")
-    server.start()
-    with RestClient(server) as rest:
-        rest.create_collection("c", 1)
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            rest.upsert("c", [{"id": "a", "vector": [1]}])
-            pytest.skip("the server was built without -Dfailpoints=true")
-    assert server.wait() == -signal.SIGKILL
 
 
 # ---- kills under load ----

@@ -7,10 +7,12 @@ import signal
 import pytest
 
 from tests.crash.settings import CONFIG, check_offline, folder_of, metrics
-from tests.crash.world import arm
 from tests.http.wire import eventually
+from tests.lib.failpoints import arm
 from tests.lib.rest import RestClient
 from tests.lib.server import Server, ServerFactory, ServerOptions
+
+pytestmark = pytest.mark.usefixtures("built_with_failpoints")
 
 KILL_POINTS = (
     "index.begin",
@@ -66,19 +68,6 @@ def check_rows(rest: RestClient) -> None:
     for row in range(0, ROWS, 37):
         hits = rest.search("c", vector=vector(row), k=1)["results"]
         assert hits[0]["id"] == str(row) or hits[0]["score"] == 0
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _built_with_failpoints(session_servers: ServerFactory) -> None:
-    server = session_servers.make(OPTIONS)
-    arm(server, "wal.append:kill:1")
-    server.start()
-    with RestClient(server) as rest:
-        rest.create_collection("c", 1)
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            rest.upsert("c", [{"id": "a", "vector": [1]}])
-            pytest.skip("the server was built without -Dfailpoints=true")
-    assert server.wait() == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("point", KILL_POINTS)

@@ -28,6 +28,7 @@ from tests.crash.settings import CONFIG, check_offline
 from tests.crash.test_kill import CYCLES, SEED
 from tests.crash.verify import Oracle
 from tests.http.wire import eventually
+from tests.lib.failpoints import arm
 from tests.lib.rest import Json, RestClient
 from tests.lib.server import Server, ServerFactory, ServerOptions
 
@@ -36,12 +37,6 @@ VISIT_COUNT = max(2, CYCLES // 50)  # of each point: 20 in a long run
 WORK_PER_BURST = 4  # of a guest
 DEATH_LIMIT_S = 720.0  # a dozen merges, or a snapshot under load, on a slow machine
 SEED_TOLD = f"CRASH_SEED={SEED}"
-
-
-def arm(server: Server, spec: str | None) -> None:
-    """The next start acts on this failpoint; None: on none."""
-    env = {} if spec is None else {"PROXIMADB_FAILPOINT": spec}
-    server.options = dataclasses.replace(server.options, env=env)
 
 
 class Guest(Protocol):

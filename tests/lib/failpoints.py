@@ -1,14 +1,21 @@
-"""The failpoints that the source has, so that a test can tell when one is forgotten."""
+"""Named places of the source where a server of a test dies or fails, and which there are."""
 
+import dataclasses
 import re
 
-from tests.lib.server import ROOT
+from tests.lib.server import ROOT, Server
 
 NAMED = re.compile(r'FAILPOINT(?:_FAILS)?\("([a-z._]+)"\)')
 POINTS = re.compile(
     r"\.(?:opened|written|synced|renamed|durable|failing)\s*=\s*"
     r'"([a-z]+\.[a-z_]+)"'
 )
+
+
+def arm(server: Server, spec: str | None) -> None:
+    """The next start acts on this failpoint; None: on none."""
+    env = {} if spec is None else {"PROXIMADB_FAILPOINT": spec}
+    server.options = dataclasses.replace(server.options, env=env)
 
 
 def names_in_source() -> set[str]:
