@@ -94,6 +94,9 @@ static void copy_metrics(const struct engine_core *core, struct metrics *m)
     metrics_set(m, METRICS_REACTOR_STEP_AT, r->stats.longest_step_ns);
     metrics_set(m, METRICS_REACTOR_TURN_AT, r->stats.longest_turn_ns);
     metrics_set(m, METRICS_MAILBOX_MESSAGES_AT, r->stats.mail_taken);
+    metrics_set(m, METRICS_WORKER_BUSY_AT, r->stats.jobs_ns);
+    metrics_set(m, METRICS_WORKER_PRESSED_AT, r->stats.jobs_pressed_ns);
+    metrics_set(m, METRICS_WORKER_JOBS_AT, r->stats.jobs_out);
     set_io(m, r->io);
     set_wal(m, core->wal);
     set_archive(m, core);

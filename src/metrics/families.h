@@ -19,9 +19,6 @@
     V(MEMORY, LIMIT, "limit")
 #define METRICS_DIR_VALUES(V) V(DIR, DATA, "data") V(DIR, WAL, "wal")
 #define METRICS_DISK_VALUES(V) V(DISK, FREE, "free") V(DISK, USED, "used")
-#define METRICS_JOB_VALUES(V)                                                                      \
-    V(JOB, FILE, "file") V(JOB, SCAN, "scan") V(JOB, SAVE, "save") V(JOB, FLUSH, "flush")          \
-    V(JOB, COMPACT, "compact") V(JOB, INDEX, "index") V(JOB, OTHER, "other")
 #define METRICS_IO_VALUES(V)                                                                       \
     V(IO, OPEN, "open") V(IO, READ, "read") V(IO, WRITE, "write") V(IO, SYNC, "sync")              \
     V(IO, ALLOCATE, "allocate") V(IO, RENAME, "rename") V(IO, UNLINK, "unlink")                    \
@@ -86,7 +83,6 @@
     S(MEMORY, "kind", METRICS_MEMORY_VALUES)                                                       \
     S(DIR, "dir", METRICS_DIR_VALUES)                                                              \
     S(DISK, "kind", METRICS_DISK_VALUES)                                                           \
-    S(JOB, "kind", METRICS_JOB_VALUES)                                                             \
     S(IO, "op", METRICS_IO_VALUES)                                                                 \
     S(ERRNO, "errno", METRICS_ERRNO_VALUES)                                                        \
     S(SEGMENT, "state", METRICS_SEGMENT_VALUES)                                                    \
@@ -130,8 +126,11 @@
     F(MAILBOX_DEPTH, "mailbox_depth", GAUGE, ONE, CORE, NONE, NONE, "Messages waiting")            \
     F(TASK_QUEUE_DEPTH, "task_queue_depth", GAUGE, ONE, CORE, NONE, NONE, "Tasks waiting")         \
     F(WORKER_BUSY, "worker_busy_seconds_total", COUNTER, NS, CORE, NONE, NONE,                     \
-      "Time in which the companion worker had work")                                               \
-    F(WORKER_JOBS, "worker_jobs", GAUGE, ONE, CORE, JOB, NONE, "Jobs waiting for the worker")      \
+      "Time that workers took for this core's jobs")                                               \
+    F(WORKER_PRESSED, "worker_pressed_seconds_total", COUNTER, NS, CORE, NONE, NONE,               \
+      "Of it, at usual priority, because others had left next to nothing")                         \
+    F(WORKER_JOBS, "worker_jobs", GAUGE, ONE, CORE, NONE, NONE,                                    \
+      "Jobs of this core that workers have or wait for them")                                      \
     F(IO_OPS, "io_ops_total", COUNTER, ONE, ALL, IO, NONE, "Disk operations finished")             \
     F(IO_ERRORS, "io_errors_total", COUNTER, ONE, ALL, IO, ERRNO, "Disk operations that failed")   \
     F(IO_SHORT, "io_short_total", COUNTER, ONE, ALL, NONE, NONE,                                   \

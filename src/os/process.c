@@ -2,6 +2,7 @@
 #include "os/process.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -45,4 +46,19 @@ uint64_t process_raise_fd_limit(void)
         (void)setrlimit(RLIMIT_NOFILE, &limit);
     }
     return process_fd_limit();
+}
+
+int process_thread_times_open(void)
+{
+    return open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+}
+
+bool process_thread_times(int fd, struct process_thread_times *out)
+{
+    char text[96];
+    ssize_t len = fd >= 0 ? pread(fd, text, sizeof(text) - 1, 0) : -1;
+    if (len <= 0)
+        return false;
+    text[len] = '\0';
+    return sscanf(text, "%" SCNu64 " %" SCNu64, &out->ran_ns, &out->waited_ns) == 2;
 }

@@ -144,6 +144,7 @@ void job_start(struct reactor *r, unsigned worker, struct job *job)
     ASSERT(worker < r->count + reactor_outside_count(r->group));
     ASSERT(job->compute != NULL && job->back.deliver != NULL);
     job->owner = r->id;
+    ++r->stats.jobs_out;
     outbox_post(&p->to_workers[worker], &job->back);
     uint64_t bit = bit_of(outside ? worker - r->count : worker);
     *(outside ? &p->outside_posted : &p->jobs_posted) |= bit;
@@ -182,6 +183,21 @@ static unsigned deliver_from(struct reactor *r, struct channel *channel)
     unsigned count = 0;
     while (count != TAKE_MAX && (mail = channel_take(channel)) != NULL) {
         ++count;
+        mail->deliver(r, mail);
+    }
+    return count;
+}
+
+static unsigned deliver_jobs(struct reactor *r, struct channel *results)
+{
+    struct mail *mail;
+    unsigned count = 0;
+    while (count != TAKE_MAX && (mail = channel_take(results)) != NULL) {
+        const struct job *job = container_of(mail, struct job, back);
+        ++count;
+        --r->stats.jobs_out;
+        r->stats.jobs_ns += job->took_ns;
+        r->stats.jobs_pressed_ns += job->pressed ? job->took_ns : 0;
         mail->deliver(r, mail);
     }
     return count;
@@ -228,13 +244,13 @@ bool mailbox_take(struct reactor *r)
         total += deliver_list(r, &p->self_mail);
     for (unsigned i = 0; i != r->count; ++i) {
         unsigned mails = deliver_from(r, &p->inbox[i]);
-        unsigned jobs = deliver_from(r, &p->results[i]);
+        unsigned jobs = deliver_jobs(r, &p->results[i]);
         p->taken |= mails != 0 ? bit_of(i) : 0;
         p->results_taken |= jobs != 0 ? bit_of(i) : 0;
         total += mails + jobs;
     }
     for (unsigned i = 0; i != reactor_outside_count(r->group); ++i) {
-        unsigned jobs = deliver_from(r, &p->results[r->count + i]);
+        unsigned jobs = deliver_jobs(r, &p->results[r->count + i]);
         p->outside_taken |= jobs != 0 ? bit_of(i) : 0;
         total += jobs;
     }

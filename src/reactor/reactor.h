@@ -104,6 +104,8 @@ struct job {
     struct mail back;                 /* deliver = what runs on the owner when it is done */
     void (*compute)(struct job *job); /* on a worker thread; touches only the job's own memory */
     unsigned owner;                   /* set by job_start */
+    bool pressed;                     /* set by the worker: it took time from others for it */
+    uint64_t took_ns;                 /* set by the worker */
 };
 
 /* Hands a job to the worker of core `worker` (its own or another's). Unbounded FIFO per pair;
@@ -126,6 +128,8 @@ struct reactor {
     struct {
         uint64_t turns, blocked, busy_ns, stalls, mail_taken, wakes_sent, tasks_run;
         uint64_t longest_step_ns, longest_turn_ns; /* of a task; of all phases of a turn */
+        uint64_t jobs_out;                         /* given to workers, and not back yet */
+        uint64_t jobs_ns, jobs_pressed_ns; /* that those that are back took; pressed ones of them */
     } stats;
     struct reactor_private *priv;
 };

@@ -36,18 +36,36 @@ bool channel_relieve(struct channel *channel);
 
 /* ---- workers (worker.c) ---- */
 
+enum worker_pace {
+    WORKER_CALM,    /* takes only processor time that nobody else wants */
+    WORKER_PRESSED, /* takes its share of it */
+    WORKER_PACES,
+};
+
+struct worker;
+
+struct worker_thread {
+    struct worker *worker;
+    enum worker_pace pace;
+    pthread_t thread;
+    sem_t turn;
+};
+
+/* One at a time of its threads takes its jobs: the one whose turn it is. */
 struct worker {
     struct reactor_group *group;
     unsigned id;
     struct channel *jobs;   /* [count], by reactor */
     struct outbox *results; /* [count], by owner */
-    pthread_t thread;
+    struct worker_thread threads[WORKER_PACES];
+    unsigned threads_begun; /* the last ones; an outside worker has no calm one */
     sem_t sleep;
     alignas(64) _Atomic bool sleeping;
     _Atomic bool stop;
+    _Atomic unsigned pace; /* whose turn it is */
 };
 
-/* 0 or PDB_. The thread starts only with worker_run. */
+/* 0 or PDB_. Its threads start only with worker_run. */
 int worker_init(struct worker *w, struct reactor_group *g, unsigned id);
 int worker_run(struct worker *w);
 void worker_stop(struct worker *w); /* joins; only after worker_run */
@@ -56,6 +74,9 @@ void worker_dispose(struct worker *w);
 void worker_wake(struct worker *w);
 /* Runs at most one job on the calling thread (simulated groups). True if there was one. */
 bool worker_step(struct worker *w);
+/* Whose turn it is next, after a thread that had something to do for `wanted_ns` ran for `ran_ns`
+ * of it. Pure. */
+enum worker_pace worker_judge(enum worker_pace pace, uint64_t ran_ns, uint64_t wanted_ns);
 
 /* ---- timers (timer.c) ---- */
 

@@ -1,5 +1,8 @@
 /* Jobs run on the worker that they were given to, in order, and come back to their owner. */
 #include "groups.h"
+#include "os/cpu.h"
+#include "os/process.h"
+#include "reactor/reactor_internal.h"
 
 #include <proximadb/error.h>
 #include <semaphore.h>
@@ -8,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -214,6 +219,104 @@ static void sleeping_workers_and_owners_are_woken(void **state)
     }
 }
 
+/* ---- processors that others want, too ---- */
+
+static _Atomic bool hogs_end;
+
+static void *want_a_processor(void *arg)
+{
+    (void)arg;
+    while (!atomic_load_explicit(&hogs_end, memory_order_relaxed))
+        continue;
+    return NULL;
+}
+
+static uint64_t ran_ns(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static void take_a_millisecond(struct job *job)
+{
+    (void)job;
+    for (uint64_t until = ran_ns() + 1000000; ran_ns() < until;)
+        continue;
+}
+
+static void again_unless_pressed(struct reactor *r, struct mail *mail)
+{
+    struct job *job = container_of(mail, struct job, back);
+    assert_true(job->took_ns >= 1000000);
+    if (!job->pressed) {
+        assert_int_equal(r->stats.jobs_pressed_ns, 0);
+        job_start(r, 0, job);
+        return;
+    }
+    assert_int_equal(r->stats.jobs_pressed_ns, job->took_ns);
+    assert_true(r->stats.jobs_ns > job->took_ns);
+    assert_int_equal(r->stats.jobs_out, 0);
+    (void)sem_post(&finished);
+}
+
+static int hand_out_a_millisecond(struct reactor *r, void *arg)
+{
+    if (r->id == 0)
+        job_start(r, 0, arg);
+    return 0;
+}
+
+/* Only this test's threads want the processors for ever: it ends on a machine of any speed. */
+static void a_worker_that_others_leave_next_to_nothing_takes_its_share(void **state)
+{
+    (void)state;
+    struct reactor_group *g = NULL;
+    const char *reason;
+    struct process_thread_times times;
+    struct job job = {.compute = take_a_millisecond, .back = {.deliver = again_unless_pressed}};
+    struct reactor_options options = group_options(&group_kinds[0]);
+    pthread_t hogs[CPU_MAX];
+    unsigned count = 0, cpus = cpu_allowed(NULL, 0);
+    int fd = process_thread_times_open();
+    bool counted = process_thread_times(fd, &times);
+    (void)close(fd);
+    if (!counted) {
+        print_message("    this kernel does not count how long threads wait\n");
+        skip();
+    }
+    while (count < cpus && count < CPU_MAX)
+        assert_int_equal(pthread_create(&hogs[count++], NULL, want_a_processor, NULL), 0);
+    options.start = hand_out_a_millisecond;
+    options.arg = &job;
+    assert_int_equal(reactor_group_start(&options, &g, &reason), 0);
+    while (sem_wait(&finished) != 0)
+        continue;
+    reactor_group_stop(g);
+    atomic_store(&hogs_end, true);
+    while (count != 0)
+        (void)pthread_join(hogs[--count], NULL);
+}
+
+static void turns_pass_by_what_a_thread_gets_of_what_it_wants(void **state)
+{
+    (void)state;
+    const uint64_t ms = 1000000;
+    static const struct {
+        enum worker_pace pace, next;
+        uint64_t ran_ms, wanted_ms;
+    } cases[] = {
+        {WORKER_CALM, WORKER_CALM, 0, 499}, /* too little to tell */
+        {WORKER_CALM, WORKER_PRESSED, 0, 500},       {WORKER_CALM, WORKER_PRESSED, 99, 1000},
+        {WORKER_CALM, WORKER_CALM, 100, 1000},       {WORKER_PRESSED, WORKER_PRESSED, 499, 499},
+        {WORKER_PRESSED, WORKER_PRESSED, 400, 1000}, {WORKER_PRESSED, WORKER_CALM, 401, 1000},
+        {WORKER_PRESSED, WORKER_PRESSED, 0, 1000}, /* and that is all that it can do */
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        assert_int_equal(worker_judge(cases[i].pace, cases[i].ran_ms * ms, cases[i].wanted_ms * ms),
+                         cases[i].next);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -222,6 +325,8 @@ int main(void)
         cmocka_unit_test(sleeping_workers_and_owners_are_woken),
         cmocka_unit_test(a_call_that_hangs_holds_up_only_its_own_worker),
         cmocka_unit_test(more_outside_workers_than_there_may_be_are_refused),
+        cmocka_unit_test(a_worker_that_others_leave_next_to_nothing_takes_its_share),
+        cmocka_unit_test(turns_pass_by_what_a_thread_gets_of_what_it_wants),
     };
     (void)sem_init(&finished, 0, 0);
     (void)sem_init(&hanging, 0, 0);
