@@ -50,13 +50,25 @@ static uint32_t wanted_probes(const struct index_search *search, const struct in
     return probes < ivf->list_count ? (uint32_t)probes : ivf->list_count;
 }
 
+uint32_t ivf_search_groups(const struct index_search *search, uint32_t ranked)
+{
+    const struct ivf *ivf = &search->index->ivf;
+    const struct pool_entry *groups = search->scratch->groups;
+    const uint64_t enough = (uint64_t)ranked * RANKED_PER_PROBE;
+    const uint32_t least = 2 + ivf->group_count / 8;
+    uint32_t g = 0, covered = 0;
+    for (; g < search->lists.group_count && (g < least || covered < enough); g++)
+        covered += ivf->groups[groups[g].row + 1] - ivf->groups[groups[g].row];
+    return g;
+}
+
 /* Groups in order of distance, as many as have enough lists between them. */
 static void rank_groups(struct index_search *search)
 {
     const struct ivf *ivf = &search->index->ivf;
     struct index_search_lists *lists = &search->lists;
     struct pool_entry *groups = search->scratch->groups;
-    uint32_t count = 0, covered = 0;
+    uint32_t count = 0;
     for (uint32_t first = 0; first < ivf->group_count; first += SEARCH_SCAN_ROWS) {
         uint32_t left = ivf->group_count - first;
         uint32_t some = left < SEARCH_SCAN_ROWS ? left : SEARCH_SCAN_ROWS;
@@ -65,12 +77,8 @@ static void rank_groups(struct index_search *search)
         for (uint32_t i = 0; i < some; i++)
             pool_insert(groups, &count, IVF_GROUPS_MAX, search->scratch->distances[i], first + i);
     }
-    const uint64_t enough = (uint64_t)lists->ranked_max * RANKED_PER_PROBE;
-    const uint32_t least = 2 + ivf->group_count / 8;
-    for (uint32_t g = 0; g < count && (g < least || covered < enough); g++) {
-        covered += ivf->groups[groups[g].row + 1] - ivf->groups[groups[g].row];
-        lists->group_count = g + 1;
-    }
+    lists->group_count = count;
+    lists->group_count = ivf_search_groups(search, lists->ranked_max);
 }
 
 void ivf_search_begin(struct index_search *search, const struct index_query *query,
@@ -115,6 +123,13 @@ static void rank_group(struct index_search *search, uint32_t *cost)
                             distances[i], first + i);
         *cost += some / 2 + search_insertion_cost(some, search->pool_count);
     }
+}
+
+void ivf_search_rank(struct index_search *search)
+{
+    uint32_t cost = 0;
+    while (search->lists.group < search->lists.group_count)
+        rank_group(search, &cost);
 }
 
 /* ---- rows of a list ---- */

@@ -11,12 +11,12 @@
  * merge. This is the costly piece, and grows with rows and queries: 512 queries cost about a tenth
  * of building a graph; kinds that are made faster have fewer.
  *
- * Measuring: the walk takes the nearest row not yet expanded, whatever its effort, which only says
- * when to stop. So one walk of the largest effort passes through the results of all smaller ones
- * and of all k: they are looked at in passing. It ends early once it has all of the truth, or has
- * cost what a scan of all codes would. Whether a candidate is right is asked of the truth, not of
- * vectors: re-ranking moves those that are right to the front. Copies of the k-th best are as good
- * as it; they have its code.
+ * Measuring: for lists see make_probe.c; the walk takes the nearest row not yet expanded, whatever
+ * its effort, which only says when to stop. So one walk of the largest effort passes through the
+ * results of all smaller ones and of all k: they are looked at in passing. It ends early once it
+ * has all of the truth, or has cost what a scan of all codes would. Whether a candidate is right is
+ * asked of the truth, not of vectors: re-ranking moves those that are right to the front. Copies of
+ * the k-th best are as good as it; they have its code.
  *
  * Scan: where some target would not be met by any walk, and for flat indexes, how good the codes
  * are by themselves. */
@@ -24,8 +24,7 @@
 #include "base/bitset.h"
 #include "base/bytes.h"
 #include "base/hash.h"
-#include "index/make_internal.h"
-#include "index/search_internal.h"
+#include "index/make_calibrate_internal.h"
 
 #include <math.h>
 #include <proximadb/error.h>
@@ -42,13 +41,9 @@ enum {
     ROWS_A_QUERY = 32, /* one query for so many rows */
     QUERY_LEAST = 16,  /* fewer say nothing */
     QUERY_FLOATS = 1 << 22,
-    TRUTH = 101, /* of the largest k, and one more that tells of ties */
     BLOCK = 32,
     STRETCH_FLOATS = 1 << 21,
-    SLOTS = 512,
-    LIST_MAX = 120 << (CALIBRATION_WANTS - 1),
 };
-#define SLOT_NONE UINT32_MAX
 
 static const float gammas[CALIBRATION_STEPS] = {0.0005f, 0.005f, 0.01f, 0.02f, 0.03f, 0.045f,
                                                 0.06f,   0.08f,  0.1f,  0.13f, 0.17f, 0.22f,
@@ -58,42 +53,6 @@ static const float widths[CALIBRATION_STEPS] = {12,  16,  24,  32,  48,  64,   9
 static const float least_sure = 0.99f; /* a walk that finds more needs no scan to tell its codes */
 static const float least_fit = 0.95f;
 static const uint32_t slot_none = UINT32_MAX;
-
-/* What one query found: how many of the k were right. */
-struct measured {
-    uint8_t hits[CALIBRATION_KS][CALIBRATION_STEPS][CALIBRATION_WANTS];
-    uint8_t scanned[CALIBRATION_KS][CALIBRATION_WANTS];
-    uint32_t distances[CALIBRATION_KS][CALIBRATION_STEPS];
-};
-
-struct make_calibration {
-    uint32_t query_count;
-    size_t vector_bytes, stride;
-    uint32_t *rows;           /* of the queries */
-    uint64_t *excluded;       /* a bit for each row: it is a query */
-    char *queries;            /* their vectors */
-    bool queries_read;        /* before the truth is begun */
-    uint32_t next_row;        /* of the truth */
-    struct pool_entry *truth; /* TRUTH nearest rows of each query */
-    uint32_t *truth_counts;
-    struct measured *measured;
-    struct index view; /* what is searched: arrays of others */
-};
-
-/* Of one query: what is right. */
-struct judge {
-    uint32_t truth_count;
-    bool tied[CALIBRATION_KS]; /* rows behind the k-th are as near as it */
-    float tie[CALIBRATION_KS]; /* and this is how codes see them */
-    uint32_t rows[SLOTS], ranks[SLOTS];
-};
-
-struct make_judging {
-    struct index_scratch *scratch;
-    struct index_candidate candidates[LIST_MAX];
-    struct pool_entry list[LIST_MAX];
-    struct judge judge;
-};
 
 /* ---- how many ---- */
 
@@ -123,7 +82,8 @@ uint64_t make_calibration_bytes(const struct index_spec *spec, uint32_t row_coun
                    CALIBRATION_STEPS * sizeof(int) + /* a part for each */
                    bytes_align_up(spec->dimension * sizeof(float), 64);
     return sizeof(struct make_calibration) + count * one + truth_bytes((uint32_t)count) +
-           bitset_words(row_count) * sizeof(uint64_t) + 1024;
+           bitset_words(row_count) * sizeof(uint64_t) +
+           (spec->kind == INDEX_IVF ? (uint64_t)row_count * sizeof(uint32_t) : 0) + 1024;
 }
 
 /* ---- the queries ---- */
@@ -170,6 +130,7 @@ void make_calibration_close(struct index_make *make)
     struct heap *heap = make->heap;
     if (c == NULL)
         return;
+    heap_free(heap, c->places);
     heap_free(heap, c->measured);
     heap_free(heap, c->truth_counts);
     heap_free(heap, c->truth);
@@ -178,11 +139,6 @@ void make_calibration_close(struct index_make *make)
     heap_free(heap, c->rows);
     heap_free(heap, c);
     make->calibration = NULL;
-}
-
-static char *query_at(const struct make_calibration *c, uint32_t i)
-{
-    return c->queries + i * c->stride;
 }
 
 /* ---- the truth ---- */
@@ -299,23 +255,23 @@ const struct make_phase make_truth_phase = {
 
 /* ---- judging ---- */
 
-static uint32_t rank_of(const struct judge *judge, uint32_t row)
+uint32_t judge_rank(const struct judge *judge, uint32_t row)
 {
-    uint32_t at = (uint32_t)hash_u64(row) % SLOTS;
+    uint32_t at = (uint32_t)hash_u64(row) % JUDGE_SLOTS;
     while (judge->rows[at] != slot_none && judge->rows[at] != row)
-        at = (at + 1) % SLOTS;
+        at = (at + 1) % JUDGE_SLOTS;
     return judge->rows[at] == row ? judge->ranks[at] : UINT32_MAX;
 }
 
-static void open_judge(const struct make_calibration *c, uint32_t query, struct judge *judge)
+void judge_open(const struct make_calibration *c, uint32_t query, struct judge *judge)
 {
     const struct pool_entry *truth = c->truth + (size_t)query * TRUTH;
     memset(judge->rows, 0xff, sizeof judge->rows);
     judge->truth_count = c->truth_counts[query];
     for (uint32_t i = 0; i < judge->truth_count; i++) {
-        uint32_t at = (uint32_t)hash_u64(truth[i].row) % SLOTS;
+        uint32_t at = (uint32_t)hash_u64(truth[i].row) % JUDGE_SLOTS;
         while (judge->rows[at] != slot_none)
-            at = (at + 1) % SLOTS;
+            at = (at + 1) % JUDGE_SLOTS;
         judge->rows[at] = truth[i].row;
         judge->ranks[at] = i;
     }
@@ -337,7 +293,7 @@ static void find_ties(const struct make_calibration *c, uint32_t query, struct j
                               : INFINITY;
         judge->tie[i] = INFINITY; /* of no row */
         for (uint32_t at = 0; judge->tied[i] && at < count; at++) {
-            uint32_t rank = rank_of(judge, list[at].row);
+            uint32_t rank = judge_rank(judge, list[at].row);
             if (rank >= judge->truth_count || truth[rank].distance != kth)
                 continue;
             judge->tie[i] = list[at].distance;
@@ -368,7 +324,7 @@ static void count_hits(const struct judge *judge, uint32_t i, const struct pool_
         uint32_t want = index_want(k) << j;
         for (; at < count && at < want && right < k; at++) {
             bool tie = judge->tied[i] && list[at].distance == judge->tie[i];
-            right += tie || rank_of(judge, list[at].row & POOL_ROW) < k;
+            right += tie || judge_rank(judge, list[at].row & POOL_ROW) < k;
         }
         hits_out[j] = (uint8_t)right;
     }
@@ -390,6 +346,18 @@ static void choose_probes(struct calibration *calibration, uint32_t list_count)
     }
 }
 
+static int find_places(struct index_make *make)
+{
+    struct make_calibration *c = make->calibration;
+    const uint32_t row_count = make->rows.count;
+    c->places = heap_alloc(make->heap, (size_t)row_count * sizeof *c->places);
+    if (c->places == NULL)
+        return PDB_RESOURCE_EXHAUSTED;
+    for (uint32_t place = 0; place < row_count; place++)
+        c->places[c->view.ivf.rows[place]] = place;
+    return 1;
+}
+
 static int begin_measure(struct index_make *make)
 {
     struct make_calibration *c = make->calibration;
@@ -407,7 +375,7 @@ static int begin_measure(struct index_make *make)
         return 0;
     if (out->effort_kind == EFFORT_PROBES) {
         choose_probes(out, c->view.ivf.list_count);
-        return 1;
+        return probe_fits(c) ? find_places(make) : 1;
     }
     out->step_count = CALIBRATION_STEPS;
     memcpy(out->efforts, out->effort_kind == EFFORT_GAMMA ? gammas : widths, sizeof out->efforts);
@@ -417,7 +385,8 @@ static int begin_measure(struct index_make *make)
 static uint32_t measure_parts(const struct index_make *make)
 {
     const struct make_calibration *c = make->calibration;
-    return c->query_count * (c->view.has_lists ? make->index.calibration.step_count : 1);
+    const bool each = c->view.has_lists && !probe_fits(c);
+    return c->query_count * (each ? make->index.calibration.step_count : 1);
 }
 
 /* Whether a walk with the effort of this step would have ended here, and with how many entries of
@@ -500,7 +469,7 @@ static void measure_walk(struct index_make *make, uint32_t part, struct index_wo
         .ef = gamma ? CALIBRATION_EF : (uint32_t)out->efforts[last],
     };
     index_search_begin(&search, worker->judging->scratch, &c->view, &query);
-    open_judge(c, part, judge);
+    judge_open(c, part, judge);
     score_ties(c, part, &search.coded, judge);
     do
         look_in_passing(&search, out, judge, &passing, &c->measured[part]);
@@ -556,7 +525,7 @@ static void measure_lists(struct index_make *make, uint32_t part, struct index_w
     struct measured *measured = &c->measured[query];
     bool scanned;
     uint64_t distances;
-    open_judge(c, query, &judging->judge);
+    judge_open(c, query, &judging->judge);
     uint32_t count = search_all(c, query, last, probes, judging, &distances, &scanned);
     const bool each = scanned || quantize_has_bounds(c->view.quantizer.kind);
     for (uint32_t i = CALIBRATION_KS; i-- > 0;) {
@@ -569,7 +538,10 @@ static void measure_lists(struct index_make *make, uint32_t part, struct index_w
 
 static int measure_part(struct index_make *make, uint32_t part, struct index_worker *worker)
 {
-    if (make->calibration->view.has_lists)
+    struct make_calibration *c = make->calibration;
+    if (probe_fits(c))
+        probe_measure(c, &make->index.calibration, part, worker->judging);
+    else if (c->view.has_lists)
         measure_lists(make, part, worker);
     else
         measure_walk(make, part, worker);
@@ -684,7 +656,11 @@ static int scan_part(struct index_make *make, uint32_t part, struct index_worker
     const uint32_t last = CALIBRATION_KS - 1; /* whose candidates begin with those of the others */
     uint64_t distances;
     bool scanned;
-    open_judge(c, part, &judging->judge);
+    if (probe_fits(c)) {
+        probe_scan(c, part, judging);
+        return PDB_OK;
+    }
+    judge_open(c, part, &judging->judge);
     uint32_t count = search_all(c, part, last, c->view.has_lists ? c->view.ivf.list_count : 0,
                                 judging, &distances, &scanned);
     for (uint32_t i = 0; i < CALIBRATION_KS; i++)

@@ -65,6 +65,11 @@ bool hnsw_search_step(struct index_search *search, uint32_t *budget);
 /* Ranks the groups of lists; the rest is done by steps. matches: rows that may be returned. */
 void ivf_search_begin(struct index_search *search, const struct index_query *query,
                       uint32_t matches);
+/* Of the groups that were ranked how many nearest ones a search ranks the lists of when it wants so
+ * many of these. */
+uint32_t ivf_search_groups(const struct index_search *search, uint32_t ranked);
+/* Ranks the lists of all of them at once, for those who measure; steps do it otherwise. */
+void ivf_search_rank(struct index_search *search);
 bool ivf_search_step(struct index_search *search, uint32_t *budget);
 
 #endif
