@@ -201,6 +201,7 @@ static void search_by_index(struct pdb_index_searcher *searcher,
                  : query->ef > 0  ? 0.0f
                                   : -1.0f,
         .ef = query->ef,
+        .target_recall = query->target_recall,
         .nprobe = query->exact && view->has_lists ? view->ivf.list_count : query->nprobe,
         .allowed = query->allowed,
         .accepts = query->accepts != NULL ? accepted : NULL,

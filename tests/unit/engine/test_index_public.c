@@ -277,6 +277,38 @@ static void a_wish_for_recall_is_met_and_its_estimate_told(void **state)
     free(rows);
 }
 
+static uint64_t distances_for(const struct pdb_index *index, float target, const float *queries)
+{
+    struct pdb_index_hit hits[10];
+    struct pdb_index_result result;
+    struct pdb_index_searcher *searcher = NULL;
+    uint64_t sum = 0;
+    assert_int_equal(pdb_index_searcher_open(index, &searcher, NULL), PDB_OK);
+    for (uint32_t i = 0; i < QUERIES; i++) {
+        const struct pdb_index_query query = {
+            .vector = queries + (size_t)i * DIMENSION, .k = 10, .target_recall = target};
+        assert_int_equal(pdb_index_search(searcher, &query, hits, &result, NULL), PDB_OK);
+        sum += result.distances;
+    }
+    pdb_index_searcher_close(searcher);
+    return sum;
+}
+
+static void a_higher_wish_for_recall_is_more_effort(void **state)
+{
+    (void)state;
+    static const enum pdb_index_type types[] = {PDB_INDEX_HNSW, PDB_INDEX_IVF};
+    float *rows = clustered(ROWS, DIMENSION, 1), *queries = clustered(QUERIES, DIMENSION, 2);
+    for (unsigned i = 0; i < 2; i++) {
+        struct pdb_index_options options = options_of(PDB_METRIC_EUCLIDEAN, types[i]);
+        struct pdb_index *index = build(&options, rows, ROWS);
+        assert_true(distances_for(index, 0.5f, queries) < distances_for(index, 0.99f, queries));
+        pdb_index_destroy(index);
+    }
+    free(queries);
+    free(rows);
+}
+
 static bool is_even(void *arg, uint32_t row)
 {
     ++*(uint32_t *)arg;
@@ -741,6 +773,7 @@ int main(void)
         cmocka_unit_test(lists_are_probed_as_wished_and_exactly_where_they_hold_the_rows),
         cmocka_unit_test(bits_are_searched_exactly),
         cmocka_unit_test(a_wish_for_recall_is_met_and_its_estimate_told),
+        cmocka_unit_test(a_higher_wish_for_recall_is_more_effort),
         cmocka_unit_test(only_allowed_rows_come_back_and_as_many_as_asked_for),
         cmocka_unit_test(without_vectors_codes_have_the_last_word_and_exact_is_refused),
         cmocka_unit_test(an_index_of_no_or_few_rows_answers_with_what_it_has),
