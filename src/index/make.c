@@ -15,6 +15,7 @@
 #include "index/make_internal.h"
 
 #include <proximadb/error.h>
+#include <vecmath/vecmath.h>
 
 #include "base/no_libc_heap.h"
 
@@ -433,7 +434,8 @@ uint64_t index_make_bytes(const struct index_spec *spec, uint32_t row_count, uin
     building += make_calibration_bytes(spec, row_count);
     bytes += (sample > building ? sample : building) + workers;
     bytes += row_count / make_rows_per_part(spec->dimension) * sizeof(int);
-    size_t worker = sizeof(struct index_worker) + spec->dimension * sizeof(float);
+    size_t worker =
+        sizeof(struct index_worker) + spec->dimension * (size_t)VECMATH_TILE * sizeof(float);
     if (make_query_count(spec, row_count) > 0)
         worker += make_judging_bytes(spec, row_count);
     return bytes + worker_count * (worker + scratch_bytes(spec)) + ROUNDING;
@@ -603,7 +605,7 @@ int index_worker_open(const struct index_make *make, struct heap *heap,
     if (worker == NULL)
         return PDB_RESOURCE_EXHAUSTED;
     worker->scratch = heap_alloc_aligned(heap, VECMATH_CODE_ALIGNMENT, scratch_bytes(spec));
-    worker->room = heap_calloc(heap, spec->dimension, sizeof(float));
+    worker->room = heap_calloc(heap, spec->dimension * (size_t)VECMATH_TILE, sizeof(float));
     int rc = worker->scratch == NULL || worker->room == NULL ? PDB_RESOURCE_EXHAUSTED : PDB_OK;
     if (rc == PDB_OK && has_graph(spec))
         rc = hnsw_worker_open_for(&params, make->rows.count, heap, &worker->graph);

@@ -7,7 +7,9 @@
  * out.
  *
  * Truth: a stretch of rows is read once for each block of queries and compared with all of them:
- * the queries of a block stay in the cache. Every block belongs to one part, so there is nothing to
+ * the queries of a block stay in the cache. Inner products come in tiles of four rows and four
+ * queries, and tell of most pairs that they are too far apart to matter: only for the others is a
+ * distance taken as searches take it. Every block belongs to one part, so there is nothing to
  * merge. This is the costly piece, and grows with rows and queries: 512 queries cost about a tenth
  * of building a graph; kinds that are made faster have fewer.
  *
@@ -202,26 +204,140 @@ static void score_row(const struct index_make *make, const float *vector, const 
         distances[i] *= factor;
 }
 
-static int truth_part(struct index_make *make, uint32_t part, struct index_worker *worker)
+/* Some rows, and what is asked about each: its squared length, or with cosine one by its length. */
+struct truth_rows {
+    const float *vectors[VECMATH_TILE];
+    uint32_t rows[VECMATH_TILE];
+    float norms[VECMATH_TILE];
+    uint32_t count;
+};
+
+/* Queries first to first + count - 1 of a part. */
+struct truth_queries {
+    uint32_t first, count;
+    float norms[BLOCK]; /* squared */
+};
+
+static void consider(struct index_make *make, uint32_t query, const float *vector, uint32_t row)
 {
     struct make_calibration *c = make->calibration;
-    const uint32_t first = part * BLOCK, left = c->query_count - first;
-    const uint32_t count = left < BLOCK ? left : BLOCK, end = stretch_end(make);
+    float distance;
+    score_row(make, vector, query_at(c, query), 1, &distance);
+    pool_insert(c->truth + (size_t)query * TRUTH, &c->truth_counts[query], TRUTH, distance, row);
+}
+
+/* No distance is smaller, whatever was rounded; NaN where nothing can be said. */
+static float least_distance(const struct index_spec *spec, float dot, float query_norm,
+                            float row_norm)
+{
+    const float share = (float)spec->dimension * 0x1p-22f;
+    if (spec->metric == PDB_METRIC_EUCLIDEAN)
+        return (query_norm + row_norm) * (1 - share) - 2 * dot;
+    if (spec->metric == PDB_METRIC_DOT)
+        return -dot - share * sqrtf(query_norm) * sqrtf(row_norm);
+    return -dot * row_norm - share;
+}
+
+/* A tile of products says which pairs are too far apart; the others' distances are taken. */
+static void score_tiles(struct index_make *make, struct truth_rows *rows,
+                        const struct truth_queries *queries)
+{
+    const struct make_calibration *c = make->calibration;
+    const float *chosen[VECMATH_TILE];
+    float dots[VECMATH_TILE * VECMATH_TILE];
+    for (uint32_t r = rows->count; r < VECMATH_TILE; r++)
+        rows->vectors[r] = rows->vectors[0];
+    for (uint32_t from = 0; from < queries->count; from += VECMATH_TILE) {
+        const uint32_t left = queries->count - from,
+                       some = left < VECMATH_TILE ? left : VECMATH_TILE;
+        for (uint32_t i = 0; i < VECMATH_TILE; i++)
+            chosen[i] = (const float *)(const void *)query_at(c, queries->first + from +
+                                                                     (i < some ? i : 0));
+        vecmath_tile_dot_f32(chosen, rows->vectors, make->spec.dimension, dots);
+        for (uint32_t i = 0; i < some; i++) {
+            const uint32_t query = queries->first + from + i;
+            const struct pool_entry *last = c->truth + (size_t)query * TRUTH + TRUTH - 1;
+            for (uint32_t r = 0; r < rows->count; r++)
+                if (c->truth_counts[query] < TRUTH ||
+                    !(least_distance(&make->spec, dots[i * VECMATH_TILE + r],
+                                     queries->norms[from + i], rows->norms[r]) >= last->distance))
+                    consider(make, query, rows->vectors[r], rows->rows[r]);
+        }
+    }
+}
+
+static void take_row(const struct index_make *make, const float *vector, uint32_t row,
+                     struct truth_rows *rows)
+{
+    const uint32_t dimension = make->spec.dimension, at = rows->count++;
+    rows->vectors[at] = vector;
+    rows->rows[at] = row;
+    rows->norms[at] = vecmath_dot_f32(vector, vector, dimension);
+    if (make->spec.metric == PDB_METRIC_COSINE) {
+        const float length = vecmath_norm_f32(vector, dimension);
+        rows->norms[at] = length > 0 ? 1.0f / length : 0.0f;
+    }
+}
+
+static int tile_part(struct index_make *make, const struct truth_queries *queries,
+                     struct index_worker *worker)
+{
+    const struct make_calibration *c = make->calibration;
+    const uint32_t end = stretch_end(make);
+    struct truth_rows rows = {.count = 0};
+    for (uint32_t row = c->next_row; row < end; row++) {
+        if (bitset_test(c->excluded, row))
+            continue;
+        float *room = worker->room + (size_t)rows.count * make->spec.dimension;
+        const float *vector = make_vector(make, row, room);
+        if (vector == NULL)
+            return PDB_DATA_LOSS;
+        take_row(make, vector, row, &rows);
+        if (rows.count == VECMATH_TILE) {
+            score_tiles(make, &rows, queries);
+            rows.count = 0;
+        }
+    }
+    if (rows.count > 0)
+        score_tiles(make, &rows, queries);
+    return PDB_OK;
+}
+
+static int scan_part_of_rows(struct index_make *make, const struct truth_queries *queries,
+                             struct index_worker *worker)
+{
+    struct make_calibration *c = make->calibration;
+    const uint32_t end = stretch_end(make);
     float distances[BLOCK];
-    if (!c->queries_read)
-        return read_queries(make, first, count, worker);
     for (uint32_t row = c->next_row; row < end; row++) {
         if (bitset_test(c->excluded, row))
             continue;
         const float *vector = make_vector(make, row, worker->room);
         if (vector == NULL)
             return PDB_DATA_LOSS;
-        score_row(make, vector, query_at(c, first), count, distances);
-        for (uint32_t i = 0; i < count; i++)
-            pool_insert(c->truth + (size_t)(first + i) * TRUTH, &c->truth_counts[first + i], TRUTH,
-                        distances[i], row);
+        score_row(make, vector, query_at(c, queries->first), queries->count, distances);
+        for (uint32_t i = 0; i < queries->count; i++)
+            pool_insert(c->truth + (size_t)(queries->first + i) * TRUTH,
+                        &c->truth_counts[queries->first + i], TRUTH, distances[i], row);
     }
     return PDB_OK;
+}
+
+static int truth_part(struct index_make *make, uint32_t part, struct index_worker *worker)
+{
+    const struct make_calibration *c = make->calibration;
+    const uint32_t first = part * BLOCK, left = c->query_count - first;
+    struct truth_queries queries = {.first = first, .count = left < BLOCK ? left : BLOCK};
+    const enum pdb_metric metric = make->spec.metric;
+    if (!c->queries_read)
+        return read_queries(make, first, queries.count, worker);
+    if (metric == PDB_METRIC_MANHATTAN || metric == PDB_METRIC_HAMMING)
+        return scan_part_of_rows(make, &queries, worker);
+    for (uint32_t i = 0; i < queries.count; i++) {
+        const float *query = (const float *)(const void *)query_at(c, first + i);
+        queries.norms[i] = vecmath_dot_f32(query, query, make->spec.dimension);
+    }
+    return tile_part(make, &queries, worker);
 }
 
 static int end_truth(struct index_make *make)

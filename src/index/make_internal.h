@@ -61,7 +61,7 @@ struct index_make {
 
 struct index_worker {
     void *scratch;                /* for encoding */
-    float *room;                  /* for one vector */
+    float *room;                  /* for VECMATH_TILE vectors */
     struct hnsw_worker *graph;    /* NULL: there is none */
     struct ivf_worker *lists;     /* likewise */
     struct make_judging *judging; /* NULL: nothing is calibrated */

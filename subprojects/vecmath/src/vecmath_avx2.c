@@ -253,6 +253,55 @@ INLINE AVX2 __m256i bad_lanes(__m256 values)
     return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_castps_si256(values), exponent), exponent);
 }
 
+/* Two queries with four rows: eight of sixteen registers are sums. */
+INLINE AVX2 void half_tile(const float *const *query, const float *const *row, size_t n,
+                           float *score_out)
+{
+    __m256 sum[2][VECMATH_TILE];
+    VECMATH_UNROLL
+    for (size_t q = 0; q < 2; q++) {
+        VECMATH_UNROLL
+        for (size_t r = 0; r < VECMATH_TILE; r++)
+            sum[q][r] = _mm256_setzero_ps();
+    }
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        __m256 first = _mm256_loadu_ps(query[0] + i);
+        __m256 second = _mm256_loadu_ps(query[1] + i);
+        VECMATH_UNROLL
+        for (size_t r = 0; r < VECMATH_TILE; r++) {
+            __m256 x = _mm256_loadu_ps(row[r] + i);
+            sum[0][r] = _mm256_fmadd_ps(first, x, sum[0][r]);
+            sum[1][r] = _mm256_fmadd_ps(second, x, sum[1][r]);
+        }
+    }
+    if (i < n) {
+        __m256i mask = tail_mask(n - i);
+        __m256 first = _mm256_maskload_ps(query[0] + i, mask);
+        __m256 second = _mm256_maskload_ps(query[1] + i, mask);
+        VECMATH_UNROLL
+        for (size_t r = 0; r < VECMATH_TILE; r++) {
+            __m256 x = _mm256_maskload_ps(row[r] + i, mask);
+            sum[0][r] = _mm256_fmadd_ps(first, x, sum[0][r]);
+            sum[1][r] = _mm256_fmadd_ps(second, x, sum[1][r]);
+        }
+    }
+    VECMATH_UNROLL
+    for (size_t q = 0; q < 2; q++) {
+        VECMATH_UNROLL
+        for (size_t r = 0; r < VECMATH_TILE; r++)
+            score_out[q * VECMATH_TILE + r] = total(sum[q][r]);
+    }
+}
+
+static AVX2 void tile_dot_avx2(const float *const query[VECMATH_TILE],
+                               const float *const row[VECMATH_TILE], size_t n,
+                               float score_out[VECMATH_TILE * VECMATH_TILE])
+{
+    half_tile(query, row, n, score_out);
+    half_tile(query + 2, row, n, score_out + 2 * VECMATH_TILE);
+}
+
 static AVX2 size_t first_nonfinite_avx2(const float *values, size_t count)
 {
     size_t i = 0;
@@ -296,6 +345,7 @@ const struct vecmath_kernels vecmath_kernels_avx2 = {
     .block_cosine = block_cosine_avx2,
     .block_l1 = block_l1_avx2,
     .block_hamming = block_hamming_avx2,
+    .tile_dot = tile_dot_avx2,
     .first_nonfinite = first_nonfinite_avx2,
     .scale = scale_avx2,
     .elements = &vecmath_elements_avx2,

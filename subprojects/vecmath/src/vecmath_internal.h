@@ -41,6 +41,9 @@ struct vecmath_kernels {
     vecmath_block_kernel block_cosine;
     vecmath_block_kernel block_l1;
     vecmath_block_kernel block_hamming;
+    /* Inner products of four queries with four rows: score_out[4 x query + row]. */
+    void (*tile_dot)(const float *const query[VECMATH_TILE], const float *const row[VECMATH_TILE],
+                     size_t n, float score_out[VECMATH_TILE * VECMATH_TILE]);
     size_t (*first_nonfinite)(const float *values, size_t count);
     void (*scale)(const float *values, float factor, size_t n, float *scaled_out);
     const struct vecmath_element_kernels *elements; /* elements_internal.h */

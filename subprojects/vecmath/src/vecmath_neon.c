@@ -232,6 +232,40 @@ INLINE bool any_bad(const float *values)
     return vmaxvq_u32(bad) != 0;
 }
 
+static void tile_dot_neon(const float *const query[VECMATH_TILE],
+                          const float *const row[VECMATH_TILE], size_t n,
+                          float score_out[VECMATH_TILE * VECMATH_TILE])
+{
+    float32x4_t sum[VECMATH_TILE][VECMATH_TILE];
+    VECMATH_UNROLL
+    for (size_t q = 0; q < VECMATH_TILE; q++) {
+        VECMATH_UNROLL
+        for (size_t r = 0; r < VECMATH_TILE; r++)
+            sum[q][r] = vdupq_n_f32(0);
+    }
+    for (size_t i = 0; i < n; i += LANES) {
+        const size_t count = n - i < LANES ? n - i : LANES;
+        float32x4_t x[VECMATH_TILE];
+        VECMATH_UNROLL
+        for (size_t r = 0; r < VECMATH_TILE; r++)
+            x[r] = count == LANES ? vld1q_f32(row[r] + i) : load_some(row[r] + i, count);
+        VECMATH_UNROLL
+        for (size_t q = 0; q < VECMATH_TILE; q++) {
+            float32x4_t value =
+                count == LANES ? vld1q_f32(query[q] + i) : load_some(query[q] + i, count);
+            VECMATH_UNROLL
+            for (size_t r = 0; r < VECMATH_TILE; r++)
+                sum[q][r] = vfmaq_f32(sum[q][r], value, x[r]);
+        }
+    }
+    VECMATH_UNROLL
+    for (size_t q = 0; q < VECMATH_TILE; q++) {
+        VECMATH_UNROLL
+        for (size_t r = 0; r < VECMATH_TILE; r++)
+            score_out[q * VECMATH_TILE + r] = vaddvq_f32(sum[q][r]);
+    }
+}
+
 static size_t first_nonfinite_neon(const float *values, size_t count)
 {
     size_t i = 0;
@@ -261,6 +295,7 @@ const struct vecmath_kernels vecmath_kernels_neon = {
     .block_cosine = block_cosine_neon,
     .block_l1 = block_l1_neon,
     .block_hamming = block_hamming_neon,
+    .tile_dot = tile_dot_neon,
     .first_nonfinite = first_nonfinite_neon,
     .scale = scale_neon,
     .elements = &vecmath_elements_neon,

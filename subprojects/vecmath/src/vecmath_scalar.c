@@ -156,6 +156,14 @@ static void block_hamming_scalar(const void *query, const void *const row[VECMAT
         score_out[r] = (float)hamming_scalar(query, row[r], n);
 }
 
+static void tile_dot_scalar(const float *const query[VECMATH_TILE],
+                            const float *const row[VECMATH_TILE], size_t n,
+                            float score_out[VECMATH_TILE * VECMATH_TILE])
+{
+    for (size_t i = 0; i < VECMATH_TILE * VECMATH_TILE; i++)
+        score_out[i] = dot_scalar(query[i / VECMATH_TILE], row[i % VECMATH_TILE], n);
+}
+
 static size_t first_nonfinite_scalar(const float *values, size_t count)
 {
     const uint32_t exponent = 0x7f800000u;
@@ -186,6 +194,7 @@ const struct vecmath_kernels vecmath_kernels_scalar = {
     .block_cosine = block_cosine_scalar,
     .block_l1 = block_l1_scalar,
     .block_hamming = block_hamming_scalar,
+    .tile_dot = tile_dot_scalar,
     .first_nonfinite = first_nonfinite_scalar,
     .scale = scale_scalar,
     .elements = &vecmath_elements_scalar,

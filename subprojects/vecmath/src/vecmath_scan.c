@@ -162,6 +162,12 @@ static void gather_rows(enum vecmath_metric metric, const void *query, const voi
         score_out[i] = pair_score(metric, query, rows[i], dimension);
 }
 
+void vecmath_tile_dot_f32(const float *const a[VECMATH_TILE], const float *const b[VECMATH_TILE],
+                          size_t dimension, float dot_out[VECMATH_TILE * VECMATH_TILE])
+{
+    vecmath_active()->tile_dot(a, b, dimension, dot_out);
+}
+
 /* One function of each kind per metric, so that callers look a pointer up once. */
 #define VECMATH_METRIC_FUNCTIONS(name, metric)                                                     \
     static void scan_##name(const void *query, const void *rows, size_t stride_bytes,              \

@@ -4,10 +4,12 @@
  * do not change its score. That the pair is right is test_metrics.c's subject.
  */
 #include <float.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fixture.h"
+#include "vecmath_internal.h"
 
 enum { ROW_MAX = 41, METRIC_COUNT = VECMATH_HAMMING + 1 };
 
@@ -111,6 +113,39 @@ static void check_gather(enum vecmath_metric metric, size_t dimension, size_t co
     guarded_close(&query);
 }
 
+static void check_tile(size_t dimension, size_t gap)
+{
+    struct guarded vector[2 * VECMATH_TILE];
+    const float *a[VECMATH_TILE];
+    const float *b[VECMATH_TILE];
+    float dot[VECMATH_TILE * VECMATH_TILE];
+    for (size_t i = 0; i < 2 * VECMATH_TILE; i++) {
+        guarded_open(&vector[i], dimension * sizeof(float), i % 3 != 0, gap);
+        fill_floats(vector[i].data, dimension, DATA_RANDOM, 200 + i);
+        (i < VECMATH_TILE ? a : b)[i % VECMATH_TILE] = vector[i].data;
+    }
+    vecmath_tile_dot_f32(a, b, dimension, dot);
+    for (size_t i = 0; i < VECMATH_TILE * VECMATH_TILE; i++) {
+        const float *x = a[i / VECMATH_TILE];
+        const float *y = b[i % VECMATH_TILE];
+        double exact = vecmath_wide_dot(x, y, dimension);
+        double norms =
+            sqrt(vecmath_wide_dot(x, x, dimension)) * sqrt(vecmath_wide_dot(y, y, dimension));
+        CHECK(fabs((double)dot[i] - exact) <= (double)dimension * 0x1p-23 * norms,
+              "dimension %zu pair %zu gap %zu: %.9g instead of %.9g", dimension, i, gap,
+              (double)dot[i], exact);
+    }
+    for (size_t i = 0; i < 2 * VECMATH_TILE; i++)
+        guarded_close(&vector[i]);
+}
+
+static void a_tile_has_the_products_of_all_pairs(void)
+{
+    for (size_t d = 0; d < DIMENSION_COUNT; d++)
+        for (size_t gap = 0; gap <= 8; gap += 4)
+            check_tile(dimensions[d], gap);
+}
+
 static void a_gather_scores_each_row_as_alone(void)
 {
     for (unsigned m = 0; m < METRIC_COUNT; m++)
@@ -178,6 +213,7 @@ int main(void)
         TEST(a_scan_scores_each_row_as_alone),
         TEST(a_scan_takes_rows_at_any_address),
         TEST(a_gather_scores_each_row_as_alone),
+        TEST(a_tile_has_the_products_of_all_pairs),
         TEST(one_overflowing_row_is_repaired_and_its_neighbours_are_untouched),
         TEST(pair_functions_are_the_named_ones),
         TEST(metrics_know_their_better_end),
