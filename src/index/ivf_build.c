@@ -62,7 +62,7 @@ static struct worker_sizes sizes_of(const struct quantizer *shape, const struct 
         .room = 2 * align(shape->dimension * sizeof(float)), /* and expanded */
         .scratch = align(a > b ? a : b),
         .code = coarse.stride,
-        .sums = align(coarse.columns * sizeof(int64_t)),
+        .sums = align(coarse.columns * sizeof(int32_t)),
         .distances = align(IVF_GROUPS_MAX * sizeof(int64_t)),
         .run = align(run > part ? run : part),
     };
@@ -86,7 +86,7 @@ int ivf_worker_open(const struct quantizer *shape, const struct ivf_params *para
     worker->code = (uint8_t *)(next += sizes.scratch);
     worker->room = (float *)(void *)(next += sizes.code);
     worker->expanded = (float *)(void *)(next + sizes.room / 2);
-    worker->sums = (int64_t *)(void *)(next += sizes.room);
+    worker->sums = (int32_t *)(void *)(next += sizes.room);
     worker->distances = (int64_t *)(void *)(next += sizes.sums);
     worker->run = next + sizes.distances;
     *worker_out = worker;

@@ -62,7 +62,7 @@ struct ivf_worker {
     void *scratch;   /* for coding, of either kind */
     uint8_t *code;   /* SQ8, of one row */
     uint32_t norm;
-    int64_t *sums;      /* of columns */
+    int32_t *sums;      /* of columns */
     int64_t *distances; /* IVF_GROUPS_MAX */
     void *run;          /* a whole k-means of one group, or of a part's centroids */
 };

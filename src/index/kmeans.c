@@ -71,20 +71,20 @@ void kmeans_sort(const uint32_t *nearest, uint32_t count, uint32_t group_count, 
     starts[0] = 0;
 }
 
-static int8_t rounded(int64_t sum, int64_t count)
+static int8_t rounded(int32_t sum, int32_t count)
 {
-    int64_t half = sum < 0 ? -(count / 2) : count / 2;
+    int32_t half = sum < 0 ? -(count / 2) : count / 2;
     return (int8_t)((sum + half) / count);
 }
 
 void kmeans_move(const struct kmeans_codes *centroids, uint32_t centroid,
                  const struct kmeans_codes *points, const uint32_t *members, uint32_t count,
-                 int64_t *sums)
+                 int32_t *sums)
 {
     const uint32_t columns = centroids->columns;
     int8_t *code = (int8_t *)centroids->bytes + (size_t)centroid * centroids->stride;
     uint32_t norm = 0;
-    ASSERT(count > 0);
+    ASSERT(count > 0 && count <= KMEANS_MEMBERS_MAX);
     memset(sums, 0, columns * sizeof *sums);
     for (uint32_t i = 0; i < count; i++) {
         const int8_t *point = kmeans_code(points, members[i]);
@@ -92,7 +92,7 @@ void kmeans_move(const struct kmeans_codes *centroids, uint32_t centroid,
             sums[j] += point[j];
     }
     for (uint32_t j = 0; j < columns; j++) {
-        code[j] = rounded(sums[j], count);
+        code[j] = rounded(sums[j], (int32_t)count);
         norm += (uint32_t)(code[j] * code[j]);
     }
     memset(code + columns, 0, centroids->stride - columns);
@@ -154,14 +154,14 @@ struct run {
     const struct kmeans_codes *centroids, *points;
     const uint32_t *members;
     uint32_t first, k, count;
-    int64_t *sums;
+    int32_t *sums;
     uint32_t *nearest, *order, *starts;
     uint8_t *moved;
 };
 
 size_t kmeans_scratch_bytes(uint32_t count, uint32_t k, uint32_t columns)
 {
-    return columns * sizeof(int64_t) + (2 * (size_t)count + k + 1) * sizeof(uint32_t) +
+    return columns * sizeof(int32_t) + (2 * (size_t)count + k + 1) * sizeof(uint32_t) +
            bytes_align_up(k, 8);
 }
 

@@ -37,10 +37,13 @@ void kmeans_distances(const struct kmeans_codes *centroids, uint32_t first, uint
 void kmeans_sort(const uint32_t *nearest, uint32_t count, uint32_t group_count, uint32_t *starts,
                  uint32_t *order);
 
+/* Sums of so many codes fit 32 bits. */
+enum { KMEANS_MEMBERS_MAX = INT32_MAX / 128 };
+
 /* Moves a centroid to the mean of some points, at least one. sums: `columns` of scratch. */
 void kmeans_move(const struct kmeans_codes *centroids, uint32_t centroid,
                  const struct kmeans_codes *points, const uint32_t *members, uint32_t count,
-                 int64_t *sums);
+                 int32_t *sums);
 /* Copies a point to a centroid. */
 void kmeans_put(const struct kmeans_codes *centroids, uint32_t centroid,
                 const struct kmeans_codes *points, uint32_t point);

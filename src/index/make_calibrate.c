@@ -43,7 +43,7 @@ enum {
     ROWS_A_QUERY = 32, /* one query for so many rows */
     QUERY_LEAST = 16,  /* fewer say nothing */
     QUERY_FLOATS = 1 << 22,
-    BLOCK = 32,
+    BLOCK = 64,
     STRETCH_FLOATS = 1 << 21,
 };
 

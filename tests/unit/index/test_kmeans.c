@@ -138,7 +138,7 @@ static void a_centroid_moves_to_the_rounded_mean(void **state)
     const int8_t columns[3][4] = {{1, -1, 127, -128}, {2, -2, 127, -128}, {2, -2, 126, -127}};
     const int8_t mean[4] = {2, -2, 127, -128};
     const uint32_t members[] = {0, 1, 2};
-    int64_t sums[COLUMNS];
+    int32_t sums[COLUMNS];
     for (uint32_t i = 0; i < 3; i++) {
         int8_t numbers[COLUMNS] = {0};
         memcpy(numbers, columns[i], 4);
