@@ -179,6 +179,11 @@ void vecmath_sq8_scan(const struct vecmath_sq8_query *query, const void *codes, 
     sq8_score(query, &all, dot_out);
 }
 
+uint32_t vecmath_s8_set(const float *values, size_t dimension, int8_t *code_out)
+{
+    return vecmath_active_codes()->s8_set(values, dimension, code_out);
+}
+
 int32_t vecmath_s8_dot(const int8_t *a, const int8_t *b, size_t dimension)
 {
     const void *row[1] = {b};

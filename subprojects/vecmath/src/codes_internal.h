@@ -71,9 +71,23 @@ vecmath_sq8_query_fill(const float *values, float factor, size_t dimension,
     arrays->low_sum = low_sum;
 }
 
+/* Likewise. */
+static inline __attribute__((always_inline)) uint32_t
+vecmath_s8_fill(const float *values, size_t dimension, int8_t *restrict code)
+{
+    uint32_t norm = 0;
+    for (size_t i = 0; i < dimension; i++) {
+        int32_t number = vecmath_coded(vecmath_load(values, i), 1.0f, 127.0f);
+        code[i] = (int8_t)number;
+        norm += (uint32_t)(number * number);
+    }
+    return norm;
+}
+
 struct vecmath_code_kernels {
     const char *name; /* for tests: finer than vecmath_isa_name() */
     vecmath_sq8_query_kernel sq8_query;
+    uint32_t (*s8_set)(const float *values, size_t dimension, int8_t *code_out);
     vecmath_sq8_kernel sq8_one, sq8_block;
     vecmath_s8_kernel s8_one, s8_block;
     vecmath_sq4_kernel sq4_one, sq4_block;

@@ -80,9 +80,15 @@ static void sq8_query_scalar(const float *values, float factor, size_t dimension
     vecmath_sq8_query_fill(values, factor, dimension, arrays);
 }
 
+static uint32_t s8_set_scalar(const float *values, size_t dimension, int8_t *code_out)
+{
+    return vecmath_s8_fill(values, dimension, code_out);
+}
+
 const struct vecmath_code_kernels vecmath_codes_scalar = {
     .name = "scalar",
     .sq8_query = sq8_query_scalar,
+    .s8_set = s8_set_scalar,
     .sq8_one = sq8_one_scalar,
     .sq8_block = sq8_block_scalar,
     .s8_one = s8_one_scalar,

@@ -4,6 +4,7 @@
  * each of them is called directly, also those that the processor's better ones hide. What calls
  * them (gather, scan, queries) is tested through the public functions, once per implementation.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,6 +148,25 @@ static void check_s8(const struct vecmath_code_kernels *kernels, size_t n, uint6
 }
 
 /* Codes are random bytes, so the nibbles beyond the dimension are not 0 and must not count. */
+static void check_s8_set(const struct vecmath_code_kernels *kernels, size_t n, uint64_t seed)
+{
+    float *values = query_values(n, seed, 200);
+    struct guarded code;
+    guarded_open(&code, n, true, 0);
+    const uint32_t norm = kernels->s8_set(values, n, code.data);
+    uint32_t expected = 0;
+    for (size_t i = 0; i < n; i++) {
+        const float clipped = fminf(fmaxf(values[i], -127.0f), 127.0f);
+        const int number = (int)nearbyintf(clipped);
+        CHECK(((int8_t *)code.data)[i] == number, "%s s8 set n %zu: %d not %d of %.9g",
+              kernels->name, n, ((int8_t *)code.data)[i], number, (double)values[i]);
+        expected += (uint32_t)(number * number);
+    }
+    CHECK(norm == expected, "%s s8 set n %zu: norm %u not %u", kernels->name, n, norm, expected);
+    guarded_close(&code);
+    free(values);
+}
+
 static void check_sq4(const struct vecmath_code_kernels *kernels, size_t n, uint64_t seed)
 {
     struct guarded rows[ROWS];
@@ -184,6 +204,7 @@ static void every_table_gives_the_plain_sum(void)
                 check_sq8(tables[t], sizes[s], seed);
                 check_sq8_query(tables[t], sizes[s], seed);
                 check_s8(tables[t], sizes[s], seed);
+                check_s8_set(tables[t], sizes[s], seed);
                 check_sq4(tables[t], sizes[s], seed);
             }
 }

@@ -59,6 +59,8 @@ void vecmath_sq8_scan(const struct vecmath_sq8_query *query, const void *codes, 
 
 /* ---- S8: int8 rows among each other ---- */
 
+/* Rounds values to nearest, ties to even, -127 to 127; returns the squared norm of that. */
+uint32_t vecmath_s8_set(const float *values, size_t dimension, int8_t *code_out);
 int32_t vecmath_s8_dot(const int8_t *a, const int8_t *b, size_t dimension);
 void vecmath_s8_gather(const int8_t *query, const void *codes, size_t stride_bytes,
                        const uint32_t *rows, size_t count, size_t dimension, int32_t *dot_out);
