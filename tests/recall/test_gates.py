@@ -14,6 +14,7 @@ GATE = 0.95
 DIMENSION = 32
 SEED = 7
 CHURN_QUERIES = 400  # a point of recall is told from chance
+HELD_OUT = 1000  # queries; a deviation of their recall is about 0.003
 
 FLOATS = ("cosine", "dot", "euclidean")
 ALL_KINDS = [
@@ -108,8 +109,8 @@ def test_a_target_is_met(server_factory: ServerFactory, kind: Kind, target: floa
     count = 2 * FLUSH_ROWS
     world.write(names("a", count), clustered(count, world.dimension, SEED))
     world.wait_indexed()
-    # held-out queries; 1,000 places of which each is found or not: two deviations are 0.02
-    assert world.recall(world.queries(), target_recall=target) >= target - 0.03
+    queries = world.queries(count=HELD_OUT, centre_count=count // 50)  # as the rows are
+    assert world.recall(queries, target_recall=target) >= target - 0.01
 
 
 @pytest.mark.parametrize("kind", LIFE_KINDS[:6], ids=lambda kind: kind.name)

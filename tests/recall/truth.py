@@ -11,9 +11,13 @@ QUERIES = 100
 K = 10
 
 
-def clustered(count: int, dimension: int, seed: int, of: int = 0) -> Floats:
-    """Rows around `count / 50` centres, shuffled. `of` draws others around the same centres."""
-    centres = np.random.default_rng(seed).standard_normal((max(count // 50, 1), dimension))
+def clustered(
+    count: int, dimension: int, seed: int, of: int = 0, centre_count: int | None = None
+) -> Floats:
+    """Rows around `centre_count` (else `count / 50`) centres, shuffled. `of` draws others around
+    the same centres, of which fewer are the first ones."""
+    some = centre_count or max(count // 50, 1)
+    centres = np.random.default_rng(seed).standard_normal((some, dimension))
     rng = np.random.default_rng((seed, of))
     around = centres[rng.integers(0, len(centres), count)]
     rows: Floats = (around + 0.6 * rng.standard_normal((count, dimension))).astype(np.float32)

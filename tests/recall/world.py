@@ -100,8 +100,10 @@ class World:
         """Until a collection at rest is one segment with its index: a shape that is always so."""
         self.wait_indexed(segments_max=1)
 
-    def queries(self, seed: int = 7, count: int = QUERIES) -> Floats:
-        return self.shaped(clustered(count, self.dimension, seed, of=99))
+    def queries(
+        self, seed: int = 7, count: int = QUERIES, centre_count: int | None = None
+    ) -> Floats:
+        return self.shaped(clustered(count, self.dimension, seed, 99, centre_count))
 
     def recall(self, queries: Floats, k: int = K, **params: object) -> float:
         """Against numpy. Every answer has to be full, and hold only what is alive, once."""
