@@ -30,20 +30,16 @@ struct stats_work {
 
 static void set_io(struct metrics *m, const struct io *io)
 {
-    static const unsigned slots[] = {METRICS_IO_OPEN,  METRICS_IO_OTHER,  METRICS_IO_READ,
-                                     METRICS_IO_WRITE, METRICS_IO_SYNC,   METRICS_IO_ALLOCATE,
-                                     METRICS_IO_OTHER, METRICS_IO_RENAME, METRICS_IO_UNLINK,
-                                     METRICS_IO_OTHER, METRICS_IO_SYNC};
-    for (unsigned i = 0; i < sizeof(io->stats.ops_total) / sizeof(io->stats.ops_total[0]); i++) {
-        unsigned slot =
-            i < sizeof(slots) / sizeof(slots[0]) ? slots[i] : (unsigned)METRICS_IO_OTHER;
-        metrics_add(m, METRICS_IO_OPS_AT + slot, io->stats.ops_total[i]);
+    for (unsigned op = 0; op < METRICS_IO_END; op++) {
+        const struct histogram *took = &io->stats.by_op[op].took;
+        metrics_set(m, METRICS_IO_OPS_AT + op, histogram_count(took));
+        m->histograms[METRICS_IO_DURATION_IN + op] = *took;
+        for (unsigned error = 0; error < METRICS_ERRNO_END; error++)
+            metrics_set(m, METRICS_IO_ERRORS_AT + METRICS_PLACE(ERRNO, op, error),
+                        io->stats.by_op[op].errors[error]);
     }
-    metrics_add(m,
-                METRICS_IO_ERRORS_AT + METRICS_PLACE(ERRNO, METRICS_IO_OTHER, METRICS_ERRNO_OTHER),
-                io->stats.errors_total);
-    metrics_add(m, METRICS_IO_SHORT_AT, io->stats.short_total);
-    metrics_add(m, METRICS_URING_CQ_OVERFLOW_AT, io->stats.overflow_total);
+    metrics_set(m, METRICS_IO_SHORT_AT, io->stats.short_total);
+    metrics_set(m, METRICS_URING_CQ_OVERFLOW_AT, io->stats.overflow_total);
 }
 
 static void set_wal(struct metrics *m, const struct wal *w)

@@ -279,8 +279,9 @@
 
 #define METRICS_HISTOGRAMS(F)                                                                      \
     F(REACTOR_LOOP, "reactor_loop_duration_seconds", HISTOGRAM, NS, CORE, NONE, NONE,              \
-      "Time of one turn of the reactor")                                                           \
-    F(IO_DURATION, "io_duration_seconds", HISTOGRAM, NS, ALL, IO, NONE, "Time of disk operations") \
+      "Time of one turn of the reactor that had work, sockets left out")                           \
+    F(IO_DURATION, "io_duration_seconds", HISTOGRAM, NS, ALL, IO, NONE,                            \
+      "Time of disk operations from their start until the core is told")                           \
     F(WAL_COMMIT, "wal_commit_duration_seconds", HISTOGRAM, NS, CORE, NONE, NONE,                  \
       "Time from queueing a record to its sync")                                                   \
     F(WAL_GROUP_RECORDS, "wal_group_records", HISTOGRAM, ONE, CORE, NONE, NONE,                    \

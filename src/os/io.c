@@ -89,39 +89,42 @@ static void on_done(struct io_op *op, int64_t result)
     w->result = result;
 }
 
+/* Before each start: nobody else reads the clock here. */
+static struct waiting begin(struct io *io)
+{
+    io->clock_ns = io->ops->now_ns(io);
+    return (struct waiting){.op = {.done = on_done}};
+}
+
 static int64_t finish(struct io *io, struct waiting *w)
 {
     while (!w->done) {
         if (io->ops->submit(io) == 0)
             return -EIO; /* only a dead simulated io forgets what was started */
+        io->clock_ns = io->ops->now_ns(io);
         if (io->ops->reap(io, 1) == 0)
             io->ops->wait(io, -1);
     }
     return w->result;
 }
 
-#define WAITING                                                                                    \
-    {                                                                                              \
-        .op = {.done = on_done }                                                                   \
-    }
-
 int64_t io_wait_open(struct io *io, const char *path, unsigned flags)
 {
-    struct waiting w = WAITING;
+    struct waiting w = begin(io);
     io->ops->open(io, &w.op, path, flags);
     return finish(io, &w);
 }
 
 int64_t io_wait_close(struct io *io, int file)
 {
-    struct waiting w = WAITING;
+    struct waiting w = begin(io);
     io->ops->close(io, &w.op, file);
     return finish(io, &w);
 }
 
 int64_t io_wait_read(struct io *io, int file, void *buf, size_t len, uint64_t offset)
 {
-    struct waiting w = WAITING;
+    struct waiting w = begin(io);
     io->ops->read(io, &w.op, file, buf, len, offset);
     return finish(io, &w);
 }
@@ -129,63 +132,63 @@ int64_t io_wait_read(struct io *io, int file, void *buf, size_t len, uint64_t of
 int64_t io_wait_write(struct io *io, int file, const void *buf, size_t len, uint64_t offset,
                       unsigned flags)
 {
-    struct waiting w = WAITING;
+    struct waiting w = begin(io);
     io->ops->write(io, &w.op, file, buf, len, offset, flags);
     return finish(io, &w);
 }
 
 int64_t io_wait_sync(struct io *io, int file)
 {
-    struct waiting w = WAITING;
+    struct waiting w = begin(io);
     io->ops->sync(io, &w.op, file);
     return finish(io, &w);
 }
 
 int64_t io_wait_allocate(struct io *io, int file, uint64_t offset, uint64_t len)
 {
-    struct waiting w = WAITING;
+    struct waiting w = begin(io);
     io->ops->allocate(io, &w.op, file, offset, len);
     return finish(io, &w);
 }
 
 int64_t io_wait_truncate(struct io *io, int file, uint64_t len)
 {
-    struct waiting w = WAITING;
+    struct waiting w = begin(io);
     io->ops->truncate(io, &w.op, file, len);
     return finish(io, &w);
 }
 
 int64_t io_wait_rename(struct io *io, const char *from, const char *to)
 {
-    struct waiting w = WAITING;
+    struct waiting w = begin(io);
     io->ops->rename(io, &w.op, from, to);
     return finish(io, &w);
 }
 
 int64_t io_wait_link(struct io *io, const char *from, const char *to)
 {
-    struct waiting w = WAITING;
+    struct waiting w = begin(io);
     io->ops->link(io, &w.op, from, to);
     return finish(io, &w);
 }
 
 int64_t io_wait_unlink(struct io *io, const char *path)
 {
-    struct waiting w = WAITING;
+    struct waiting w = begin(io);
     io->ops->unlink(io, &w.op, path);
     return finish(io, &w);
 }
 
 int64_t io_wait_make_dir(struct io *io, const char *path)
 {
-    struct waiting w = WAITING;
+    struct waiting w = begin(io);
     io->ops->make_dir(io, &w.op, path);
     return finish(io, &w);
 }
 
 int64_t io_wait_sync_dir(struct io *io, const char *path)
 {
-    struct waiting w = WAITING;
+    struct waiting w = begin(io);
     io->ops->sync_dir(io, &w.op, path);
     return finish(io, &w);
 }

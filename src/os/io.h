@@ -11,6 +11,7 @@
 #define OS_IO_H
 
 #include "base/list.h"
+#include "metrics/metrics.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -35,6 +36,7 @@ struct io_op {
         uint64_t len, offset;
         const char *path, *path_to;
         int64_t result;
+        uint64_t started_ns; /* by io.clock_ns */
     } engine;
 };
 
@@ -116,8 +118,16 @@ struct io_ops {
 /* Every engine's struct begins with this. */
 struct io {
     const struct io_ops *ops;
+    /* now_ns as the owner has read it last: a reactor does at the begin of a turn and after each
+     * step of a task. Operations are timed by it and read no clock themselves, so one that is
+     * started in the middle of a step seems longer by the time since the step began. */
+    uint64_t clock_ns;
     struct {
-        uint64_t ops_total[16], errors_total, short_total, overflow_total;
+        struct { /* by METRICS_IO_ */
+            struct histogram took;
+            uint64_t errors[METRICS_ERRNO_END];
+        } by_op[METRICS_IO_END];
+        uint64_t short_total, overflow_total;
     } stats;
 };
 

@@ -20,7 +20,6 @@ enum io_kind {
     IO_KIND_LINK,
     IO_KIND_COUNT,
 };
-_Static_assert(IO_KIND_COUNT <= 16, "io.stats.ops_total has 16 places");
 
 enum { IO_FILE_MODE = 0640, IO_DIR_MODE = 0750 };
 
@@ -65,7 +64,7 @@ void io_system_random(struct io *io, void *bytes, size_t len);
     .free_space = io_system_free_space, .now_ns = io_system_now_ns,                                \
     .realtime_us = io_system_realtime_us, .random = io_system_random
 
-/* Counts the result and runs `done`. The op must be in no list. */
+/* Counts the result and the time, and runs `done`. The op must be in no list. */
 void io_finish(struct io *io, struct io_op *op, int64_t result);
 
 /* Moves all of `from` behind what is in `to`. */

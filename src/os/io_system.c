@@ -24,7 +24,7 @@ enum { TRANSFER_BYTES_MAX = 1 << 30 };
 
 /* ---- filling ---- */
 
-static void fill(struct io_op *op, enum io_kind kind, int file, unsigned flags)
+static void fill(const struct io *io, struct io_op *op, enum io_kind kind, int file, unsigned flags)
 {
     ASSERT(op->done != NULL);
     ASSERT(!list_linked(&op->link));
@@ -32,33 +32,36 @@ static void fill(struct io_op *op, enum io_kind kind, int file, unsigned flags)
     op->engine.kind = (uint32_t)kind;
     op->engine.file = file;
     op->engine.flags = flags;
+    op->engine.started_ns = io->clock_ns;
 }
 
-static void fill_paths(struct io_op *op, enum io_kind kind, const char *path, const char *path_to)
+static void fill_paths(const struct io *io, struct io_op *op, enum io_kind kind, const char *path,
+                       const char *path_to)
 {
-    fill(op, kind, -1, 0);
+    fill(io, op, kind, -1, 0);
     op->engine.path = path;
     op->engine.path_to = path_to;
 }
 
-static void fill_range(struct io_op *op, enum io_kind kind, int file, uint64_t len, uint64_t offset)
+static void fill_range(const struct io *io, struct io_op *op, enum io_kind kind, int file,
+                       uint64_t len, uint64_t offset)
 {
     ASSERT(offset <= (uint64_t)1 << 62);
-    fill(op, kind, file, 0);
+    fill(io, op, kind, file, 0);
     op->engine.len = len;
     op->engine.offset = offset;
 }
 
 void io_start_open(struct io *io, struct io_op *op, const char *path, unsigned flags)
 {
-    fill_paths(op, IO_KIND_OPEN, path, NULL);
+    fill_paths(io, op, IO_KIND_OPEN, path, NULL);
     op->engine.flags = flags;
     io->ops->start(io, op);
 }
 
 void io_start_close(struct io *io, struct io_op *op, int file)
 {
-    fill(op, IO_KIND_CLOSE, file, 0);
+    fill(io, op, IO_KIND_CLOSE, file, 0);
     io->ops->start(io, op);
 }
 
@@ -66,7 +69,7 @@ void io_start_read(struct io *io, struct io_op *op, int file, void *buf, size_t 
                    uint64_t offset)
 {
     ASSERT(len <= TRANSFER_BYTES_MAX);
-    fill_range(op, IO_KIND_READ, file, len, offset);
+    fill_range(io, op, IO_KIND_READ, file, len, offset);
     op->engine.buf = buf;
     io->ops->start(io, op);
 }
@@ -75,7 +78,7 @@ void io_start_write(struct io *io, struct io_op *op, int file, const void *buf, 
                     uint64_t offset, unsigned flags)
 {
     ASSERT(len <= TRANSFER_BYTES_MAX);
-    fill_range(op, IO_KIND_WRITE, file, len, offset);
+    fill_range(io, op, IO_KIND_WRITE, file, len, offset);
     /* The op has one pointer for both directions; a write never stores through it. */
     union {
         const void *in;
@@ -88,57 +91,66 @@ void io_start_write(struct io *io, struct io_op *op, int file, const void *buf, 
 
 void io_start_sync(struct io *io, struct io_op *op, int file)
 {
-    fill(op, IO_KIND_SYNC, file, 0);
+    fill(io, op, IO_KIND_SYNC, file, 0);
     io->ops->start(io, op);
 }
 
 void io_start_allocate(struct io *io, struct io_op *op, int file, uint64_t offset, uint64_t len)
 {
-    fill_range(op, IO_KIND_ALLOCATE, file, len, offset);
+    fill_range(io, op, IO_KIND_ALLOCATE, file, len, offset);
     io->ops->start(io, op);
 }
 
 void io_start_truncate(struct io *io, struct io_op *op, int file, uint64_t len)
 {
-    fill_range(op, IO_KIND_TRUNCATE, file, len, 0);
+    fill_range(io, op, IO_KIND_TRUNCATE, file, len, 0);
     io->ops->start(io, op);
 }
 
 void io_start_rename(struct io *io, struct io_op *op, const char *from, const char *to)
 {
-    fill_paths(op, IO_KIND_RENAME, from, to);
+    fill_paths(io, op, IO_KIND_RENAME, from, to);
     io->ops->start(io, op);
 }
 
 void io_start_link(struct io *io, struct io_op *op, const char *from, const char *to)
 {
-    fill_paths(op, IO_KIND_LINK, from, to);
+    fill_paths(io, op, IO_KIND_LINK, from, to);
     io->ops->start(io, op);
 }
 
 void io_start_unlink(struct io *io, struct io_op *op, const char *path)
 {
-    fill_paths(op, IO_KIND_UNLINK, path, NULL);
+    fill_paths(io, op, IO_KIND_UNLINK, path, NULL);
     io->ops->start(io, op);
 }
 
 void io_start_make_dir(struct io *io, struct io_op *op, const char *path)
 {
-    fill_paths(op, IO_KIND_MAKE_DIR, path, NULL);
+    fill_paths(io, op, IO_KIND_MAKE_DIR, path, NULL);
     io->ops->start(io, op);
 }
 
 void io_start_sync_dir(struct io *io, struct io_op *op, const char *path)
 {
-    fill_paths(op, IO_KIND_SYNC_DIR, path, NULL);
+    fill_paths(io, op, IO_KIND_SYNC_DIR, path, NULL);
     io->ops->start(io, op);
 }
 
 void io_finish(struct io *io, struct io_op *op, int64_t result)
 {
-    ++io->stats.ops_total[op->engine.kind];
+    static const uint8_t labels[IO_KIND_COUNT] = {
+        [IO_KIND_OPEN] = METRICS_IO_OPEN,      [IO_KIND_CLOSE] = METRICS_IO_OTHER,
+        [IO_KIND_READ] = METRICS_IO_READ,      [IO_KIND_WRITE] = METRICS_IO_WRITE,
+        [IO_KIND_SYNC] = METRICS_IO_SYNC,      [IO_KIND_ALLOCATE] = METRICS_IO_ALLOCATE,
+        [IO_KIND_TRUNCATE] = METRICS_IO_OTHER, [IO_KIND_RENAME] = METRICS_IO_RENAME,
+        [IO_KIND_UNLINK] = METRICS_IO_UNLINK,  [IO_KIND_MAKE_DIR] = METRICS_IO_OTHER,
+        [IO_KIND_SYNC_DIR] = METRICS_IO_SYNC,  [IO_KIND_LINK] = METRICS_IO_OTHER,
+    };
+    unsigned label = labels[op->engine.kind];
+    histogram_record(&io->stats.by_op[label].took, io->clock_ns - op->engine.started_ns);
     if (result < 0)
-        ++io->stats.errors_total;
+        ++io->stats.by_op[label].errors[metrics_errno((int)result)];
     else if ((op->engine.kind == IO_KIND_READ || op->engine.kind == IO_KIND_WRITE) &&
              (uint64_t)result < op->engine.len)
         ++io->stats.short_total;

@@ -245,8 +245,7 @@ static void *run_core(void *arg)
         note_failure(g, rc);
     pthread_barrier_wait(&g->opened);
     if (!failed(g)) {
-        r->now_ns = r->io->ops->now_ns(r->io);
-        r->now_realtime_us = r->io->ops->realtime_us(r->io);
+        reactor_read_clock(r);
         rc = o->start != NULL ? o->start(r, o->arg) : 0;
         started = rc == 0;
         if (rc < 0)
@@ -448,8 +447,7 @@ static int start_simulated(struct reactor_group *g)
     for (; rc == 0 && started != g->count; started += rc == 0) {
         struct reactor *r = &g->cores[started].r;
         struct reactor *before = reactor_set_here(r);
-        r->now_ns = r->io->ops->now_ns(r->io);
-        r->now_realtime_us = r->io->ops->realtime_us(r->io);
+        reactor_read_clock(r);
         rc = g->options.start != NULL ? g->options.start(r, g->options.arg) : 0;
         (void)reactor_set_here(before);
     }

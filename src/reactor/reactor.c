@@ -40,8 +40,7 @@ void reactor_mark_active(struct reactor *r)
     ++p->activity;
     if (p->waited) {
         p->waited = false;
-        r->now_ns = r->io->ops->now_ns(r->io);
-        r->now_realtime_us = r->io->ops->realtime_us(r->io);
+        reactor_read_clock(r);
     }
 }
 
@@ -112,8 +111,7 @@ bool reactor_turn(struct reactor *r)
     p->in_turn = true;
     p->noted = false;
     p->waited = false;
-    r->now_ns = r->io->ops->now_ns(r->io);
-    r->now_realtime_us = r->io->ops->realtime_us(r->io);
+    reactor_read_clock(r);
     p->slice_end_ns = r->now_ns + REACTOR_SLICE_US * UINT64_C(1000);
 
     bool any = r->io->ops->reap(r->io, REAP_MAX) != 0;

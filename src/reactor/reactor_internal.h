@@ -127,6 +127,13 @@ struct reactor_private {
     _Atomic bool stop;
 };
 
+/* The one place where a reactor's clock moves: operations are timed by it, too. */
+static inline void reactor_read_clock(struct reactor *r)
+{
+    r->now_ns = r->io->clock_ns = r->io->ops->now_ns(r->io);
+    r->now_realtime_us = r->io->ops->realtime_us(r->io);
+}
+
 /* Tells the host once that a turn must follow. */
 void reactor_note_work(struct reactor *r);
 /* Sets what reactor_here says on this thread; returns what it said before. */

@@ -122,6 +122,7 @@ bool tasks_run(struct reactor *r)
         return false;
 
     uint64_t now = r->io->ops->now_ns(r->io), phase_end = now + BUDGET_US * UINT64_C(1000);
+    r->io->clock_ns = now;
     for (unsigned i = 0; i != STEPS_MAX && now < phase_end; ++i) {
         if ((task = next_task(p, &competes)) == NULL)
             break;
@@ -135,7 +136,7 @@ bool tasks_run(struct reactor *r)
         note_step(r, name, after - now);
         if (competes)
             charge(p, bulk, after - now);
-        now = after;
+        now = r->io->clock_ns = after;
     }
     return true;
 }

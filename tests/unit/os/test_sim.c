@@ -366,6 +366,43 @@ static void run_order(uint64_t seed, unsigned at[8])
     end(&l);
 }
 
+static void note_done(struct io_op *op, int64_t result)
+{
+    (void)op;
+    assert_int_equal(result, 0);
+}
+
+static void operations_are_timed_by_the_clock_that_their_owner_has_read(void **state)
+{
+    (void)state;
+    enum { LATENCY_NS = 3000000, SINCE_NS = 400000 };
+    struct life l = begin(23);
+    int file = open_new(&l, "f", 0);
+    sim_disk_set_faults(
+        l.disk, &(struct sim_faults){.latency_min_ns = LATENCY_NS, .latency_max_ns = LATENCY_NS});
+    const struct histogram *took = &l.io->stats.by_op[METRICS_IO_SYNC].took;
+    uint64_t count = histogram_count(took), sum_ns = took->sum_ns;
+    assert_int_equal(io_wait_sync(l.io, file), 0);
+    assert_int_equal(histogram_count(took), count + 1);
+    assert_int_equal(took->sum_ns, sum_ns + LATENCY_NS);
+
+    /* One that is started some time after the clock was read seems longer by that time. */
+    struct io_op op = {.done = note_done};
+    l.io->clock_ns = l.io->ops->now_ns(l.io) - SINCE_NS;
+    l.io->ops->sync(l.io, &op, file);
+    l.io->ops->submit(l.io);
+    sim_advance(l.disk, LATENCY_NS);
+    l.io->clock_ns = l.io->ops->now_ns(l.io);
+    assert_int_equal(l.io->ops->reap(l.io, 100), 1);
+    assert_int_equal(histogram_count(took), count + 2);
+    assert_int_equal(took->sum_ns, sum_ns + 2 * LATENCY_NS + SINCE_NS);
+    assert_int_equal(l.io->stats.by_op[METRICS_IO_SYNC].errors[METRICS_ERRNO_EIO], 0);
+    sim_disk_fail_at(l.disk, 1, EIO);
+    assert_int_equal(io_wait_sync(l.io, file), -EIO);
+    assert_int_equal(l.io->stats.by_op[METRICS_IO_SYNC].errors[METRICS_ERRNO_EIO], 1);
+    end(&l);
+}
+
 static void one_seed_is_one_order_and_another_seed_another(void **state)
 {
     (void)state;
@@ -415,6 +452,7 @@ int main(void)
         cmocka_unit_test(after_a_failed_sync_the_next_one_succeeds_and_proves_nothing),
         cmocka_unit_test(faults_come_as_asked_for),
         cmocka_unit_test(direct_files_refuse_what_is_not_aligned),
+        cmocka_unit_test(operations_are_timed_by_the_clock_that_their_owner_has_read),
         cmocka_unit_test(one_seed_is_one_order_and_another_seed_another),
         cmocka_unit_test(tests_can_damage_the_durable_bytes),
     };
