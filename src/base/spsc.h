@@ -62,4 +62,11 @@ static inline bool spsc_empty(struct spsc *ring)
            atomic_load_explicit(&ring->tail, memory_order_acquire);
 }
 
+/* Consumer only. At least so many can be popped. */
+static inline size_t spsc_count(const struct spsc *ring)
+{
+    return atomic_load_explicit(&ring->tail, memory_order_acquire) -
+           atomic_load_explicit(&ring->head, memory_order_relaxed);
+}
+
 #endif

@@ -83,6 +83,7 @@ static void set_archive(struct metrics *m, const struct engine_core *core)
 static void copy_metrics(const struct engine_core *core, struct metrics *m)
 {
     const struct reactor *r = core->r;
+    struct reactor_depths depths = reactor_depths(r);
     memcpy(m, core->metrics, sizeof(*m));
     metrics_set(m, METRICS_INDEX_BUILDS_RUNNING_AT, core->index_builds);
     metrics_set(m, METRICS_REACTOR_BUSY_AT, r->stats.busy_ns);
@@ -90,6 +91,9 @@ static void copy_metrics(const struct engine_core *core, struct metrics *m)
     metrics_set(m, METRICS_REACTOR_STEP_AT, r->stats.longest_step_ns);
     metrics_set(m, METRICS_REACTOR_TURN_AT, r->stats.longest_turn_ns);
     metrics_set(m, METRICS_MAILBOX_MESSAGES_AT, r->stats.mail_taken);
+    metrics_set(m, METRICS_MAILBOX_DEPTH_AT, depths.mail);
+    metrics_set(m, METRICS_TASK_QUEUE_DEPTH_AT, depths.tasks);
+    m->histograms[METRICS_REACTOR_LOOP_IN] = r->stats.turn_times;
     metrics_set(m, METRICS_WORKER_BUSY_AT, r->stats.jobs_ns);
     metrics_set(m, METRICS_WORKER_PRESSED_AT, r->stats.jobs_pressed_ns);
     metrics_set(m, METRICS_WORKER_JOBS_AT, r->stats.jobs_out);

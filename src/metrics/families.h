@@ -123,7 +123,8 @@
       "The longest turn of the loop since the start, sockets left out")                            \
     F(MAILBOX_MESSAGES, "mailbox_messages_total", COUNTER, ONE, CORE, NONE, NONE,                  \
       "Messages taken from other cores")                                                           \
-    F(MAILBOX_DEPTH, "mailbox_depth", GAUGE, ONE, CORE, NONE, NONE, "Messages waiting")            \
+    F(MAILBOX_DEPTH, "mailbox_depth", GAUGE, ONE, CORE, NONE, NONE,                                \
+      "Messages waiting, to be taken or for room to be sent")                                      \
     F(TASK_QUEUE_DEPTH, "task_queue_depth", GAUGE, ONE, CORE, NONE, NONE, "Tasks waiting")         \
     F(WORKER_BUSY, "worker_busy_seconds_total", COUNTER, NS, CORE, NONE, NONE,                     \
       "Time that workers took for this core's jobs")                                               \

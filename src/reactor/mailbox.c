@@ -122,6 +122,7 @@ void mail_post(struct reactor *r, unsigned to, struct mail *mail)
     mail->from = (uint16_t)r->id;
     if (to == r->id) {
         list_push_back(&p->self_mail, &mail->link);
+        ++p->self_waiting;
     } else {
         outbox_post(&p->to_peers[to], mail);
         p->posted |= bit_of(to);
@@ -203,8 +204,9 @@ static unsigned deliver_jobs(struct reactor *r, struct channel *results)
     return count;
 }
 
-/* Only what is there now: mail that these post to us comes in the next phase. */
-static unsigned deliver_list(struct reactor *r, struct list *list)
+/* Only what is there now: mail that these post to us comes in the next phase. *waiting: counts
+ * what of it is still to come. */
+static unsigned deliver_list(struct reactor *r, struct list *list, size_t *waiting)
 {
     struct list_link *link, last;
     unsigned count = 0;
@@ -212,6 +214,7 @@ static unsigned deliver_list(struct reactor *r, struct list *list)
     while ((link = list_pop_front(list)) != &last) {
         struct mail *mail = container_of(link, struct mail, link);
         ++count;
+        --*waiting;
         mail->deliver(r, mail);
     }
     return count;
@@ -222,6 +225,7 @@ static unsigned deliver_external(struct reactor *r)
     struct reactor_private *p = r->priv;
     struct list here;
     struct list_link *link;
+    size_t waiting = 0;
     if (!atomic_load_explicit(&p->external_waiting, memory_order_relaxed))
         return 0;
     /* A stranger holding the lock must not hold a reactor: the flag stays, the next turn tries
@@ -229,11 +233,13 @@ static unsigned deliver_external(struct reactor *r)
     if (pthread_mutex_trylock(&p->external_lock) != 0)
         return 0;
     list_init(&here);
-    while ((link = list_pop_front(&p->external)) != NULL)
+    while ((link = list_pop_front(&p->external)) != NULL) {
         list_push_back(&here, link);
+        ++waiting;
+    }
     atomic_store_explicit(&p->external_waiting, false, memory_order_relaxed);
     pthread_mutex_unlock(&p->external_lock);
-    return list_empty(&here) ? 0 : deliver_list(r, &here);
+    return list_empty(&here) ? 0 : deliver_list(r, &here, &waiting);
 }
 
 bool mailbox_take(struct reactor *r)
@@ -241,7 +247,7 @@ bool mailbox_take(struct reactor *r)
     struct reactor_private *p = r->priv;
     unsigned total = 0;
     if (!list_empty(&p->self_mail))
-        total += deliver_list(r, &p->self_mail);
+        total += deliver_list(r, &p->self_mail, &p->self_waiting);
     for (unsigned i = 0; i != r->count; ++i) {
         unsigned mails = deliver_from(r, &p->inbox[i]);
         unsigned jobs = deliver_jobs(r, &p->results[i]);
@@ -285,6 +291,20 @@ bool mailbox_has_work(struct reactor *r)
     return any_can_flush(p->to_peers, p->overflowing) ||
            any_can_flush(p->to_workers, p->jobs_overflowing) ||
            any_can_flush(p->to_workers + r->count, p->outside_overflowing);
+}
+
+/* Rings that others are filling are counted as they are seen. Mail of strangers is left out: it
+ * lies under a lock, and is taken a turn after it came. */
+uint64_t mailbox_depth(const struct reactor *r)
+{
+    const struct reactor_private *p = r->priv;
+    unsigned workers = r->count + reactor_outside_count(r->group);
+    uint64_t depth = p->self_waiting;
+    for (unsigned i = 0; i != r->count; ++i)
+        depth += spsc_count(&p->inbox[i].ring) + p->to_peers[i].backlog;
+    for (unsigned i = 0; i != workers; ++i)
+        depth += spsc_count(&p->results[i].ring) + p->to_workers[i].backlog;
+    return depth;
 }
 
 /* ---- the end of a turn ---- */

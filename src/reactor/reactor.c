@@ -44,6 +44,21 @@ void reactor_mark_active(struct reactor *r)
     }
 }
 
+static uint64_t list_length(const struct list *list)
+{
+    uint64_t length = 0;
+    list_each (link, list)
+        length++;
+    return length;
+}
+
+struct reactor_depths reactor_depths(const struct reactor *r)
+{
+    return (struct reactor_depths){.mail = mailbox_depth(r),
+                                   .tasks = list_length(&r->priv->tasks) +
+                                            list_length(&r->priv->bulk_tasks)};
+}
+
 void turn_hook_queue(struct reactor *r, struct turn_hook *hook)
 {
     if (list_linked(&hook->link))
@@ -131,6 +146,7 @@ bool reactor_turn(struct reactor *r)
     if (any) {
         uint64_t took_ns = r->io->ops->now_ns(r->io) - r->now_ns;
         r->stats.busy_ns += took_ns;
+        histogram_record(&r->stats.turn_times, took_ns);
         if (took_ns > r->stats.longest_turn_ns)
             r->stats.longest_turn_ns = took_ns;
     }

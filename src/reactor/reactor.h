@@ -18,6 +18,7 @@
 #include "base/heap.h"
 #include "base/list.h"
 #include "base/spsc.h"
+#include "metrics/histogram.h"
 #include "os/io.h"
 
 #include <stdbool.h>
@@ -128,7 +129,8 @@ struct reactor {
     struct {
         uint64_t turns, blocked, busy_ns, stalls, mail_taken, wakes_sent, tasks_run;
         uint64_t longest_step_ns, longest_turn_ns; /* of a task; of all phases of a turn */
-        uint64_t jobs_out;                         /* given to workers, and not back yet */
+        struct histogram turn_times; /* of those that found something to do; their sum is busy_ns */
+        uint64_t jobs_out;           /* given to workers, and not back yet */
         uint64_t jobs_ns, jobs_pressed_ns; /* that those that are back took; pressed ones of them */
     } stats;
     struct reactor_private *priv;
@@ -198,6 +200,12 @@ void reactor_turn_idle(struct reactor *r);
 bool reactor_has_work(struct reactor *r);
 /* Nanoseconds until the earliest timer, 0 if work is queued, -1 if there is nothing. */
 int64_t reactor_wait_ns(struct reactor *r);
+/* What waits at this moment. Looks at every list and ring: for scrapes, on the reactor's thread. */
+struct reactor_depths {
+    uint64_t mail; /* to be taken here, and to be sent where another core's ring is full */
+    uint64_t tasks;
+};
+struct reactor_depths reactor_depths(const struct reactor *r);
 /* A descriptor event of the host (a socket was read): counts as activity, so that spinning goes on,
  * and renews now_ns after a wait. To be called first in every callback that the host's own events
  * run. */

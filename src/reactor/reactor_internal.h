@@ -104,6 +104,7 @@ struct reactor_private {
     struct channel *results; /* [count + outside], by worker */
     struct outbox *to_peers, *to_workers;
     struct list self_mail;
+    size_t self_waiting; /* in it; the mark that deliver_list puts there is none */
     /* Whom this turn concerns, one bit each. */
     uint64_t posted, taken, overflowing;
     uint64_t jobs_posted, results_taken, jobs_overflowing;
@@ -143,6 +144,7 @@ struct reactor *reactor_set_here(struct reactor *r);
 bool tasks_run(struct reactor *r);    /* task.c */
 bool mailbox_take(struct reactor *r); /* mailbox.c */
 bool mailbox_has_work(struct reactor *r);
+uint64_t mailbox_depth(const struct reactor *r);
 void mailbox_end_turn(struct reactor *r); /* flushes overflow lists, wakes who sleeps */
 int mailbox_init(struct reactor *r);      /* 0 or PDB_RESOURCE_EXHAUSTED */
 void mailbox_dispose(struct reactor *r);

@@ -260,6 +260,81 @@ static void a_simulated_job_runs_on_the_turn_of_its_worker(void **state)
     assert_string_equal(fx->trace, "xy");
 }
 
+static void work_for_3_ms(struct task *task)
+{
+    struct item *item = container_of(task, struct item, task);
+    sim_advance(item->fx->disk, 3000000);
+}
+
+static void turns_that_had_work_are_timed(void **state)
+{
+    struct fixture *fx = *state;
+    struct item item = {.task = {.run = work_for_3_ms}, .fx = fx};
+    turn_until_idle(fx);
+    uint64_t turns = histogram_count(&fx->r->stats.turn_times);
+    uint64_t sum_ns = fx->r->stats.turn_times.sum_ns;
+    (void)reactor_turn(fx->r);
+    assert_int_equal(histogram_count(&fx->r->stats.turn_times), turns);
+    task_queue(fx->r, &item.task);
+    (void)reactor_turn(fx->r);
+    assert_int_equal(histogram_count(&fx->r->stats.turn_times), turns + 1);
+    assert_int_equal(fx->r->stats.turn_times.sum_ns, sum_ns + 3000000);
+    assert_int_equal(fx->r->stats.busy_ns, fx->r->stats.turn_times.sum_ns);
+}
+
+static struct reactor_depths seen[4];
+
+static void look_at_depths(struct reactor *r, struct mail *mail)
+{
+    struct item *item = container_of(mail, struct item, mail);
+    seen[item->again] = reactor_depths(r);
+}
+
+static void what_waits_is_counted(void **state)
+{
+    struct fixture *fx = *state;
+    struct reactor *peer = reactor_group_at(fx->group, 1);
+    struct item task = {.task = {.run = run_task}, .fx = fx, .letter = 'k'};
+    struct item bulk = {.task = {.run = run_task, .bulk = true}, .fx = fx, .letter = 'b'};
+    struct item mails[4];
+    assert_int_equal(reactor_depths(fx->r).mail, 0);
+    assert_int_equal(reactor_depths(fx->r).tasks, 0);
+    task_queue(fx->r, &task.task);
+    task_queue(fx->r, &bulk.task);
+    assert_int_equal(reactor_depths(fx->r).tasks, 2);
+    for (unsigned i = 0; i != 4; ++i) {
+        mails[i] = (struct item){.mail = {.deliver = look_at_depths}, .fx = fx, .again = i};
+        mail_post(i < 2 ? fx->r : peer, 0, &mails[i].mail);
+    }
+    assert_int_equal(reactor_depths(fx->r).mail, 4);
+    assert_int_equal(reactor_depths(peer).mail, 0);
+    (void)reactor_turn(fx->r);
+    for (unsigned i = 0; i != 4; ++i) /* one that is being delivered does not wait */
+        assert_int_equal(seen[i].mail, 3 - i);
+    turn_until_idle(fx);
+    assert_int_equal(reactor_depths(fx->r).mail, 0);
+    assert_int_equal(reactor_depths(fx->r).tasks, 0);
+}
+
+static void mail_that_finds_the_ring_full_waits_at_its_sender(void **state)
+{
+    enum { MANY = SPSC_CAPACITY + 3 };
+    struct fixture *fx = *state;
+    struct reactor *peer = reactor_group_at(fx->group, 1);
+    struct item *mails = test_calloc(MANY, sizeof(*mails));
+    for (unsigned i = 0; i != MANY; ++i) {
+        mails[i].mail.deliver = look_at_depths;
+        mail_post(fx->r, 1, &mails[i].mail);
+    }
+    assert_int_equal(reactor_depths(fx->r).mail, 3);
+    assert_int_equal(reactor_depths(peer).mail, SPSC_CAPACITY);
+    while (reactor_depths(fx->r).mail != 0 || reactor_depths(peer).mail != 0) {
+        (void)reactor_turn(fx->r);
+        (void)reactor_turn(peer);
+    }
+    test_free(mails);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -273,6 +348,9 @@ int main(void)
         CASE(a_cancelled_bulk_task_does_not_run),
         CASE(a_cancelled_task_does_not_run),
         CASE(a_turn_reaps_then_mail_then_timers_then_tasks_then_hooks),
+        CASE(turns_that_had_work_are_timed),
+        CASE(what_waits_is_counted),
+        CASE(mail_that_finds_the_ring_full_waits_at_its_sender),
         CASE(a_simulated_job_runs_on_the_turn_of_its_worker),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
