@@ -232,6 +232,7 @@ static void add_segment(const struct shard_part *part, struct parts_stats *stats
     stats->segment_rows += part->file->stats.rows;
     stats->segment_bytes += part->file->stats.parquet_bytes + part->file->stats.index_bytes;
     stats->tombstones += ended;
+    stats->expired_rows += part->expired_rows;
     for (uint32_t f = 0; f < part->shard->field_count; f++)
         stats->ann_bytes += part->anns[f] != NULL ? part->anns[f]->bytes : 0;
 }

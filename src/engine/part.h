@@ -82,7 +82,8 @@ struct parts_stats {
     uint64_t memtable_rows, memory_bytes;
     uint32_t segments, damaged;
     uint64_t segment_rows, segment_bytes, tombstones; /* bytes: on disk */
-    uint64_t ann_bytes;                               /* in memory, part of memory_bytes */
+    uint64_t expired_rows; /* of segments, as last counted; they count as live until a merge */
+    uint64_t ann_bytes;    /* in memory, part of memory_bytes */
 };
 void parts_stats(const struct shard *shard, struct parts_stats *stats_out);
 

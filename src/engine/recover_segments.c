@@ -42,6 +42,7 @@ static void lose(struct shard *shard, const struct manifest_segment *entry,
 {
     LOG_ERROR("engine", "collection %s: segment %" PRIu64 " is out of use: %s", shard->uuid_text,
               entry->number, trail->text);
+    metrics_add(shard->core->metrics, METRICS_RECOVERY_CORRUPT_AT, 1);
     if (shard->lost_segments++ == 0)
         shard->lost_first = entry->number;
 }

@@ -114,6 +114,7 @@ static void count_segments(struct metrics *m, const struct shard *shard,
     metrics_add(m, METRICS_SEGMENT_ROWS_AT, p->segment_rows);
     metrics_add(m, METRICS_SEGMENT_BYTES_AT, p->segment_bytes);
     metrics_add(m, METRICS_TOMBSTONES_AT, p->tombstones);
+    metrics_add(m, METRICS_EXPIRED_ROWS_AT, p->expired_rows);
     metrics_add(m, METRICS_INDEX_BYTES_AT, p->ann_bytes);
 }
 
@@ -276,8 +277,11 @@ static void stats_home(struct pdb_call *call)
     struct pdb_stats *stats = container_of(call, struct pdb_stats, call);
     struct stats_work *work = call_state(call)->work;
     stats->memory_bytes_out = work->heap_bytes;
-    if (work->cores != NULL)
-        (void)render(stats, work);
+    if (work->cores != NULL && render(stats, work) == 0) {
+        struct reactor *r = call_state(call)->here->r;
+        metrics_time(call_state(call)->here->metrics, METRICS_SCRAPE_IN,
+                     r->io->ops->now_ns(r->io) - call_state(call)->started_ns);
+    }
     call_return(call);
 }
 

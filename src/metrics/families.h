@@ -186,14 +186,14 @@
     F(RECOVERY_TRUNCATED, "recovery_truncated_bytes", GAUGE, ONE, ALL, NONE, NONE,                 \
       "Bytes of torn tails the last start cut off")                                                \
     F(RECOVERY_CORRUPT, "recovery_corrupt_total", COUNTER, ONE, ALL, NONE, NONE,                   \
-      "Damaged records found while replaying")                                                     \
+      "Files of segments that the last start found damaged or missing")                            \
     F(WRITES, "writes_total", COUNTER, ONE, ALL, WRITE, RESULT, "Records written by result")       \
     F(CONDITIONAL_FAILURES, "conditional_failures_total", COUNTER, ONE, ALL, NONE, NONE,           \
       "Writes refused because of if_version")                                                      \
     F(REQUEST_ID_HITS, "request_id_hits_total", COUNTER, ONE, ALL, NONE, NONE,                     \
       "Repeated writes answered from memory")                                                      \
     F(EXPIRED_ROWS, "expired_rows", GAUGE, ONE, ALL, NONE, NONE,                                   \
-      "Rows past their time that are still held")                                                  \
+      "Rows of segments that are past their time and its grace, as last counted")                  \
     F(SEGMENTS, "segments", GAUGE, ONE, CORE, STATE, NONE, "Sealed segments by state")             \
     F(SEGMENT_ROWS, "segment_rows", GAUGE, ONE, CORE, NONE, NONE, "Rows in sealed segments")       \
     F(SEGMENT_BYTES, "segment_bytes", GAUGE, ONE, CORE, NONE, NONE,                                \
@@ -258,8 +258,6 @@
       "Candidates of other cores that had ended meanwhile")                                        \
     F(SEARCH_SETTLED_AGAIN, "search_settled_again_total", COUNTER, ONE, ALL, NONE, NONE,           \
       "Searches that the owner repeated because too few candidates were left")                     \
-    F(SEARCH_DEGRADED, "search_degraded_total", COUNTER, ONE, ALL, NONE, NONE,                     \
-      "Searches answered by less than all cores or rows")                                          \
     F(HTTP_REQUESTS, "http_requests_total", COUNTER, ONE, ALL, OPERATION, STATUS,                  \
       "HTTP requests answered")                                                                    \
     F(GRPC_REQUESTS, "grpc_requests_total", COUNTER, ONE, ALL, METHOD, CODE,                       \
@@ -271,9 +269,7 @@
       "HTTP/2 connections closed for abuse")                                                       \
     F(LIMIT_EXCEEDED, "limit_exceeded_total", COUNTER, ONE, ALL, LIMIT, NONE,                      \
       "Requests refused by a limit")                                                               \
-    F(LOG_DROPPED, "log_dropped_total", COUNTER, ONE, ALL, NONE, NONE, "Log lines dropped")        \
-    F(SCRAPE_DURATION, "scrape_duration_seconds", GAUGE, NS, ALL, NONE, NONE,                      \
-      "Time the scrape before this one took")
+    F(LOG_DROPPED, "log_dropped_total", COUNTER, ONE, ALL, NONE, NONE, "Log lines dropped")
 
 /* ---- histograms: the same columns; unit NS, ONE (histogram_record_count) or RATIO
  * (histogram_record_ratio) ---- */
@@ -307,7 +303,9 @@
     F(HTTP_DURATION, "http_request_duration_seconds", HISTOGRAM, NS, ALL, OPERATION, NONE,         \
       "Time from a complete HTTP request to its answer")                                           \
     F(GRPC_DURATION, "grpc_request_duration_seconds", HISTOGRAM, NS, ALL, METHOD, NONE,            \
-      "Time from a complete gRPC call to its answer")
+      "Time from a complete gRPC call to its answer")                                              \
+    F(SCRAPE, "scrape_duration_seconds", HISTOGRAM, NS, ALL, NONE, NONE,                           \
+      "Time from asking the cores for their metrics to the text, this scrape left out")
 
 /* clang-format on */
 

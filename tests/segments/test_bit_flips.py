@@ -256,6 +256,23 @@ def test_a_damaged_segment_takes_its_collection_out_of_use_and_no_other(
     assert check_folder(server.data_dir).status == 0
 
 
+def test_a_segment_that_is_gone_is_counted_at_the_start(server_factory: ServerFactory) -> None:
+    server = server_factory.make(ServerOptions(config=CONFIG))
+    home = make_home(server, "memory", "none")
+    folder = next(name for name, model in home.folders.items() if model == "one")
+    first, second = sorted((home.data / "collections" / folder).glob("*.parquet"))[:2]
+    first.unlink()
+    second.write_bytes(b"")
+    server.start()
+    assert metric(server, "recovery_corrupt_total") == 2
+    assert metric(server, "segments", state="quarantined") == 2
+    with RestClient(server) as rest:
+        assert lost(rest, home.models[0])
+        rest.delete_collection("one")
+    server.restart()
+    assert metric(server, "recovery_corrupt_total") == 0
+
+
 def test_a_lost_index_is_made_again_with_one_warning(server_factory: ServerFactory) -> None:
     server = server_factory.make(ServerOptions(config=CONFIG))
     home = make_home(server, "disk", "zstd")

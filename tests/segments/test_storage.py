@@ -1,9 +1,11 @@
 """Every way to store vectors, and live files read by others while the server writes."""
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import random
+import time
 from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
@@ -166,3 +168,21 @@ def test_others_read_the_live_files(start_server: StartServer, compression: str)
         assert_rows(unless_merged(lambda: newest_of_duckdb(folder)), model)
         assert_rows(unless_merged(lambda: newest_of_pyarrow(folder)), model)
         check_all(rest, model)
+
+
+def test_rows_of_segments_past_their_time_are_counted_until_a_merge(
+    start_server: StartServer,
+) -> None:
+    server = start_server(config=CONFIG)
+    with RestClient(server) as rest:
+        model = create(rest, "c")
+        past = {"expires_at": time.time_ns() // 1000 - 60_000_000}
+        rng = random.Random(1)
+        rows = [record(rng, str(i)) | (past if i < 5 else {}) for i in range(FLUSH_ROWS)]
+        rest.upsert(model.name, rows)
+        wait_for_flush(server, 0)
+    assert metric(server, "expired_rows") == 0, "they are kept: the clock may be wrong"
+    config = CONFIG + "[ttl]\nsweep_ms = 20\ngrace_s = 0\n"
+    server.options = dataclasses.replace(server.options, config=config)
+    server.restart()
+    eventually("counted", lambda: metric(server, "expired_rows") == 5)
