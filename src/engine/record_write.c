@@ -51,6 +51,12 @@ static unsigned outcome(int code)
     }
 }
 
+_Static_assert((int)WRITE_OP_UPSERT == METRICS_WRITE_UPSERT &&
+                   (int)WRITE_OP_INSERT == METRICS_WRITE_INSERT &&
+                   (int)WRITE_OP_UPDATE == METRICS_WRITE_UPDATE &&
+                   (int)WRITE_OP_DELETE == METRICS_WRITE_DELETE,
+               "the label of writes_total is the kind of a write");
+
 static void count_outcome(struct write_op *op)
 {
     struct engine_core *core = call_state(op->call)->here;

@@ -58,7 +58,6 @@ static void set_wal(struct metrics *m, const struct wal *w)
     metrics_set(m, METRICS_WAL_DURABLE_LSN_AT, s.durable_lsn);
     metrics_set(m, METRICS_WAL_TRUNCATED_LSN_AT, s.truncated_lsn);
     metrics_set(m, METRICS_WAL_LIVE_BYTES_AT, s.live_bytes);
-    metrics_set(m, METRICS_WAL_ERRORS_AT + METRICS_ERRNO_OTHER, s.errors);
     metrics_set(m, METRICS_WAL_POISONED_AT, wal_poisoned(w));
 }
 
@@ -221,19 +220,33 @@ int engine_go_on(const struct engine_core *core, struct trail *trail)
 
 /* ---- home: the text ---- */
 
+/* Unless one with less free space was set before. What cannot be asked has none. */
+static void set_disk(struct metrics *m, struct io *io, unsigned dir, const char *path,
+                     int64_t *free_least)
+{
+    int64_t free_bytes = io->ops->free_space(io, path), used_bytes = io->ops->used_space(io, path);
+    unsigned slot = METRICS_DISK_AT + METRICS_PLACE(DISK, dir, 0);
+    if (free_bytes >= *free_least)
+        return;
+    *free_least = free_bytes;
+    metrics_set(m, slot + METRICS_DISK_FREE, free_bytes > 0 ? (uint64_t)free_bytes : 0);
+    metrics_set(m, slot + METRICS_DISK_USED, used_bytes > 0 ? (uint64_t)used_bytes : 0);
+}
+
 static void process_metrics(struct pdb_call *call, const struct stats_work *work, struct metrics *m)
 {
     struct pdb *db = call->db;
     struct reactor *r = call_state(call)->here->r;
-    int64_t free_bytes = r->io->ops->free_space(r->io, db->options.data_dir);
+    int64_t free_bytes = INT64_MAX;
     metrics_set(m, METRICS_UPTIME_AT, r->now_ns - db->opened_at_ns);
     metrics_set(m, METRICS_READY_AT, !container_of(call, struct pdb_stats, call)->poisoned_out);
     metrics_set(m, METRICS_MEMORY_AT + METRICS_MEMORY_RSS, process_rss_bytes());
     metrics_set(m, METRICS_MEMORY_AT + METRICS_MEMORY_HEAP, work->heap_bytes);
-    metrics_set(m, METRICS_MEMORY_AT + METRICS_MEMORY_ARENA, call->arena->bytes_used);
     metrics_set(m, METRICS_MEMORY_AT + METRICS_MEMORY_LIMIT, db->options.memory_limit);
-    metrics_set(m, METRICS_DISK_AT + METRICS_PLACE(DISK, METRICS_DIR_DATA, METRICS_DISK_FREE),
-                free_bytes > 0 ? (uint64_t)free_bytes : 0);
+    set_disk(m, r->io, METRICS_DIR_DATA, db->options.data_dir, &free_bytes);
+    free_bytes = INT64_MAX;
+    for (size_t i = 0; i < db->wal_dir_count; i++)
+        set_disk(m, r->io, METRICS_DIR_WAL, db->wal_dirs[i], &free_bytes);
     metrics_set(m, METRICS_OPEN_FDS_AT, process_open_fds());
     metrics_set(m, METRICS_RECOVERY_DURATION_AT, db->facts.recovery_us * 1000);
     metrics_set(m, METRICS_RECOVERY_RECORDS_AT, db->facts.recovered_records);

@@ -207,12 +207,26 @@ static struct segment_file_options file_options(const struct change *change)
     return options;
 }
 
+unsigned upkeep_fault(int rc)
+{
+    switch (rc) {
+    case PDB_RESOURCE_EXHAUSTED:
+        return METRICS_FAULT_EXHAUSTED;
+    case PDB_DATA_LOSS:
+        return METRICS_FAULT_DAMAGED;
+    case PDB_UNAVAILABLE:
+        return METRICS_FAULT_UNAVAILABLE;
+    default:
+        return METRICS_FAULT_OTHER;
+    }
+}
+
 static void fail(struct change *change, int rc, const struct trail *trail)
 {
     struct shard *shard = change->shard;
     struct engine_core *core = shard->core;
     if (!change->cancelled) {
-        metrics_add(core->metrics, METRICS_FLUSH_ERRORS_AT + METRICS_ERRNO_OTHER, 1);
+        metrics_add(core->metrics, METRICS_FLUSH_ERRORS_AT + upkeep_fault(rc), 1);
         LOG_WARN("engine", "collection %s: a %s has failed and is tried again in %d s: %s",
                  shard->uuid_text, change->kind == CHANGE_FLUSH ? "flush" : "merge of segments",
                  RETRY_AFTER_S,

@@ -163,7 +163,7 @@ static void fail(const struct ann_op *op, int rc)
     struct shard *shard = op->shard;
     if (op->cancelled || rc == PDB_CANCELLED)
         return;
-    metrics_add(shard->core->metrics, METRICS_INDEX_BUILDS_AT + METRICS_RESULT_FAILED, 1);
+    metrics_add(shard->core->metrics, METRICS_INDEX_BUILDS_AT + METRICS_MADE_FAILED, 1);
     shard->upkeep->index_failed = true;
     try_later(op);
     if (rc == PDB_DATA_LOSS)
@@ -216,7 +216,7 @@ static void note_made(const struct ann_op *op, const struct ann *ann)
     uint32_t rows = segment_vector_count(op->part->segment, op->field);
     shard->upkeep->index_failed = false;
     shard->upkeep->index_rows_per_s = (double)rows * 1e9 / (double)(took_ns + 1);
-    metrics_add(m, METRICS_INDEX_BUILDS_AT + METRICS_RESULT_OK, 1);
+    metrics_add(m, METRICS_INDEX_BUILDS_AT + METRICS_MADE_OK, 1);
     metrics_add(m, METRICS_INDEX_BUILD_ROWS_AT, rows);
     metrics_add(m, METRICS_INDEX_BUILD_BYTES_AT, ann->bytes);
     metrics_time(m, METRICS_INDEX_BUILD_IN, took_ns);

@@ -149,6 +149,8 @@ void upkeep_release(struct engine_core *core, const struct uuid *uuid, uint64_t 
 
 /* Tells those who wait for a flush: what is flushed now, or (rc < 0) all of them the error. */
 void upkeep_tell_waits(struct shard *shard, int rc, const struct trail *trail);
+/* Why a change has failed, for the label of flush_errors_total. */
+unsigned upkeep_fault(int rc);
 
 /* ---- upkeep_build.c ---- */
 

@@ -313,7 +313,7 @@ static void saved(struct manifest_save *save, int rc, const struct trail *trail)
         put_in_force(change);
         return;
     }
-    metrics_add(core->metrics, METRICS_FLUSH_ERRORS_AT + METRICS_ERRNO_OTHER, 1);
+    metrics_add(core->metrics, METRICS_FLUSH_ERRORS_AT + upkeep_fault(rc), 1);
     LOG_WARN("engine", "collection %s: the manifest cannot be saved, tried again in %d s: %s",
              change->shard->uuid_text, RETRY_AFTER_S, trail->text);
     change->failures++;

@@ -15,8 +15,7 @@
 
 #define METRICS_NONE_VALUES(V) V(NONE, ONLY, "")
 #define METRICS_MEMORY_VALUES(V)                                                                   \
-    V(MEMORY, RSS, "rss") V(MEMORY, ARENA, "arena") V(MEMORY, HEAP, "heap")                        \
-    V(MEMORY, LIMIT, "limit")
+    V(MEMORY, RSS, "rss") V(MEMORY, HEAP, "heap") V(MEMORY, LIMIT, "limit")
 #define METRICS_DIR_VALUES(V) V(DIR, DATA, "data") V(DIR, WAL, "wal")
 #define METRICS_DISK_VALUES(V) V(DISK, FREE, "free") V(DISK, USED, "used")
 #define METRICS_IO_VALUES(V)                                                                       \
@@ -34,13 +33,17 @@
     V(SNAPSHOT, ASKED, "asked") V(SNAPSHOT, SCHEDULED, "scheduled")
 #define METRICS_MOVED_VALUES(V) V(MOVED, READ, "read") V(MOVED, WRITTEN, "written")
 #define METRICS_REBUILD_VALUES(V)                                                                  \
-    V(REBUILD, MISSING, "missing") V(REBUILD, DAMAGED, "damaged") V(REBUILD, VERSION, "version")
+    V(REBUILD, MISSING, "missing") V(REBUILD, DAMAGED, "damaged")
 #define METRICS_WRITE_VALUES(V)                                                                    \
     V(WRITE, UPSERT, "upsert") V(WRITE, INSERT, "insert") V(WRITE, UPDATE, "update")               \
-    V(WRITE, DELETE, "delete") V(WRITE, EXPIRE, "expire")
+    V(WRITE, DELETE, "delete")
 #define METRICS_RESULT_VALUES(V)                                                                   \
     V(RESULT, OK, "ok") V(RESULT, REFUSED, "refused") V(RESULT, EXHAUSTED, "exhausted")            \
     V(RESULT, CANCELLED, "cancelled") V(RESULT, FAILED, "failed")
+#define METRICS_MADE_VALUES(V) V(MADE, OK, "ok") V(MADE, FAILED, "failed")
+#define METRICS_FAULT_VALUES(V)                                                                    \
+    V(FAULT, EXHAUSTED, "exhausted") V(FAULT, DAMAGED, "damaged")                                  \
+    V(FAULT, UNAVAILABLE, "unavailable") V(FAULT, OTHER, "other")
 #define METRICS_WRITE_STAGE_VALUES(V)                                                              \
     V(WRITE_STAGE, PREPARE, "prepare") V(WRITE_STAGE, LOG, "log")                                  \
     V(WRITE_STAGE, PUBLISH, "publish")
@@ -68,14 +71,14 @@
     V(PROTO, NEW, "new") V(PROTO, TLS, "tls") V(PROTO, HTTP1, "http1") V(PROTO, HTTP2, "http2")
 #define METRICS_REJECT_VALUES(V)                                                                   \
     V(REJECT, LIMIT, "limit") V(REJECT, ADDRESS, "address") V(REJECT, MEMORY, "memory")            \
-    V(REJECT, TLS, "tls") V(REJECT, PROTOCOL, "protocol")
+    V(REJECT, TLS, "tls")
 #define METRICS_ABUSE_VALUES(V)                                                                    \
     V(ABUSE, RESET, "reset") V(ABUSE, CONTINUATION, "continuation") V(ABUSE, CONTROL, "control")   \
     V(ABUSE, WINDOW, "window") V(ABUSE, OTHER, "other")
 #define METRICS_LIMIT_VALUES(V)                                                                    \
     V(LIMIT, BODY, "body") V(LIMIT, INFLIGHT, "inflight") V(LIMIT, HEADER, "header")               \
-    V(LIMIT, DEADLINE, "deadline") V(LIMIT, IDLE, "idle") V(LIMIT, BATCH, "batch")                 \
-    V(LIMIT, MEMORY, "memory") V(LIMIT, OTHER, "other")
+    V(LIMIT, DEADLINE, "deadline") V(LIMIT, IDLE, "idle") V(LIMIT, MEMORY, "memory")               \
+    V(LIMIT, OTHER, "other")
 
 /* S(set, label name, values) */
 #define METRICS_SETS(S)                                                                            \
@@ -92,6 +95,8 @@
     S(REBUILD, "reason", METRICS_REBUILD_VALUES)                                                   \
     S(WRITE, "op", METRICS_WRITE_VALUES)                                                           \
     S(RESULT, "result", METRICS_RESULT_VALUES)                                                     \
+    S(MADE, "result", METRICS_MADE_VALUES)                                                         \
+    S(FAULT, "reason", METRICS_FAULT_VALUES)                                                       \
     S(WRITE_STAGE, "stage", METRICS_WRITE_STAGE_VALUES)                                            \
     S(SEARCH_STAGE, "stage", METRICS_SEARCH_STAGE_VALUES)                                          \
     S(STATUS, "status", METRICS_STATUS_VALUES)                                                     \
@@ -111,7 +116,8 @@
     F(UPTIME, "uptime_seconds", GAUGE, NS, ALL, NONE, NONE, "Time since the process started")      \
     F(READY, "ready", GAUGE, ONE, ALL, NONE, NONE, "1 if requests are served, else 0")             \
     F(MEMORY, "memory_bytes", GAUGE, ONE, ALL, MEMORY, NONE, "Memory by kind")                     \
-    F(DISK, "disk_bytes", GAUGE, ONE, ALL, DIR, DISK, "Space of the filesystem of a directory")    \
+    F(DISK, "disk_bytes", GAUGE, ONE, ALL, DIR, DISK,                                              \
+      "Space of the filesystem of a directory; of several log directories, the fullest")           \
     F(OPEN_FDS, "open_fds", GAUGE, ONE, ALL, NONE, NONE, "Open file descriptors")                  \
     F(REACTOR_BUSY, "reactor_busy_seconds_total", COUNTER, NS, CORE, NONE, NONE,                   \
       "Time in which the reactor had work")                                                        \
@@ -157,7 +163,7 @@
     F(WAL_TRUNCATED_LSN, "wal_truncated_lsn", GAUGE, ONE, CORE, NONE, NONE,                        \
       "Log position up to which the log was given up")                                             \
     F(WAL_ERRORS, "wal_errors_total", COUNTER, ONE, CORE, ERRNO, NONE,                             \
-      "Log operations that failed")                                                                \
+      "Writes of the log that failed: the first ends its writes until a restart")                  \
     F(WAL_POISONED, "wal_poisoned", GAUGE, ONE, CORE, NONE, NONE,                                  \
       "1 if the log takes no more writes, else 0")                                                 \
     F(WAL_LIVE_BYTES, "wal_live_bytes", GAUGE, ONE, CORE, NONE, NONE,                              \
@@ -206,7 +212,7 @@
       "Segments written to disk from memory")                                                      \
     F(FLUSH_BYTES, "flush_bytes_total", COUNTER, ONE, CORE, NONE, NONE,                            \
       "Bytes of files that flushes wrote")                                                         \
-    F(FLUSH_ERRORS, "flush_errors_total", COUNTER, ONE, CORE, ERRNO, NONE,                         \
+    F(FLUSH_ERRORS, "flush_errors_total", COUNTER, ONE, CORE, FAULT, NONE,                         \
       "Flushes and compactions that failed and are repeated")                                      \
     F(COMPACTIONS, "compactions_total", COUNTER, ONE, CORE, NONE, NONE,                            \
       "Merges of segments that were put in force")                                                 \
@@ -216,7 +222,7 @@
       "Manifests put in force")                                                                    \
     F(INDEX_REBUILDS, "index_rebuilds_total", COUNTER, ONE, CORE, REBUILD, NONE,                   \
       "Index files made again from their segment")                                                 \
-    F(INDEX_BUILDS, "index_builds_total", COUNTER, ONE, CORE, RESULT, NONE,                        \
+    F(INDEX_BUILDS, "index_builds_total", COUNTER, ONE, CORE, MADE, NONE,                          \
       "Indexes of vectors that were made by result")                                               \
     F(INDEX_BUILDS_RUNNING, "index_builds_running", GAUGE, ONE, CORE, NONE, NONE,                  \
       "Indexes of vectors being made or read")                                                     \

@@ -88,6 +88,8 @@ struct io_ops {
                     void *arg);
     int64_t (*file_size)(struct io *io, int file);          /* or a negative errno */
     int64_t (*free_space)(struct io *io, const char *path); /* bytes for us, or a negative errno */
+    int64_t (*used_space)(struct io *io,
+                          const char *path); /* of the same filesystem, the same way */
 
     uint64_t (*now_ns)(struct io *io);                      /* monotonic; virtual in `sim` */
     int64_t (*realtime_us)(struct io *io);                  /* CLOCK_REALTIME; virtual in `sim` */

@@ -55,14 +55,15 @@ int io_system_list_dir(struct io *io, const char *path, void (*visit)(void *arg,
                        void *arg);
 int64_t io_system_file_size(struct io *io, int file);
 int64_t io_system_free_space(struct io *io, const char *path);
+int64_t io_system_used_space(struct io *io, const char *path);
 uint64_t io_system_now_ns(struct io *io);
 int64_t io_system_realtime_us(struct io *io);
 void io_system_random(struct io *io, void *bytes, size_t len);
 
 #define IO_SYSTEM_FUNCTIONS                                                                        \
     .list_dir = io_system_list_dir, .file_size = io_system_file_size,                              \
-    .free_space = io_system_free_space, .now_ns = io_system_now_ns,                                \
-    .realtime_us = io_system_realtime_us, .random = io_system_random
+    .free_space = io_system_free_space, .used_space = io_system_used_space,                        \
+    .now_ns = io_system_now_ns, .realtime_us = io_system_realtime_us, .random = io_system_random
 
 /* Counts the result and the time, and runs `done`. The op must be in no list. */
 void io_finish(struct io *io, struct io_op *op, int64_t result);

@@ -338,16 +338,24 @@ int64_t io_system_file_size(struct io *io, int file)
     return fstat(file, &st) == 0 ? (int64_t)st.st_size : -errno;
 }
 
+static int64_t bytes_of(uint64_t blocks, uint64_t block_bytes)
+{
+    int64_t bytes;
+    return __builtin_mul_overflow(blocks, block_bytes, &bytes) ? INT64_MAX : bytes;
+}
+
 int64_t io_system_free_space(struct io *io, const char *path)
 {
     (void)io;
     struct statvfs st;
-    if (statvfs(path, &st) != 0)
-        return -errno;
-    int64_t bytes;
-    if (__builtin_mul_overflow(st.f_bavail, st.f_frsize, &bytes))
-        return INT64_MAX;
-    return bytes;
+    return statvfs(path, &st) != 0 ? -errno : bytes_of(st.f_bavail, st.f_frsize);
+}
+
+int64_t io_system_used_space(struct io *io, const char *path)
+{
+    (void)io;
+    struct statvfs st;
+    return statvfs(path, &st) != 0 ? -errno : bytes_of(st.f_blocks - st.f_bfree, st.f_frsize);
 }
 
 uint64_t io_system_now_ns(struct io *io)

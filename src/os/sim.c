@@ -181,6 +181,12 @@ static int64_t free_space(struct io *io, const char *path)
     return used < max ? (int64_t)(max - used) : 0;
 }
 
+static int64_t used_space(struct io *io, const char *path)
+{
+    (void)path;
+    return (int64_t)sim_disk_bytes_used(sim_of(io)->disk);
+}
+
 static uint64_t now_ns(struct io *io)
 {
     return sim_of(io)->disk->now_ns;
@@ -216,6 +222,7 @@ static const struct io_ops sim_ops = {
     .list_dir = list_dir,
     .file_size = file_size,
     .free_space = free_space,
+    .used_space = used_space,
     .now_ns = now_ns,
     .realtime_us = realtime_us,
     .random = random_bytes,

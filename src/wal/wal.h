@@ -190,7 +190,7 @@ int wal_room(struct wal *w, bool delete_only, struct trail *trail);
 void wal_flush(struct wal *w, struct wal_append_op *op);
 
 struct wal_stats {
-    uint64_t groups, records, bytes, pad_bytes, errors, queue_waits, segment_waits, segments_live,
+    uint64_t groups, records, bytes, pad_bytes, queue_waits, segment_waits, segments_live,
         segments_ready, queue_bytes, durable_lsn;
     uint64_t live_bytes;    /* of the files from the oldest to the one being written */
     uint64_t needed_bytes;  /* the same without those that are only held (wal_hold_from) */

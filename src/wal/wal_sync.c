@@ -239,7 +239,8 @@ static void poison(struct wal *w, int error)
     w->poison = error;
     w->encoding = false;
     w->queue_bytes = 0;
-    w->stats.errors++;
+    if (w->metrics != NULL)
+        metrics_add(w->metrics, METRICS_WAL_ERRORS_AT + metrics_errno(error), 1);
     LOG_ERROR("wal", "write of %s failed with %s: the log takes no more writes until a restart",
               w->dir, name != NULL ? name : "an error");
     if (w->options.on_error == WAL_ON_ERROR_ABORT) {

@@ -144,10 +144,12 @@ def test_continuation_flood(target: Server) -> None:
 
 
 def test_empty_continuation_flood(target: Server) -> None:
+    before = counted(target, "proximadb_h2_abuse_total", kind="continuation")
     with guarded(target), h2(target) as session:
         session.send(frame(HEADERS, 0, 1, session.head("GET", "/livez")))
         flood(session, frame(CONTINUATION, 0, 1) * 100, 1000)
         assert ended(session) != 0
+    assert counted(target, "proximadb_h2_abuse_total", kind="continuation") == before + 1
 
 
 def test_hpack_bomb(target: Server) -> None:

@@ -69,6 +69,50 @@ def test_metrics_move_with_requests(rest: RestClient, collection_name: str) -> N
     assert durations.value(operation="search") > 0
 
 
+def test_turns_and_disk_operations_are_timed(start_server: StartServer) -> None:
+    server = start_server(cores=2)
+    with RestClient(server) as rest:
+        rest.create_collection("c", 1)
+        for i in range(20):
+            rest.upsert("c", [{"id": str(i), "vector": [1]}])
+        now = scrape(rest)
+    turns = now["proximadb_reactor_loop_duration_seconds"].samples
+    times = now["proximadb_io_duration_seconds"].samples
+    for core in "01":
+        label = ("core", core)
+        assert turns["proximadb_reactor_loop_duration_seconds_count", (label,)] > 0
+        busy = now["proximadb_reactor_busy_seconds_total"].value(core=core)
+        assert turns["proximadb_reactor_loop_duration_seconds_sum", (label,)] == busy > 0
+        assert now["proximadb_mailbox_depth"].value(core=core) >= 0
+        assert now["proximadb_task_queue_depth"].value(core=core) >= 0
+    for op in ("open", "read", "write", "sync", "allocate", "rename", "unlink", "other"):
+        count = times["proximadb_io_duration_seconds_count", (("op", op),)]
+        assert count == now["proximadb_io_ops_total"].value(op=op)
+    for op in ("open", "write"):
+        total = times["proximadb_io_duration_seconds_sum", (("op", op),)]
+        assert 0 < total < now["proximadb_uptime_seconds"].value() * 1000
+
+
+def test_scrapes_are_timed_wherever_they_come_in(start_server: StartServer) -> None:
+    server = start_server(cores=2)
+    for before in range(5):
+        with RestClient(server) as rest:  # connections spread over the cores
+            took = scrape(rest)["proximadb_scrape_duration_seconds"].samples
+        assert took["proximadb_scrape_duration_seconds_count", ()] == before
+        assert (took["proximadb_scrape_duration_seconds_sum", ()] > 0) == (before > 0)
+
+
+def test_the_space_of_both_folders_is_told(server: Server, rest: RestClient) -> None:
+    disk = scrape(rest)["proximadb_disk_bytes"]
+    stat = os.statvfs(server.data_dir)
+    size = stat.f_blocks * stat.f_frsize
+    for folder in ("data", "wal"):
+        free, used = disk.value(dir=folder, kind="free"), disk.value(dir=folder, kind="used")
+        assert 0 < free < size
+        assert 0 < used < size
+        assert free + used <= size
+
+
 def test_counters_never_fall(rest: RestClient) -> None:
     first = scrape(rest)
     second = scrape(rest)

@@ -227,6 +227,15 @@ static int on_frame_sent(nghttp2_session *ng, const nghttp2_frame *frame, void *
 
 /* ---- the connection ---- */
 
+/* Of what nghttp2 ends a connection for. */
+static unsigned abuse_of(ssize_t error)
+{
+    enum { TOO_MANY_CONTINUATIONS = -905 }; /* in 1.61, and in older ones that were repaired */
+    if (error == NGHTTP2_ERR_FLOODED)
+        return METRICS_ABUSE_CONTROL;
+    return error == TOO_MANY_CONTINUATIONS ? METRICS_ABUSE_CONTINUATION : METRICS_ABUSE_OTHER;
+}
+
 static void on_read(h2o_socket_t *sock, const char *err)
 {
     struct h2_session *s = connection_of(sock)->h2;
@@ -238,10 +247,7 @@ static void on_read(h2o_socket_t *sock, const char *err)
     ssize_t n =
         nghttp2_session_mem_recv(s->ng, (const uint8_t *)sock->input->bytes, sock->input->size);
     if (n < 0) {
-        metrics_add(s->core->metrics,
-                    METRICS_H2_ABUSE_AT +
-                        (n == NGHTTP2_ERR_FLOODED ? METRICS_ABUSE_CONTROL : METRICS_ABUSE_OTHER),
-                    1);
+        metrics_add(s->core->metrics, METRICS_H2_ABUSE_AT + abuse_of(n), 1);
         (void)nghttp2_session_terminate_session(
             s->ng, n == NGHTTP2_ERR_FLOODED ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR);
         h2o_socket_read_stop(sock);

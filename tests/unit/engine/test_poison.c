@@ -37,6 +37,18 @@ static void end(struct sim_fixture *s)
     sim_disk_free(s->disk);
 }
 
+static void the_metrics_say(struct sim_fixture *s, const char *const *lines, size_t count)
+{
+    struct pdb_stats stats = {.want_metrics = true};
+    assert_done(&s->fx, do_stats(&s->fx, &stats));
+    char *text = strndup(stats.metrics_out.ptr, stats.metrics_out.len);
+    assert_non_null(text);
+    for (size_t i = 0; i < count; i++)
+        if (strstr(text, lines[i]) == NULL)
+            fail_msg("no line %s in\n%s", lines[i], text);
+    free(text);
+}
+
 static void a_failed_log_refuses_writes_and_reads_go_on(void **state)
 {
     (void)state;
@@ -45,6 +57,9 @@ static void a_failed_log_refuses_writes_and_reads_go_on(void **state)
     begin(&s);
     create(&s.fx, "c", 1);
     assert_done(&s.fx, put(&s.fx, "c", "a", &value, 1, "{\"k\":1}"));
+    static const char *const before[] = {"proximadb_wal_errors_total{core=\"0\",errno=\"EIO\"} 0\n",
+                                         "proximadb_wal_poisoned{core=\"0\"} 0\n"};
+    the_metrics_say(&s, before, 2);
     struct sim_faults broken = {.write_error = 1};
     sim_disk_set_faults(s.disk, &broken);
     assert_refused(&s.fx, put(&s.fx, "c", "b", &value, 1, NULL), PDB_UNAVAILABLE,
@@ -53,6 +68,12 @@ static void a_failed_log_refuses_writes_and_reads_go_on(void **state)
     assert_refused(&s.fx, put(&s.fx, "c", "c", &value, 1, NULL), PDB_UNAVAILABLE,
                    "the log of core 0 has failed and takes no more writes; restart the server");
     assert_false(s.fx.error.outcome_unknown);
+    static const char *const after[] = {
+        "proximadb_wal_errors_total{core=\"0\",errno=\"EIO\"} 1\n",
+        "proximadb_wal_errors_total{core=\"0\",errno=\"other\"} 0\n",
+        "proximadb_wal_poisoned{core=\"0\"} 1\n",
+        "proximadb_io_errors_total{op=\"write\",errno=\"EIO\"} 1\n"};
+    the_metrics_say(&s, after, 4);
     struct sim_faults none = {0};
     sim_disk_set_faults(s.disk, &none);
     assert_int_equal(put(&s.fx, "c", "c", &value, 1, NULL), PDB_UNAVAILABLE);

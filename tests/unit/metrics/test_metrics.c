@@ -293,7 +293,7 @@ static void cores_are_shown_apart_or_added(void **state)
         metrics_time(&cores[core], METRICS_IO_DURATION_IN + METRICS_IO_READ, 3000000);
         metrics_set(&cores[core], METRICS_SEGMENTS_AT + METRICS_STATE_QUARANTINED, core);
         metrics_add(&cores[core], METRICS_COMPACTION_BYTES_AT + METRICS_MOVED_WRITTEN, 100 + core);
-        metrics_add(&cores[core], METRICS_FLUSH_ERRORS_AT + metrics_errno(ENOSPC), 1);
+        metrics_add(&cores[core], METRICS_FLUSH_ERRORS_AT + METRICS_FAULT_EXHAUSTED, 1);
         metrics_add(&cores[core], METRICS_INDEX_REBUILDS_AT + METRICS_REBUILD_DAMAGED, 2);
         metrics_time(&cores[core], METRICS_FLUSH_IN, 3000000);
         histogram_record_count(&cores[core].histograms[METRICS_WAL_GROUP_RECORDS_IN], 7);
@@ -322,7 +322,7 @@ static void cores_are_shown_apart_or_added(void **state)
     assert_line(text, "proximadb_segments{core=\"2\",state=\"quarantined\"} 2");
     assert_line(text, "proximadb_segments{core=\"2\",state=\"disk\"} 0");
     assert_line(text, "proximadb_compaction_bytes_total{core=\"1\",kind=\"written\"} 101");
-    assert_line(text, "proximadb_flush_errors_total{core=\"0\",errno=\"ENOSPC\"} 1");
+    assert_line(text, "proximadb_flush_errors_total{core=\"0\",reason=\"exhausted\"} 1");
     assert_line(text, "proximadb_index_rebuilds_total{core=\"1\",reason=\"damaged\"} 2");
     assert_line(text, "proximadb_flush_duration_seconds_count{core=\"2\"} 1");
     assert_line(text, "proximadb_memory_bytes{kind=\"rss\"} 123456");

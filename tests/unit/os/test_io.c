@@ -292,6 +292,7 @@ static void a_listing_has_every_name_and_no_dots(void **state)
     assert_int_equal(fx->io->ops->list_dir(fx->io, path_in(fx, "none", path), count_name, &seen),
                      -ENOENT);
     assert_true(fx->io->ops->free_space(fx->io, fx->dir) > 0);
+    assert_true(fx->io->ops->used_space(fx->io, fx->dir) >= 0);
 }
 
 static void whole_files_are_replaced_and_read(void **state)

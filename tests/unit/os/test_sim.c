@@ -309,6 +309,7 @@ static void faults_come_as_asked_for(void **state)
     sim_disk_set_faults(l.disk, &(struct sim_faults){.bytes_max = BYTES + 100});
     assert_int_equal(io_wait_write(l.io, file, bytes, BYTES, BYTES, 0), -ENOSPC);
     assert_int_equal(l.io->ops->free_space(l.io, "/"), 100);
+    assert_int_equal(l.io->ops->used_space(l.io, "/"), BYTES);
     sim_disk_set_faults(l.disk, &(struct sim_faults){.bit_flip = 1});
     assert_int_equal(io_wait_write(l.io, file, bytes, BYTES, 0, 0), BYTES);
     assert_int_equal(io_wait_read(l.io, file, now, BYTES, 0), BYTES);
