@@ -172,6 +172,7 @@ def run_tidy(build: Path) -> Tally:
         [sys.executable, "-m", "tests.tidy.tidy_headers", str(build)],
         [sys.executable, "-m", "tests.tidy.tidy_functions"],
         [sys.executable, "-m", "tests.tidy.tidy_text"],
+        [sys.executable, "-m", "tests.tidy.tidy_metrics"],
         ["tests/tidy/tidy_format.sh"],
         [sys.executable, "-m", "ruff", "format", "--check", "-q", *sources],
         [sys.executable, "-m", "ruff", "check", "-q", *sources],

@@ -1,6 +1,6 @@
 /* The one table of metrics: names, types, units, labels and help. The slots of metrics.h, the
  * exposition and the documentation test come from it. Names have `proximadb_` in front, base units,
- * unit last, `_total` on counters only. What no code can move yet is not here.
+ * unit last, `_total` on counters only. What no code can move is not here: tidy_metrics looks.
  *
  * A label has a short list of fixed values, so that a family is a small array: an index per label,
  * no look-up by name while counting. Only operations get their names at the scrape, because the

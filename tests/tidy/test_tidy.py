@@ -121,6 +121,37 @@ def test_a_header_that_needs_another_is_found(tmp_path: Path) -> None:
     assert "good.h" not in found
 
 
+FAMILIES = """
+    V(OP, READ, "read") V(OP, WRITE, "write")
+    V(STATUS, 200, "200")
+    F(DEPTH, "queue_depth", GAUGE, ONE, CORE, NONE, NONE, "Waiting")
+    F(OPS, "ops_total", COUNTER, ONE, ALL, OP, NONE,
+      "Finished")
+    F(TOOK, "took_seconds", HISTOGRAM, NS, ALL, NONE, NONE, "Time")
+"""
+
+
+@pytest.mark.parametrize(
+    ("left_out", "complaint"),
+    [
+        ("", ""),
+        ("METRICS_DEPTH_AT", ":4: nothing moves queue_depth"),
+        ("METRICS_OPS_AT", ":5: nothing moves ops_total"),
+        ("METRICS_TOOK_IN", ":7: nothing moves took_seconds"),
+        ("METRICS_OP_WRITE", ":2: nothing counts for OP 'write'"),
+    ],
+)
+def test_a_metric_that_nothing_moves_is_found(
+    tmp_path: Path, left_out: str, complaint: str
+) -> None:
+    names = ["DEPTH_AT", "OPS_AT", "TOOK_IN", "OP_READ", "OP_WRITE"]
+    used = "\n".join(f"METRICS_{name}" for name in names).replace(left_out or "\0", "METRICS_MORE")
+    files = {"src/metrics/families.h": FAMILIES, "src/engine/stats.c": used}
+    found = check("tidy_metrics", tmp_path, files)
+    assert complaint in found
+    assert found.count("\n") == (complaint != "")
+
+
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
