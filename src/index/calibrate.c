@@ -73,11 +73,24 @@ static uint32_t want_of(uint32_t k, uint32_t j)
     return index_want(k) << j;
 }
 
+/* Where no scan was measured: as few candidates as found most at the end of the largest walk. */
+static uint32_t want_of_walk(const struct calibration *c, uint32_t low, uint32_t high)
+{
+    uint32_t j = 0;
+    if (c->step_count == 0)
+        return 0;
+    const float *a = c->points[low][c->step_count - 1].recall.recall;
+    const float *b = c->points[high][c->step_count - 1].recall.recall;
+    while (j < CALIBRATION_WANTS - 1 && (a[j + 1] > a[j] || b[j + 1] > b[j]))
+        j++;
+    return j;
+}
+
 static void choose_scan(const struct calibration *c, uint32_t low, uint32_t high, uint32_t k,
                         float target, struct calibration_choice *choice)
 {
     const bool known = (c->flags & CALIBRATION_SCANNED) != 0;
-    uint32_t j = 0;
+    uint32_t j = known ? 0 : want_of_walk(c, low, high);
     while (known && j < CALIBRATION_WANTS - 1 &&
            (sure(&c->scan[low], j) < target || sure(&c->scan[high], j) < target))
         j++;

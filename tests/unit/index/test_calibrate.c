@@ -277,6 +277,13 @@ static void what_no_walk_reaches_is_scanned(void **state)
             c.points[i][step].recall = (struct calibration_recall){.recall = {0.5f, 0.5f}};
     calibration_choose(&c, 10, 0.9f, &choice);
     assert_true(choice.scan && !choice.met); /* nothing is known of it */
+    assert_int_equal(choice.want, 12);
+    c.points[1][c.step_count - 1].recall.recall[1] = 0.6f; /* and then no more is found with more */
+    c.points[1][c.step_count - 1].recall.recall[2] = 0.6f;
+    c.points[1][c.step_count - 1].recall.recall[3] = 0.6f;
+    c.points[1][c.step_count - 1].recall.recall[4] = 0.6f;
+    calibration_choose(&c, 10, 0.9f, &choice);
+    assert_int_equal(choice.want, 24);
     c.flags = CALIBRATION_SCANNED;
     for (uint32_t i = 0; i < CALIBRATION_KS; i++)
         c.scan[i] = (struct calibration_recall){.recall = {0.8f, 0.85f, 0.95f, 0.97f, 0.98f}};
