@@ -2,7 +2,7 @@
 """What the server makes of its indexes: speed over gRPC, a second core, searches beside ingest.
 
     approximate.py [--build DIR] [--rounds N] [--seconds N] [--rows N] [--realtime] [--json FILE]
-                   doors | cores | ingest
+                   doors | cores | disk | ingest
 
 doors   one query a request over gRPC, 64 in flight, one reactor, on clustered rows (768-d) and
         Fashion-MNIST, against the library's index of the same rows (the program `library`): recall
@@ -11,6 +11,9 @@ doors   one query a request over gRPC, 64 in flight, one reactor, on clustered r
 cores   one single collection with one reactor and with two: queries a second, and processor time
         of a query in the reactors' threads, from which follows what they could do with cores of
         their own
+disk    as doors, with target_recall 0.95, of two collections of the same rows in turns: one whose
+        vectors are in memory, and one that reads those it ranks again through the reactor's ring
+        (storage.vectors = "disk"), from a file that the page cache has
 ingest  p99 of searches at a constant rate in an indexed collection, alone and while a million rows
         come into another one and are indexed; a search counts from the moment when it was due
 
@@ -33,6 +36,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -160,10 +164,12 @@ class Speed:
     busy: float  # cores that these kept busy
 
 
-def speed(server: Server, data: list[str], folder: Path) -> Speed:
-    """Of the collection "bench"; the recall run before has warmed it."""
+def speed(
+    server: Server, data: list[str], folder: Path, *more: str, collection: str = "bench"
+) -> Speed:
+    """The recall run before has warmed it."""
     before = sum(cpu_seconds_by_thread(server.process.pid))
-    found = search(server, data, "bench", folder, "--warmup", "0")
+    found = search(server, data, collection, folder, "--warmup", "0", *more)
     used = sum(cpu_seconds_by_thread(server.process.pid)) - before
     count = number(found, "operations")
     qps = number(found, "operations_per_s")
@@ -195,6 +201,50 @@ def doors(settings: Settings) -> dict[str, float]:
         result[f"{name}_share"] = alone["cpu_us"] / found.cpu_us
         result[f"{name}_qps"] = found.qps
         result[f"{name}_share_by_qps"] = found.qps * alone["cpu_us"] / 1e6
+    return result
+
+
+def create(server: Server, name: str, dimension: int, metric: str, vectors: str) -> None:
+    body = {
+        "name": name, "dimension": dimension, "metric": metric, "storage": {"vectors": vectors},
+        "index": {"type": "hnsw"}, "quantization": {"type": "sq8"},
+    }  # fmt: skip
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{server.port}/v1/collections",
+        json.dumps(body).encode(),
+        {"content-type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        answer.read()
+
+
+def disk(settings: Settings) -> dict[str, float]:
+    result: dict[str, float] = {}
+    wish = ("--target-recall", "0.95")
+    for name, data, shape in (
+        ("clustered", clustered(settings), (768, "cosine")),
+        ("fashion", fashion(), (784, "euclidean")),
+    ):
+        with serving(settings, 1) as (server, folder):
+            for place in ("memory", "disk"):
+                create(server, place, *shape, place)
+                load(server, data, place, folder)
+                judged = search(server, data, place, folder, "--recall", "--min-recall", "0", *wish)
+                result[f"{name}_{place}_recall"] = number(judged, "recall", "value")
+            shares: list[float] = []
+            shares_by_cpu: list[float] = []
+            for _ in range(3):
+                held, read = (
+                    speed(server, data, folder, *wish, collection=place)
+                    for place in ("memory", "disk")
+                )
+                shares.append(read.qps / held.qps)
+                shares_by_cpu.append(held.cpu_us / read.cpu_us)
+            result[f"{name}_memory_qps"], result[f"{name}_disk_qps"] = held.qps, read.qps
+            result[f"{name}_memory_cpu_us"] = held.cpu_us
+            result[f"{name}_disk_cpu_us"] = read.cpu_us
+            result[f"{name}_share"] = statistics.median(shares)
+            result[f"{name}_share_by_cpu"] = statistics.median(shares_by_cpu)
     return result
 
 
@@ -253,6 +303,7 @@ def main() -> None:
     measures: dict[str, Callable[[Settings], dict[str, float]]] = {
         "doors": doors,
         "cores": cores,
+        "disk": disk,
         "ingest": ingest,
     }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
