@@ -1,7 +1,7 @@
 #!/bin/sh
 # run.sh [OPTION...]: the comparison of compare.py, with all that it needs: a release build, Python environments
 # with the peers, the data. Everything but the build lies in the cache folder, $PEERS_CACHE or ~/.cache/proximadb-peers
-# (6 GB), and is used again.
+# (some 10 GB), and is used again.
 set -eu
 cd "$(dirname "$0")/../.."
 cache=${PEERS_CACHE:-$HOME/.cache/proximadb-peers}
