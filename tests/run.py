@@ -70,7 +70,7 @@ class Tally:
 
 
 # Servers choose their ports, and nothing outside a test's folder is written. Not more processes
-# than cores: tests of kills load their servers as much as these take, and each takes far longer.
+# than cores: a server's workers get what nobody else takes, and tests wait for flushes and merges.
 PYTEST_PROCESSES = min(os.cpu_count() or 1, 8)
 
 
