@@ -1,8 +1,8 @@
 /* ivf_search.c: which lists, and the scan of them.
  *
- * The nearest groups of lists are found first, then their lists ranked, and scanned from the
- * nearest on: so the bound that a row has to beat is tight early, and most rows cost nothing but
- * their share of a vector instruction.
+ * The nearer half of the groups of lists is found first, then their lists ranked, and scanned from
+ * the nearest on: so the bound that a row has to beat is tight early, and most rows cost nothing
+ * but their share of a vector instruction.
  *
  * How many lists. `nprobe` finds the neighbours of a query among all rows. When only a share f of
  * the rows may be returned, the k nearest of them lie as far away as the k / f nearest of all:
@@ -55,7 +55,7 @@ uint32_t ivf_search_groups(const struct index_search *search, uint32_t ranked)
     const struct ivf *ivf = &search->index->ivf;
     const struct pool_entry *groups = search->scratch->groups;
     const uint64_t enough = (uint64_t)ranked * RANKED_PER_PROBE;
-    const uint32_t least = 2 + ivf->group_count / 8;
+    const uint32_t least = 2 + ivf->group_count / 2;
     uint32_t g = 0, covered = 0;
     for (; g < search->lists.group_count && (g < least || covered < enough); g++)
         covered += ivf->groups[groups[g].row + 1] - ivf->groups[groups[g].row];
