@@ -270,7 +270,10 @@ def table(curves: list[Curve]) -> str:
 def kept_curves(file: Path) -> dict[str, Curve]:
     if not file.exists():
         return {}
-    return {one["name"]: Curve(**one) for one in json.loads(file.read_text())}
+    curves = [Curve(**one) for one in json.loads(file.read_text())]
+    for curve in curves:
+        curve.points = [(recall, speed) for recall, speed in curve.points]  # lists, in JSON
+    return {curve.name: curve for curve in curves}
 
 
 def run(data: Data, a: argparse.Namespace) -> list[Curve]:

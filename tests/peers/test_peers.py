@@ -1,8 +1,10 @@
 """What perf/peers makes of its measurements, and what it must hold on to. Needs none of the
 libraries that it compares."""
 
+import dataclasses
 import gc
 import importlib
+import json
 import math
 import sys
 import weakref
@@ -106,6 +108,20 @@ def test_settings_that_another_one_beats_in_both_are_not_kept(peers: Any) -> Non
     assert [one["recall"] for one in kept] == [0.95, 0.99]
     points = [(one["recall"], one["speed"]) for one in measured]
     assert peers("curves").best(points) == [(0.95, 120.0), (0.99, 50.0)]
+
+
+def test_what_was_measured_before_is_read_as_it_was(peers: Any, tmp_path: Path) -> None:  # noqa: ANN401
+    curves = peers("curves")
+    one = curves.Curve("ivf pq", [(0.9, 200.0), (0.99, 100.0)], 1.0, 0.0, 100.0, 0.0)
+    file = tmp_path / "curves.json"
+    file.write_text(json.dumps([dataclasses.asdict(one)]))
+    kept = curves.kept_curves(file)
+    assert kept == {"ivf pq": one}
+    assert curves.best(kept["ivf pq"].points + [(0.95, 150.0)]) == [
+        (0.9, 200.0),
+        (0.95, 150.0),
+        (0.99, 100.0),
+    ]
 
 
 def test_a_picture_has_every_measured_kind_inside_its_frame(peers: Any) -> None:  # noqa: ANN401
