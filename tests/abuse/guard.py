@@ -45,6 +45,15 @@ def descriptors(server: Server) -> int:
     return len(list(Path(f"/proc/{server.pid}/fd").iterdir()))
 
 
+def sockets(server: Server) -> int:
+    """How many it has open; files are not counted, as the log opens its next one when it can."""
+    found = 0
+    for path in Path(f"/proc/{server.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found += path.readlink().name.startswith("socket:")
+    return found
+
+
 def counted(server: Server, name: str, **labels: str) -> float:
     """The sum of a metric's samples with these labels; 0 when it has none."""
     text = patiently(server, lambda rest: rest.request("GET", "/metrics").body.decode())

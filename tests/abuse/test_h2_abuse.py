@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.abuse.guard import counted, descriptors, guarded, send_until_closed
+from tests.abuse.guard import counted, guarded, send_until_closed, sockets
 from tests.http.h2 import (
     ACK,
     CONTINUATION,
@@ -443,10 +443,10 @@ def test_a_reset_call_leaves_no_stream_behind(target: Server) -> None:
         assert session.request("GET", "/livez").status == 200
 
 
-def test_abuse_leaves_no_descriptors(target: Server) -> None:
-    before = descriptors(target)
+def test_abuse_leaves_no_sockets(target: Server) -> None:
+    before = sockets(target)
     for _ in range(50):
         with h2(target) as session:
             session.send(MALFORMED["ping-of-7-bytes"])
             session.until_goaway()
-    eventually("closed", lambda: descriptors(target) <= before)
+    eventually("closed", lambda: sockets(target) <= before)

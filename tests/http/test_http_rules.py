@@ -407,7 +407,7 @@ def test_a_deadline_that_has_passed_ends_the_request(
     assert (answer.status, answer.error_code) == (504, "DEADLINE_EXCEEDED")
 
 
-@pytest.mark.parametrize("timeout", ["30", "30S", "1M", "1H", "5000m", "0.5"])
+@pytest.mark.parametrize("timeout", ["300", "300S", "5M", "1H", "300000m", "300.5"])
 def test_a_deadline_that_is_far_changes_nothing(
     rest: RestClient, collection: str, timeout: str
 ) -> None:
