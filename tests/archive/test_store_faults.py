@@ -21,7 +21,7 @@ from tests.archive.load import (
 from tests.archive.stored import Archive, only
 from tests.http.wire import eventually
 from tests.lib.rest import RestClient
-from tests.lib.server import ServerFactory, ServerOptions
+from tests.lib.server import LIMIT_S, ServerFactory, ServerOptions
 from tests.store.fault_proxy import BUSY, DROP_LATE, FaultProxy, fault_proxy
 from tests.store.moto import Moto, make_bucket, moto_server
 
@@ -163,7 +163,7 @@ def test_a_store_that_hangs_holds_up_nothing_but_the_archive(
         text = text.replace("flush_age_s = 3600", "flush_age_s = 1\nflush_rows = 100")
         server = server_factory.make(ServerOptions(config=text, env=KEYS, cores=2)).start()
         writer = Writer()
-        assert silent.asked.wait(60)
+        assert silent.asked.wait(LIMIT_S)
         with RestClient(server) as rest:
             writer.make(rest, ["c"])
 
