@@ -22,8 +22,12 @@ LIMIT_S = 240.0
 LISTENER_COUNT = 2
 LISTENING = re.compile(r"^listening on (https?)://(.+):(\d+) \(REST and gRPC\)$")
 
-# Tests share a disk with everything else; the check of its free space has tests of its own.
-TEST_ENV = {"PROXIMADB_DISK__MIN_FREE_BYTES": "0"}
+# Tests share a disk with everything else; the check of its free space has tests of its own. On a
+# slow machine a large request may take minutes; tests of deadlines give one with the request.
+TEST_ENV = {
+    "PROXIMADB_DISK__MIN_FREE_BYTES": "0",
+    "PROXIMADB_LIMITS__REQUEST_DEADLINE_S": "3600",
+}
 
 
 def binary() -> Path:
