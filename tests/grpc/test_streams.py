@@ -10,6 +10,8 @@ from proximadb.v1 import proximadb_pb2 as pb
 from tests.grpc.client import create, floats, open_client, refused
 from tests.lib.server import LIMIT_S, Server
 
+LARGE_ROWS = 4000  # of 6 KiB: 24 MB each way, half a minute of a slow sanitized server
+
 
 def batches(name: str, count: int, size: int, dimension: int = 2) -> Iterator[pb.WriteRequest]:
     for batch in range(count):
@@ -137,19 +139,19 @@ def test_cancelled_searches_leave_the_server_well(server: Server, collection_nam
 def test_a_large_message_comes_through(server: Server, collection_name: str) -> None:
     with open_client(server) as client:
         create(client, collection_name, dimension=1536)
-        vectors = floats(*([0.5] * 1536)) * 10000
-        ids = [f"r{n}" for n in range(10000)]
+        vectors = floats(*([0.5] * 1536)) * LARGE_ROWS
+        ids = [f"r{n}" for n in range(LARGE_ROWS)]
         packed = pb.PackedBatch(ids=ids, vectors=vectors)
         answer = client.Upsert(
             pb.WriteRequest(collection=collection_name, packed=packed), timeout=LIMIT_S
         )
-        assert answer.upserted == 10000
+        assert answer.upserted == LARGE_ROWS
         assert list(answer.ids) == ids
         page = client.Scroll(
-            pb.ScrollRequest(collection=collection_name, limit=10000, include=[pb.INCLUDE_VECTORS]),
+            pb.ScrollRequest(collection=collection_name, limit=LARGE_ROWS, include=[pb.INCLUDE_VECTORS]),
             timeout=LIMIT_S,
         )
-        assert len(page.records) == 10000
+        assert len(page.records) == LARGE_ROWS
         assert all(len(record.vector) == 1536 for record in page.records)
 
 
