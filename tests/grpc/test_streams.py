@@ -148,7 +148,9 @@ def test_a_large_message_comes_through(server: Server, collection_name: str) -> 
         assert answer.upserted == LARGE_ROWS
         assert list(answer.ids) == ids
         page = client.Scroll(
-            pb.ScrollRequest(collection=collection_name, limit=LARGE_ROWS, include=[pb.INCLUDE_VECTORS]),
+            pb.ScrollRequest(
+                collection=collection_name, limit=LARGE_ROWS, include=[pb.INCLUDE_VECTORS]
+            ),
             timeout=LIMIT_S,
         )
         assert len(page.records) == LARGE_ROWS
