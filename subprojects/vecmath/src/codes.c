@@ -109,11 +109,7 @@ void vecmath_sq4_query_set(const float *values, float factor, size_t dimension, 
                            struct vecmath_sq4_query *query_out)
 {
     int8_t *numbers = memory;
-    int32_t sum = 0;
-    for (size_t i = 0; i < dimension; i++) {
-        numbers[i] = (int8_t)vecmath_coded(vecmath_load(values, i), factor, VECMATH_SQ4_QUERY_MAX);
-        sum += numbers[i];
-    }
+    const int32_t sum = vecmath_active_codes()->sq4_query(values, factor, dimension, numbers);
     memset(numbers + dimension, 0, padded(dimension, VECMATH_SQ4_BLOCK) - dimension);
     *query_out = (struct vecmath_sq4_query){numbers, sum, dimension};
 }

@@ -84,10 +84,23 @@ vecmath_s8_fill(const float *values, size_t dimension, int8_t *restrict code)
     return norm;
 }
 
+/* Likewise; returns the sum. */
+static inline __attribute__((always_inline)) int32_t
+vecmath_sq4_query_fill(const float *values, float factor, size_t dimension, int8_t *restrict number)
+{
+    int32_t sum = 0;
+    for (size_t i = 0; i < dimension; i++)
+        number[i] = (int8_t)vecmath_coded(vecmath_load(values, i), factor, VECMATH_SQ4_QUERY_MAX);
+    for (size_t i = 0; i < dimension; i++)
+        sum += number[i];
+    return sum;
+}
+
 struct vecmath_code_kernels {
     const char *name; /* for tests: finer than vecmath_isa_name() */
     vecmath_sq8_query_kernel sq8_query;
     uint32_t (*s8_set)(const float *values, size_t dimension, int8_t *code_out);
+    int32_t (*sq4_query)(const float *values, float factor, size_t dimension, int8_t *number_out);
     vecmath_sq8_kernel sq8_one, sq8_block;
     vecmath_s8_kernel s8_one, s8_block;
     vecmath_sq4_kernel sq4_one, sq4_block;

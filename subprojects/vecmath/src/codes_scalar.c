@@ -85,10 +85,17 @@ static uint32_t s8_set_scalar(const float *values, size_t dimension, int8_t *cod
     return vecmath_s8_fill(values, dimension, code_out);
 }
 
+static int32_t sq4_query_scalar(const float *values, float factor, size_t dimension,
+                                int8_t *number_out)
+{
+    return vecmath_sq4_query_fill(values, factor, dimension, number_out);
+}
+
 const struct vecmath_code_kernels vecmath_codes_scalar = {
     .name = "scalar",
     .sq8_query = sq8_query_scalar,
     .s8_set = s8_set_scalar,
+    .sq4_query = sq4_query_scalar,
     .sq8_one = sq8_one_scalar,
     .sq8_block = sq8_block_scalar,
     .s8_one = s8_one_scalar,

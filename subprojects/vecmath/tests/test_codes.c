@@ -167,6 +167,25 @@ static void check_s8_set(const struct vecmath_code_kernels *kernels, size_t n, u
     free(values);
 }
 
+static void check_sq4_query(const struct vecmath_code_kernels *kernels, size_t n, uint64_t seed)
+{
+    const float most = VECMATH_SQ4_QUERY_MAX;
+    float *values = query_values(n, seed, 2 * most);
+    struct guarded numbers;
+    guarded_open(&numbers, n, true, 0);
+    const int32_t sum = kernels->sq4_query(values, 0.75f, n, numbers.data);
+    int32_t expected = 0;
+    for (size_t i = 0; i < n; i++) {
+        const int number = (int)nearbyintf(fminf(fmaxf(values[i] * 0.75f, -most), most));
+        CHECK(((int8_t *)numbers.data)[i] == number, "%s sq4 query n %zu: %d not %d of %.9g",
+              kernels->name, n, ((int8_t *)numbers.data)[i], number, (double)values[i]);
+        expected += number;
+    }
+    CHECK(sum == expected, "%s sq4 query n %zu: sum %d not %d", kernels->name, n, sum, expected);
+    guarded_close(&numbers);
+    free(values);
+}
+
 static void check_sq4(const struct vecmath_code_kernels *kernels, size_t n, uint64_t seed)
 {
     struct guarded rows[ROWS];
@@ -205,6 +224,7 @@ static void every_table_gives_the_plain_sum(void)
                 check_sq8_query(tables[t], sizes[s], seed);
                 check_s8(tables[t], sizes[s], seed);
                 check_s8_set(tables[t], sizes[s], seed);
+                check_sq4_query(tables[t], sizes[s], seed);
                 check_sq4(tables[t], sizes[s], seed);
             }
 }
