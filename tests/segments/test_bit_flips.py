@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.crash.settings import check_offline
 from tests.http.wire import eventually
 from tests.lib.rest import RestClient, RestError
 from tests.lib.server import Server, ServerFactory, ServerFailed, ServerOptions
@@ -253,7 +254,7 @@ def test_a_damaged_segment_takes_its_collection_out_of_use_and_no_other(
         rest.delete_collection("one")
         assert {c["name"] for c in rest.list_collections()["collections"]} == {"two", "last"}
     assert server.stop() == 0
-    assert check_folder(server.data_dir).status == 0
+    check_offline(server)
 
 
 def test_a_segment_that_is_gone_is_counted_at_the_start(server_factory: ServerFactory) -> None:
@@ -287,4 +288,4 @@ def test_a_lost_index_is_made_again_with_one_warning(server_factory: ServerFacto
     rebuilt = metric(server, "index_rebuilds_total")
     assert rebuilt == len(list(home.data.rglob("*.index"))) == 6
     assert server.stop() == 0
-    assert check_folder(home.data).status == 0
+    check_offline(server)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.crash.settings import check_offline
 from tests.http.wire import eventually
 from tests.lib.rest import RestClient
 from tests.lib.server import Server, ServerFactory, ServerOptions
-from tests.segments.made import Model, check_all, check_folder, create, record
+from tests.segments.made import Model, check_all, create, record
 
 CONFIG = """
 [storage]
@@ -77,10 +78,10 @@ def test_other_core_counts_keep_the_rows_and_drop_the_old_logs(
             server.kill()
         else:
             assert server.stop() == 0
-            assert check_folder(server.data_dir).status == 0
+            check_offline(server)
     server.start()
     with RestClient(server) as rest:
         for model in models:
             check_all(rest, model)
     assert server.stop() == 0
-    assert check_folder(server.data_dir).status == 0
+    check_offline(server)

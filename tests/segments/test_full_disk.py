@@ -1,4 +1,8 @@
-"""A disk that becomes full while segments are written."""
+"""A disk that becomes full while segments are written.
+
+Besides the log there is room for 10 MiB, and for once more as much when the ballast is gone: all
+segments can be merged then.
+"""
 
 import random
 import threading
@@ -8,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.crash.settings import check_offline
 from tests.crash.test_disk_full import small_disk
 from tests.http.wire import eventually
 from tests.lib.rest import Json, Response, RestClient
-from tests.lib.server import LIMIT_S, Server, ServerFactory, ServerOptions
-from tests.segments.made import Model, check_all, check_folder, create, metric, record
+from tests.lib.server import Server, ServerFactory, ServerOptions
+from tests.segments.made import Model, check_all, create, metric, record
 
 CONFIG = """
 [storage]
@@ -48,9 +53,9 @@ def test_a_disk_that_is_full_of_segments_refuses_writes_and_nothing_else(
     server_factory: ServerFactory, tmp_path: Path, engine: str
 ) -> None:
     rng = random.Random(engine)
-    with small_disk(tmp_path / "disk", "32m") as disk:
+    with small_disk(tmp_path / "disk", "28m") as disk:
         ballast = disk / "ballast"
-        ballast.write_bytes(bytes(12 << 20))
+        ballast.write_bytes(bytes(14 << 20))
         server = server_factory.make(ServerOptions(config=CONFIG, io_engine=engine))
         server.data_dir = disk / "data"
         server.start()
@@ -94,17 +99,15 @@ def test_a_disk_that_is_full_of_segments_refuses_writes_and_nothing_else(
             check_all(rest, model)
             assert rest.get("c", gone)["missing"] == gone
         assert server.stop() == 0
-        assert check_folder(server.data_dir).status == 0
+        check_offline(server)
 
 
 def fill_up(
     server: Server, rest: RestClient, model: Model, batch: Callable[[], list[Json]]
 ) -> None:
-    """Writes until none is taken for three seconds and a flush has failed."""
-    deadline = time.monotonic() + LIMIT_S
+    """Writes until fifteen in a row are refused and a flush or merge has failed."""
     pause = threading.Event()
     refused = 0
     while refused < 15 or metric(server, "flush_errors_total") == 0:
-        assert time.monotonic() < deadline, "the disk never stayed full"
         refused = 0 if put(rest, model, batch()).status == 200 else refused + 1
         pause.wait(0.2 if refused else 0)

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tests.crash.settings import check_offline
 from tests.lib.rest import RestClient
 from tests.lib.server import LIMIT_S, ServerFactory, ServerOptions
-from tests.segments.made import check_folder, wait_for_flush
+from tests.segments.made import wait_for_flush
 
 Matrix = npt.NDArray[np.float32]
 
@@ -87,4 +88,4 @@ def test_what_was_loaded_is_found_behind_a_kill(
     with RestClient(server, 2 * LIMIT_S) as rest:
         check_exact(rest, matrix, 2)
     assert server.stop() == 0
-    assert check_folder(server.data_dir).status == 0
+    check_offline(server)

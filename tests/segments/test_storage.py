@@ -14,6 +14,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from tests.crash.settings import check_offline
 from tests.http.wire import eventually
 from tests.lib.rest import Json, RestClient
 from tests.lib.server import Server, StartServer
@@ -22,7 +23,6 @@ from tests.segments.made import (
     FLUSH_ROWS,
     Model,
     check_all,
-    check_folder,
     create,
     fill,
     folder_of,
@@ -127,7 +127,7 @@ def test_storage_is_changed_while_there_are_data(start_server: StartServer) -> N
             assert rest.get_collection("c")["storage"]["compression"] == compression
             check_all(rest, model)
     assert server.stop() == 0
-    assert check_folder(server.data_dir).status == 0
+    check_offline(server)
 
 
 def flush_all(server: Server, rest: RestClient, model: Model, rng: random.Random) -> None:

@@ -5,10 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.crash.settings import check_offline
 from tests.http.wire import eventually
 from tests.lib.rest import Json, RestClient, RestError
 from tests.lib.server import Server, StartServer
-from tests.segments.made import check_folder, metric, vector
+from tests.segments.made import metric, vector
 
 CONFIG = """
 [storage]
@@ -76,7 +77,7 @@ def test_retained_versions_survive_merges_and_restarts(
     server.restart()
     check_history(server, history)
     assert server.stop() == 0
-    assert check_folder(server.data_dir).status == 0
+    check_offline(server)
 
 
 def one_segment(rest: RestClient) -> bool:
