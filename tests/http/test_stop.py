@@ -5,7 +5,7 @@ import signal
 import subprocess
 
 from tests.lib.rest import RestClient
-from tests.lib.server import StartServer, binary
+from tests.lib.server import LIMIT_S, StartServer, binary
 
 
 def stop_in_advance() -> None:
@@ -29,7 +29,7 @@ def test_a_signal_ends_the_recovery_in_order(start_server: StartServer) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=LIMIT_S,
     )
     assert done.returncode == 0, done.stderr
     assert "stopped by a signal before recovery was over" in done.stderr

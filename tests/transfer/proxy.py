@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 
-LIMIT_S = 60
+from tests.lib.server import LIMIT_S
+
 PIECE = 65536
 
 

@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.lib.rest import RestClient
-from tests.lib.server import Server, StartServer, server_starter, servers_in
+from tests.lib.server import LIMIT_S, Server, StartServer, server_starter, servers_in
 from tests.segments.made import CONFIG
 from tests.transfer.client import command, kept, records, run
-from tests.transfer.proxy import LIMIT_S, PASS, Deed, Proxy, Request, Rule, answer
+from tests.transfer.proxy import PASS, Deed, Proxy, Request, Rule, answer
 from tests.transfer.test_folder import fill, manifest_of, snapshots
 
 ROWS = 2000
