@@ -63,7 +63,6 @@ lint: build-clang
 sanitize: packages-test $(VENV) build-asan/build.ninja build-tsan/build.ninja
 	@ninja -C build-asan
 	@.venv/bin/python tests/run.py --build build-asan --only unit --only python
-	@ninja -C build-tsan
 	@.venv/bin/python tests/run.py --build build-tsan --only tsan
 
 stress: packages-test build-stress/build.ninja $(VENV)

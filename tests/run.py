@@ -99,10 +99,12 @@ def cases_of(output: str, ok: bool) -> Tally:
 
 
 def run_meson(build: Path, sanitized: bool, names: list[str]) -> Tally:
+    """The tests of these names, which are built first; without names all, which are built."""
     log = build / "meson-logs" / "testlog.json"
     log.unlink(missing_ok=True)
-    command = ["meson", "test", "-C", str(build), "--no-rebuild", "--print-errorlogs"]
+    command = ["meson", "test", "-C", str(build), "--print-errorlogs"]
     command += ["--timeout-multiplier", str(PATIENCE * (2 if sanitized else 1))]
+    command += [] if names else ["--no-rebuild"]
     status = run(command + names, **SANITIZER_ENV)
     tally = Tally()
     if log.exists():

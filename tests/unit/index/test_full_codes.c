@@ -3,7 +3,7 @@
 
 #include <float.h>
 
-enum { ROWS = 300, QUERIES = 20, CLUSTERS = 10 };
+enum { ROWS = 300, MANY = SANITIZED ? 2000 : 6000, QUERIES = 20, CLUSTERS = 10 };
 
 static const enum pdb_metric metrics[] = {PDB_METRIC_COSINE, PDB_METRIC_DOT, PDB_METRIC_EUCLIDEAN,
                                           PDB_METRIC_MANHATTAN, PDB_METRIC_HAMMING};
@@ -202,7 +202,7 @@ static void a_scan_of_full_rows_is_exact(void **state)
 {
     (void)state;
     for (size_t m = 0; m < METRICS; m++) {
-        struct data data = made(3000, 48, 0, metrics[m]);
+        struct data data = made(MANY / 2, 48, 0, metrics[m]);
         struct data queries = made(QUERIES, 48, 1, metrics[m]);
         struct built built = {0};
         struct index_query query = {.k = 10, .gamma = -1};
@@ -219,7 +219,7 @@ static void graphs_of_full_rows_are_sound_and_find_at_defaults(void **state)
 {
     (void)state;
     for (size_t m = 0; m < METRICS; m++) {
-        struct data data = made(6000, 64, 0, metrics[m]);
+        struct data data = made(MANY, 64, 0, metrics[m]);
         struct data queries = made(50, 64, 1, metrics[m]);
         struct built built;
         struct index_query query = {.k = 10, .gamma = -1};
@@ -238,7 +238,7 @@ static void a_target_is_met_on_other_queries(void **state)
     (void)state;
     const float targets[] = {0.8f, 0.95f};
     for (size_t m = 0; m < METRICS; m++) {
-        struct data data = made(6000, 64, 0, metrics[m]);
+        struct data data = made(MANY, 64, 0, metrics[m]);
         struct data queries = made(100, 64, 1, metrics[m]);
         const struct index_spec spec = spec_of(INDEX_HNSW, QUANTIZE_NONE, metrics[m], 64);
         struct built built;

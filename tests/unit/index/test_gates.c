@@ -60,9 +60,13 @@ static void assert_gate(const struct world *w, const struct index *index,
         fail_msg("%s: recall %.4f", name_of(spec), recall);
 }
 
-/* Calls `check` for each combination that exists, and sees that there are as many as there were. */
+/* Calls `check` for each combination that exists, and sees that there are as many as there were.
+ * Sanitizers take ten times as long and see memory, not recall: of every three combinations there,
+ * each check takes one, the next check the next, so that six checks take each of them twice. */
 static void of_all(void (*check)(const struct index_spec *spec))
 {
+    static unsigned check_count;
+    const unsigned turn = check_count++ % 3;
     unsigned count = 0;
     for (size_t m = 0; m < sizeof metrics / sizeof metrics[0]; m++)
         for (enum index_kind kind = INDEX_FLAT; kind <= INDEX_IVF; kind++)
@@ -70,7 +74,8 @@ static void of_all(void (*check)(const struct index_spec *spec))
                 const struct index_spec spec = spec_of(kind, codes[c], metrics[m], DIMENSION);
                 if (!index_make_supports(&spec))
                     continue;
-                check(&spec);
+                if (!SANITIZED || count % 3 == turn)
+                    check(&spec);
                 count++;
             }
     assert_int_equal(count, 3 * 3 * 5 + 2 * 3);

@@ -100,7 +100,7 @@ static void assert_no_worse_than_fresh(const struct built *merged, const struct 
 /* Once round: in ten steps every row has been replaced. */
 static void churn(enum quantize_kind codes, enum pdb_metric metric)
 {
-    enum { ROWS = 2500, STEP = 250 };
+    enum { ROWS = SANITIZED ? 1000 : 2500, STEP = ROWS / 10 };
     const struct index_spec spec = spec_of(INDEX_HNSW, codes, metric, DIMENSION);
     struct data data = data_clustered(ROWS, DIMENSION, CLUSTERS, 31, 0, false);
     struct built built;
@@ -142,7 +142,7 @@ static void a_graph_that_grows_by_merges_stays_as_good(void **state)
     struct data none = data_new(0, DIMENSION);
     struct built built;
     make_built(&built, &data, &spec, 1);
-    while (data.count < 5000) {
+    while (data.count < (SANITIZED ? 2000 : 5000)) {
         struct data gained =
             data_clustered(data.count * 2 / 3, DIMENSION, CLUSTERS, 32, data.count, false);
         struct step step = step_of(&data, 0, 0, &gained);

@@ -4,7 +4,14 @@
 
 #include <float.h>
 
-enum { ROWS = 200, QUERIES = 24, CLUSTERS = 10, BITS = QUANTIZE_BITS_MAX };
+enum {
+    ROWS = 200,
+    MANY = SANITIZED ? 1500 : 4000,
+    QUERIES = 24,
+    CLUSTERS = 10,
+    BITS = QUANTIZE_BITS_MAX
+};
+enum { SEEDS = SANITIZED ? 2 : 6 };
 
 static const enum pdb_metric metrics[] = {PDB_METRIC_EUCLIDEAN, PDB_METRIC_COSINE, PDB_METRIC_DOT};
 
@@ -76,7 +83,7 @@ static void measure(const struct built *built, const struct data *data, const st
 static struct spread spread_of(uint32_t dimension, enum pdb_metric metric, uint32_t bits)
 {
     struct spread spread = {0};
-    for (uint64_t seed = 1; seed <= 6; seed++) {
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
         struct data data = data_clustered(ROWS, dimension, CLUSTERS, seed, 0, false);
         struct data queries = data_clustered(QUERIES, dimension, CLUSTERS, seed, 1, false);
         struct built built;
@@ -230,7 +237,7 @@ static void defaults_find_with_any_number_of_bits(void **state)
         for (enum index_kind kind = INDEX_FLAT; kind <= INDEX_HNSW; kind++) {
             const enum pdb_metric metric = metrics[bits % 3];
             struct index_spec spec = spec_of(kind, QUANTIZE_BINARY, metric, 96);
-            struct data data = data_clustered(4000, 96, 40, 1, 0, false);
+            struct data data = data_clustered(MANY, 96, 40, 1, 0, false);
             struct data queries = data_clustered(40, 96, 40, 1, 1, false);
             struct built built;
             struct index_query query = {.k = 10, .gamma = -1};
@@ -249,7 +256,7 @@ static void a_target_is_met_on_other_queries(void **state)
     (void)state;
     for (uint32_t bits = 1; bits <= BITS; bits *= 2) {
         struct index_spec spec = spec_of(INDEX_HNSW, QUANTIZE_BINARY, PDB_METRIC_COSINE, 64);
-        struct data data = data_clustered(4000, 64, 40, 1, 0, false);
+        struct data data = data_clustered(MANY, 64, 40, 1, 0, false);
         struct data queries = data_clustered(100, 64, 40, 1, 1, false);
         struct built built;
         struct index_query query = {.k = 10, .gamma = -1, .target_recall = 0.9f};
