@@ -41,6 +41,17 @@ def memory_bytes(server: Server) -> tuple[int, int]:
     return int(pages[0]) * PAGE_BYTES, int(pages[1]) * PAGE_BYTES
 
 
+def forget_peak(server: Server) -> None:
+    """The most memory is what there is now."""
+    Path(f"/proc/{server.pid}/clear_refs").write_text("5")
+
+
+def peak_bytes(server: Server) -> int:
+    """The most resident memory since then."""
+    status = Path(f"/proc/{server.pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) << 10
+
+
 def descriptors(server: Server) -> int:
     return len(list(Path(f"/proc/{server.pid}/fd").iterdir()))
 
@@ -79,10 +90,16 @@ class Guard:
         patiently(self.server, ask)
 
     def small(self) -> None:
-        virtual, resident = memory_bytes(self.server)
+        self._allows(memory_bytes(self.server)[1], self.growth_bytes)
+
+    def peaked_below(self, growth_bytes: int) -> None:
+        """Since `forget_peak`."""
+        self._allows(peak_bytes(self.server), growth_bytes)
+
+    def _allows(self, resident: int, growth_bytes: int) -> None:
         grown = resident - self.before_bytes
-        sanitized = virtual > SANITIZED_VIRTUAL_BYTES
-        allowed = GROWTH_SANITIZED_BYTES if sanitized else self.growth_bytes
+        sanitized = memory_bytes(self.server)[0] > SANITIZED_VIRTUAL_BYTES
+        allowed = GROWTH_SANITIZED_BYTES if sanitized else growth_bytes
         assert grown <= allowed, f"grown by {grown >> 20} MiB"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.abuse.guard import counted, guarded, send_until_closed, sockets
+from tests.abuse.guard import counted, forget_peak, guarded, send_until_closed, sockets
 from tests.http.h2 import (
     ACK,
     CONTINUATION,
@@ -234,6 +234,35 @@ def test_zero_window_holds_no_memory(target: Server) -> None:
             for _ in range(300):
                 session.start("GET", "/openapi.json")
         guard.answers()
+
+
+def test_an_answer_is_not_copied_for_a_window_that_lets_all_of_it_through(
+    session_servers: ServerFactory,
+) -> None:
+    """Whoever opens his windows wide and reads nothing costs the 70 MB that are answered, and
+    what it takes to make them; not 70 MB more."""
+    env = {"PROXIMADB_LIMITS__BLOCKED_WRITE_S": "3600"}
+    server = session_servers.make(ServerOptions(cores=1, env=env)).start()
+    rows = [{"id": str(i), "vector": [0.123456 + i] * 4096} for i in range(200)]
+    with RestClient(server) as rest:
+        rest.create_collection("long", 4096, "dot", sync="never")
+        for first in range(0, 1600, 200):
+            rest.upsert("long", [row | {"id": f"{first}-{row['id']}"} for row in rows])
+    body, path = b'{"limit":1600,"include":["vectors"]}', "/v1/collections/long/vectors/scroll"
+    widest = 0x7FFFFFFF
+
+    def answered() -> bool:
+        name = "proximadb_http_requests_total"
+        return counted(server, name, operation="scroll", status="200") >= 1
+
+    with guarded(server) as guard, h2(server, (INITIAL_WINDOW, widest)) as session:
+        forget_peak(server)
+        session.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        session.send(frame(WINDOW_UPDATE, 0, 0, (widest - 65535).to_bytes(4, "big")))
+        session.start("POST", path, body, [("content-type", "application/json")])
+        eventually("answered", answered)
+        guard.answers()
+        guard.peaked_below(190 << 20)  # 148 MiB with the answer once, 223 and more with it twice
 
 
 def test_a_window_of_one_byte_at_a_time(target: Server) -> None:

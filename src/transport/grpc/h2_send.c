@@ -154,7 +154,9 @@ int h2_send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *frame
     take_bytes(st, at + FRAME_HEAD, len);
     if (st->out_first == NULL && !st->answered && st->x.on_sent != NULL)
         st->x.on_sent(&st->x);
-    return 0;
+    /* Left alone, nghttp2 goes on for as long as the peer's window lets it. */
+    const struct h2_session *s = user;
+    return s->out.len < H2_OUT_SOFT ? 0 : NGHTTP2_ERR_PAUSE;
 }
 
 /* ---- the handlers' side ---- */
