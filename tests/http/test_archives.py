@@ -16,7 +16,7 @@ import pytest
 from tests.http.wire import connect, eventually, head, raw, read_response
 from tests.lib.certificates import Certificate
 from tests.lib.rest import Json, RestClient
-from tests.lib.server import LIMIT_S, Server, StartServer
+from tests.lib.server import LIMIT_S, Server, ServerFactory, ServerOptions, StartServer
 
 UPLOAD = ("PUT", "/v1/snapshots/t/archive", "content-type: application/x-tar")
 TAR = {"content-type": "application/x-tar"}
@@ -37,16 +37,33 @@ def search(rest: RestClient, name: str) -> Json:
     return answer
 
 
-@pytest.fixture
-def source(start_server: StartServer) -> Server:
-    """A server with a snapshot `s` of a collection `a`."""
-    server = start_server(cores=2)
+def with_snapshot(server: Server) -> Server:
+    """A snapshot `s` of a collection `a`."""
     with RestClient(server) as rest:
         rest.create_collection("a", DIMENSION, "cosine")
         rest.upsert("a", [row(i) for i in range(ROWS)])
         rest.delete("a", ids=["r00003"])
         rest.call("POST", "/v1/snapshots", {"name": "s"})
     return server
+
+
+@pytest.fixture
+def source(start_server: StartServer) -> Server:
+    """A server with a snapshot, for this test alone."""
+    return with_snapshot(start_server(cores=2))
+
+
+@pytest.fixture(scope="module")
+def refusing(session_servers: ServerFactory) -> Server:
+    """The same for all tests after which it is as before: what they send is refused."""
+    return with_snapshot(session_servers.make(ServerOptions(cores=2)).start())
+
+
+@pytest.fixture(scope="module")
+def good(refusing: Server) -> bytes:
+    """The archive of its snapshot."""
+    with RestClient(refusing) as rest:
+        return download(rest)
 
 
 @pytest.fixture
@@ -249,38 +266,42 @@ def test_archives_have_a_limit_of_their_own(
 # ---- what is no archive ----
 
 
-def refused(rest: RestClient, source: Server, data: bytes, code: str) -> None:
-    for protocol in PROTOCOLS:
-        status, body = upload(protocol, f"{source.url}/v1/snapshots/bad/archive", data)
-        assert status == 0 or (status >= 400 and body["error"]["code"] == code), body
-        assert rest.request("GET", "/v1/snapshots/bad").status == 404
-        assert snapshots(rest) == ["s"]
-    eventually("nothing is left of it", lambda: staged(source) == ["s"])
+def nothing_is_left(server: Server) -> None:
+    eventually("nothing is left of it", lambda: staged(server) == ["s"])
+
+
+def refused(server: Server, data: bytes, code: str) -> None:
+    with RestClient(server) as rest:
+        for protocol in PROTOCOLS:
+            status, body = upload(protocol, f"{server.url}/v1/snapshots/bad/archive", data)
+            assert status == 0 or (status >= 400 and body["error"]["code"] == code), body
+            assert rest.request("GET", "/v1/snapshots/bad").status == 404
+            assert snapshots(rest) == ["s"]
+    nothing_is_left(server)
 
 
 @pytest.mark.parametrize("keep", [0, 1, 511, 512, 1000, 0.5, -1024])
-def test_a_cut_archive_is_refused(
-    source: Server, rest: RestClient, archive: bytes, keep: float
-) -> None:
-    size = int(len(archive) * keep) if 0 < keep < 1 else int(keep)
+def test_a_cut_archive_is_refused(refusing: Server, good: bytes, keep: float) -> None:
+    size = int(len(good) * keep) if 0 < keep < 1 else int(keep)
     if size < 0:  # without its last member's end
-        size = archive.rstrip(b"\0").__len__() - 1
-    refused(rest, source, archive[:size], "INVALID_ARGUMENT")
+        size = good.rstrip(b"\0").__len__() - 1
+    refused(refusing, good[:size], "INVALID_ARGUMENT")
 
 
-def test_an_archive_with_a_flipped_bit_is_refused(
-    source: Server, rest: RestClient, archive: bytes
-) -> None:
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+def test_an_archive_with_a_flipped_bit_is_refused(refusing: Server, good: bytes) -> None:
+    with tarfile.open(fileobj=io.BytesIO(good)) as tar:
         members = [(m.name, m.offset_data + m.size // 2) for m in tar if m.isfile()]
     assert len(members) >= 3
+    url = f"{refusing.url}/v1/snapshots/bad/archive"
     for name, at in members:
-        damaged = bytearray(archive)
+        damaged = bytearray(good)
         damaged[at] ^= 4
-        status, body = upload("--http1.1", f"{source.url}/v1/snapshots/bad/archive", bytes(damaged))
+        status, body = upload("--http1.1", url, bytes(damaged))
         assert status == 500, name
         assert body["error"]["code"] == "DATA_LOSS", name
-        assert snapshots(rest) == ["s"]
+        with RestClient(refusing) as rest:
+            assert snapshots(rest) == ["s"]
+    nothing_is_left(refusing)
 
 
 @pytest.mark.parametrize(
@@ -288,11 +309,11 @@ def test_an_archive_with_a_flipped_bit_is_refused(
     ["../evil", "/tmp/evil", "..", "SNAPSHOT/../../evil", "a/b/c/d", "snapshots/../../../evil"],
 )
 def test_names_that_lead_out_of_the_snapshot_are_refused(
-    source: Server, rest: RestClient, archive: bytes, name: str
+    refusing: Server, good: bytes, name: str
 ) -> None:
     out = io.BytesIO()
     with (
-        tarfile.open(fileobj=io.BytesIO(archive)) as tar,
+        tarfile.open(fileobj=io.BytesIO(good)) as tar,
         tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as made,
     ):
         for member in tar:
@@ -300,54 +321,59 @@ def test_names_that_lead_out_of_the_snapshot_are_refused(
         evil = tarfile.TarInfo(name)
         evil.size = 4
         made.addfile(evil, io.BytesIO(b"evil"))
-    refused(rest, source, out.getvalue(), "INVALID_ARGUMENT")
-    assert not list(source.folder.rglob("evil"))
+    refused(refusing, out.getvalue(), "INVALID_ARGUMENT")
+    assert not list(refusing.folder.rglob("evil"))
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
-def test_links_in_an_archive_are_refused(
-    source: Server, rest: RestClient, archive: bytes, kind: bytes
-) -> None:
+def test_links_in_an_archive_are_refused(refusing: Server, good: bytes, kind: bytes) -> None:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as made:
         link = tarfile.TarInfo("SNAPSHOT")
         link.type = kind
         link.linkname = "/etc/passwd"
         made.addfile(link)
-    refused(rest, source, out.getvalue() + archive, "INVALID_ARGUMENT")
+    refused(refusing, out.getvalue() + good, "INVALID_ARGUMENT")
 
 
-def test_what_is_no_tar_is_refused(source: Server, rest: RestClient) -> None:
-    refused(rest, source, b"no tar" * 10_000, "INVALID_ARGUMENT")
+def test_what_is_no_tar_is_refused(refusing: Server) -> None:
+    refused(refusing, b"no tar" * 10_000, "INVALID_ARGUMENT")
 
 
 # ---- requests that are refused ----
 
 
-def test_an_upload_must_say_what_it_is(rest: RestClient, archive: bytes) -> None:
-    for headers in ({}, {"content-type": "application/json"}, {"content-type": "application/tar"}):
-        answer = rest.request("PUT", "/v1/snapshots/t/archive", archive[:10], headers)
-        assert answer.status == 415
-        assert "application/x-tar" in answer.error_message
-    compressed = TAR | {"content-encoding": "gzip"}
-    assert rest.request("PUT", "/v1/snapshots/t/archive", b"x", compressed).status == 415
+def test_an_upload_must_say_what_it_is(refusing: Server, good: bytes) -> None:
+    path = "/v1/snapshots/t/archive"
+    with RestClient(refusing) as rest:
+        for headers in (
+            {},
+            {"content-type": "application/json"},
+            {"content-type": "application/tar"},
+        ):
+            answer = rest.request("PUT", path, good[:10], headers)
+            assert answer.status == 415
+            assert "application/x-tar" in answer.error_message
+        compressed = TAR | {"content-encoding": "gzip"}
+        assert rest.request("PUT", path, b"x", compressed).status == 415
+    nothing_is_left(refusing)
 
 
 @pytest.mark.parametrize("name", ["..", "%2e%2e", "a%2fb", ".x", "%00"])
 def test_an_upload_under_a_name_that_is_none_is_refused(
-    source: Server, archive: bytes, name: str
+    refusing: Server, good: bytes, name: str
 ) -> None:
     request = head("PUT", f"/v1/snapshots/{name}/archive", "content-type: application/x-tar",
-                   f"content-length: {len(archive)}")  # fmt: skip
-    answer = raw(source, request + archive[:1000])
+                   f"content-length: {len(good)}")  # fmt: skip
+    answer = raw(refusing, request + good[:1000])
     assert (answer.status, answer.error_code) == (400, "INVALID_ARGUMENT")
-    assert staged(source) == ["s"]
+    nothing_is_left(refusing)
 
 
-def test_a_name_that_is_taken_is_refused_before_the_body(source: Server) -> None:
+def test_a_name_that_is_taken_is_refused_before_the_body(refusing: Server) -> None:
     request = head("PUT", "/v1/snapshots/s/archive", "content-type: application/x-tar",
                    "content-length: 100000000", "expect: 100-continue")  # fmt: skip
-    answer = raw(source, request)
+    answer = raw(refusing, request)
     assert (answer.status, answer.error_code) == (409, "ALREADY_EXISTS")
     assert answer.header("connection") == "close"
 
@@ -384,16 +410,16 @@ def test_who_expects_the_word_gets_it(source: Server, archive: bytes) -> None:
     ],
 )
 def test_heads_that_smugglers_use_are_refused(
-    source: Server, lines: tuple[str, ...], status: int
+    refusing: Server, lines: tuple[str, ...], status: int
 ) -> None:
-    answer = raw(source, head(*UPLOAD, *lines) + b"hello")
+    answer = raw(refusing, head(*UPLOAD, *lines) + b"hello")
     assert answer.status == status, answer.body
     assert answer.header("x-request-id")
-    assert staged(source) == ["s"]
+    nothing_is_left(refusing)
 
 
-def test_another_host_may_not_upload(source: Server) -> None:
-    answer = raw(source, head(*UPLOAD, "content-length: 5", host="evil.example") + b"hello")
+def test_another_host_may_not_upload(refusing: Server) -> None:
+    answer = raw(refusing, head(*UPLOAD, "content-length: 5", host="evil.example") + b"hello")
     assert (answer.status, answer.error_code) == (403, "PERMISSION_DENIED")
 
 
@@ -409,11 +435,11 @@ def test_another_host_may_not_upload(source: Server) -> None:
         b"0" * 2000,
     ],
 )
-def test_chunks_that_are_none_are_refused(source: Server, chunks: bytes) -> None:
-    answer = raw(source, head(*UPLOAD, "transfer-encoding: chunked") + chunks)
+def test_chunks_that_are_none_are_refused(refusing: Server, chunks: bytes) -> None:
+    answer = raw(refusing, head(*UPLOAD, "transfer-encoding: chunked") + chunks)
     assert answer.status == 400
     assert answer.error_code == "INVALID_ARGUMENT"
-    eventually("nothing is left of it", lambda: staged(source) == ["s"])
+    nothing_is_left(refusing)
 
 
 @pytest.mark.parametrize("size", [1, 7, 512, 100_000])
