@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ROWS = 20000, DIMENSION = 64, K = 5 };
+enum { ROWS = 5000, DIMENSION = 64, K = 5 };
 
 static void give_up(const char *what, const struct pdb_error *error)
 {
