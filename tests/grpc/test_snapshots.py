@@ -166,14 +166,14 @@ def test_broken_uploads_are_refused_and_leave_nothing(
     with refused(grpc.StatusCode.ALREADY_EXISTS):
         client.UploadSnapshot(pieces("s", archive, 100_000))
     with refused(grpc.StatusCode.INVALID_ARGUMENT):
-        client.UploadSnapshot(pieces("t", archive[: len(archive) // 2], 100_000))
+        client.UploadSnapshot(pieces("half", archive[: len(archive) // 2], 100_000))
     eventually("nothing is left of half of one", lambda: staged(source) == ["s"])
     with refused(grpc.StatusCode.INVALID_ARGUMENT):
         client.UploadSnapshot(pieces("../t", archive, 100_000))
     damaged = bytearray(archive)
     damaged[len(damaged) // 2] ^= 1
     with refused(grpc.StatusCode.DATA_LOSS):
-        client.UploadSnapshot(pieces("t", bytes(damaged), 100_000))
+        client.UploadSnapshot(pieces("damaged", bytes(damaged), 100_000))
     eventually("nothing is left of them", lambda: staged(source) == ["s"])
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import itertools
 import json
 import socket
 import subprocess
@@ -24,6 +25,7 @@ ROWS = 3000
 DIMENSION = 64
 STREAM_ENDED = (52, 92)  # of curl
 PROTOCOLS = ("--http1.1", "--http2-prior-knowledge")
+numbers = itertools.count()
 
 
 def row(i: int) -> Json:
@@ -270,12 +272,18 @@ def nothing_is_left(server: Server) -> None:
     eventually("nothing is left of it", lambda: staged(server) == ["s"])
 
 
+def bad_path() -> str:
+    """Another name each time: that of a refused upload is free when its files are gone."""
+    return f"/v1/snapshots/bad{next(numbers)}"
+
+
 def refused(server: Server, data: bytes, code: str) -> None:
     with RestClient(server) as rest:
         for protocol in PROTOCOLS:
-            status, body = upload(protocol, f"{server.url}/v1/snapshots/bad/archive", data)
+            path = bad_path()
+            status, body = upload(protocol, f"{server.url}{path}/archive", data)
             assert status == 0 or (status >= 400 and body["error"]["code"] == code), body
-            assert rest.request("GET", "/v1/snapshots/bad").status == 404
+            assert rest.request("GET", path).status == 404
             assert snapshots(rest) == ["s"]
     nothing_is_left(server)
 
@@ -292,8 +300,8 @@ def test_an_archive_with_a_flipped_bit_is_refused(refusing: Server, good: bytes)
     with tarfile.open(fileobj=io.BytesIO(good)) as tar:
         members = [(m.name, m.offset_data + m.size // 2) for m in tar if m.isfile()]
     assert len(members) >= 3
-    url = f"{refusing.url}/v1/snapshots/bad/archive"
     for name, at in members:
+        url = f"{refusing.url}{bad_path()}/archive"
         damaged = bytearray(good)
         damaged[at] ^= 4
         status, body = upload("--http1.1", url, bytes(damaged))
@@ -436,7 +444,8 @@ def test_another_host_may_not_upload(refusing: Server) -> None:
     ],
 )
 def test_chunks_that_are_none_are_refused(refusing: Server, chunks: bytes) -> None:
-    answer = raw(refusing, head(*UPLOAD, "transfer-encoding: chunked") + chunks)
+    upload_head = head("PUT", f"{bad_path()}/archive", UPLOAD[2], "transfer-encoding: chunked")
+    answer = raw(refusing, upload_head + chunks)
     assert answer.status == 400
     assert answer.error_code == "INVALID_ARGUMENT"
     nothing_is_left(refusing)
@@ -492,7 +501,8 @@ def test_an_upload_that_is_broken_off_leaves_nothing(
         client.kill()
     eventually("nothing is left of it", lambda: staged(source) == ["s"])
     assert snapshots(rest) == ["s"]
-    assert upload(protocol, f"{source.url}/v1/snapshots/t/archive", archive)[0] == 201
+    url = f"{source.url}/v1/snapshots/t/archive"
+    eventually("the name is free", lambda: upload(protocol, url, archive)[0] == 201)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
