@@ -14,7 +14,9 @@
 #include "index/index.h"
 
 enum {
-    INDEX_IMAGE_FORMAT = 1,
+    INDEX_IMAGE_FORMAT = 2,
+    INDEX_IMAGE_FORMAT_LINES = 1, /* the same, but for codes that are filled up to whole lines */
+    INDEX_IMAGE_FORMAT_LEAST = INDEX_IMAGE_FORMAT_LINES,
     INDEX_IMAGE_ALIGNMENT = 64,
     INDEX_IMAGE_HEADER_BYTES = 128,
     INDEX_IMAGE_SECTION_BYTES = 32,

@@ -22,6 +22,9 @@ struct table {
 void image_add(struct table *table, enum index_image_kind kind, uint32_t level, const void *bytes,
                size_t length);
 
+/* quantize_shape() for codes as the image's format has them. */
+void image_shape(const struct index_image_reader *reader, struct quantizer *quantizer);
+
 /* Numbers `from` to `to` of an array. */
 bool image_finite(const float *values, uint64_t from, uint64_t to);
 

@@ -80,7 +80,7 @@ int image_read_lists(struct index_image_reader *reader, struct trail *trail)
     coarse->kind = QUANTIZE_SQ8;
     coarse->metric = ivf_metric_of(reader->index.quantizer.metric);
     coarse->dimension = reader->index.quantizer.dimension;
-    quantize_shape(coarse);
+    image_shape(reader, coarse);
     memcpy(&coarse->scale, at + SCALE, sizeof(float));
     memcpy(&coarse->norm_max, at + NORM_MAX, sizeof(float));
     if (!isfinite(coarse->scale) || !(coarse->scale > 0) || !isfinite(coarse->norm_max))

@@ -62,7 +62,7 @@ static int check_envelope(const uint8_t *bytes, size_t length, struct trail *tra
         return trail_add(trail, PDB_FAILED_PRECONDITION,
                          "index image: format %" PRIu32 ", written by a newer version",
                          bytes_get_u32(bytes + 12));
-    if (bytes_get_u32(bytes + 12) != INDEX_IMAGE_FORMAT)
+    if (bytes_get_u32(bytes + 12) < INDEX_IMAGE_FORMAT_LEAST)
         return damaged(trail, "format");
     uint32_t sections = bytes_get_u32(bytes + 32);
     size_t used = INDEX_IMAGE_HEADER_BYTES + (size_t)sections * INDEX_IMAGE_SECTION_BYTES;
@@ -72,6 +72,14 @@ static int check_envelope(const uint8_t *bytes, size_t length, struct trail *tra
     if (bytes_get_u64(bytes + 24) != length)
         return damaged(trail, "length");
     return PDB_OK;
+}
+
+void image_shape(const struct index_image_reader *reader, struct quantizer *quantizer)
+{
+    if (bytes_get_u32(reader->bytes + 12) == INDEX_IMAGE_FORMAT_LINES)
+        quantize_shape_in_lines(quantizer);
+    else
+        quantize_shape(quantizer);
 }
 
 static int read_quantizer(struct index_image_reader *reader, struct trail *trail)
@@ -93,7 +101,7 @@ static int read_quantizer(struct index_image_reader *reader, struct trail *trail
         quantizer->part_columns = bytes_get_u32(at + 104);
     if (kind == QUANTIZE_PQ && !pq_fits(quantizer->dimension, quantizer->part_columns))
         return damaged(trail, "parts of the codes");
-    quantize_shape(quantizer);
+    image_shape(reader, quantizer);
     if (quantizer->columns != bytes_get_u32(at + 48) || quantizer->stride != bytes_get_u32(at + 52))
         return damaged(trail, "shape of the codes");
     memcpy(&quantizer->scale, at + 56, sizeof(float));

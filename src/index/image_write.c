@@ -54,12 +54,27 @@ static void put_table(struct table *table)
     plan->image_bytes = offset;
 }
 
+static bool has_shape(const struct quantizer *quantizer)
+{
+    struct quantizer shape = *quantizer;
+    quantize_shape(&shape);
+    return shape.stride == quantizer->stride;
+}
+
+/* An index that was opened keeps the strides it came with: it is saved as what it was. */
+static uint32_t format_of(const struct index *index)
+{
+    bool now =
+        has_shape(&index->quantizer) && (!index->has_lists || has_shape(&index->ivf.quantizer));
+    return now ? INDEX_IMAGE_FORMAT : INDEX_IMAGE_FORMAT_LINES;
+}
+
 static void put_header(const struct index *index, struct index_image_plan *plan)
 {
     const struct quantizer *quantizer = &index->quantizer;
     uint8_t *at = plan->head;
     memcpy(at, index_image_magic, sizeof index_image_magic);
-    bytes_put_u32(at + 12, INDEX_IMAGE_FORMAT);
+    bytes_put_u32(at + 12, format_of(index));
     bytes_put_u32(at + 16, (uint32_t)plan->head_bytes);
     bytes_put_u32(at + 20, index->has_lists ? INDEX_IMAGE_WITH_LISTS : 0);
     bytes_put_u64(at + 24, plan->image_bytes);

@@ -61,7 +61,7 @@ static struct worker_sizes sizes_of(const struct quantizer *shape, const struct 
     return (struct worker_sizes){
         .room = 2 * align(shape->dimension * sizeof(float)), /* and expanded */
         .scratch = align(a > b ? a : b),
-        .code = coarse.stride,
+        .code = align(coarse.stride),
         .sums = align(coarse.columns * sizeof(int32_t)),
         .distances = align(IVF_GROUPS_MAX * sizeof(int64_t)),
         .run = align(run > part ? run : part),

@@ -87,6 +87,7 @@ int make_merge_codes(struct index_make *make, struct quantizer *quantizer)
         }
     float *mean = quantizer->mean; /* of the same length */
     *quantizer = rows->base->quantizer;
+    quantize_shape(quantizer); /* the base may be of an older image, with a longer stride */
     quantizer->mean = mean;
     if (mean != NULL)
         memcpy(mean, rows->base->quantizer.mean, quantizer->columns * sizeof *mean);
@@ -96,8 +97,10 @@ int make_merge_codes(struct index_make *make, struct quantizer *quantizer)
 void make_copy_code(const struct index_make *make, uint32_t row)
 {
     const struct codes *from = &make->rows.base->codes, *to = &make->index.codes;
-    const size_t stride = make->index.quantizer.stride, at = make->base_of[row];
-    memcpy(to->bytes + row * stride, from->bytes + at * stride, stride);
+    const size_t old = make->rows.base->quantizer.stride, stride = make->index.quantizer.stride;
+    const size_t at = make->base_of[row];
+    ASSERT(stride <= old); /* zeros behind the code, more or fewer */
+    memcpy(to->bytes + row * stride, from->bytes + at * old, stride);
     if (to->norms != NULL)
         to->norms[row] = from->norms[at];
 }

@@ -22,7 +22,11 @@
 
 #include "base/no_libc_heap.h"
 
-enum { BINARY_ALIGNMENT = 32 }; /* short codes: two may share a line */
+enum {
+    LINE = 64,
+    MANY_LINES = 6,
+    BINARY_ALIGNMENT = 32, /* short codes: two may share a line */
+};
 enum { BIN_SHIFT = 16, BIN_COUNT = 1 << (31 - BIN_SHIFT) };
 
 static const double quantile = 0.9995;
@@ -66,16 +70,46 @@ static size_t code_bytes(const struct quantizer *quantizer)
     return quantizer->columns;
 }
 
-void quantize_shape(struct quantizer *quantizer)
+/* What is left of a code after its whole lines is filled up to a power of two, from which follows
+ * that it lies in one line, wherever the code begins: no code touches more lines than one at the
+ * beginning of a line does. 784 bytes stay 784.
+ *
+ * Loads then go across lines. For gathered codes of seven lines and more (388, 784, 1,040 bytes)
+ * that cost at most 3 %, for those of two to four (96, 144, 200 bytes) 15 to 20 %: these are whole
+ * lines, and so are vectors themselves (400 bytes of 100 dimensions: searches 11 % slower). Codes
+ * of 100 bytes side by side, which touch 2.5 lines, made searches of word vectors 13 % slower. */
+static size_t stride_of(const struct quantizer *quantizer, bool in_lines)
+{
+    const size_t bytes = code_bytes(quantizer);
+    size_t unit = 1;
+    if (quantizer->kind == QUANTIZE_BINARY)
+        unit = BINARY_ALIGNMENT;
+    else if (quantizer->kind == QUANTIZE_NONE || in_lines || bytes < MANY_LINES * LINE)
+        unit = LINE;
+    else
+        while (unit < bytes % LINE)
+            unit *= 2;
+    return bytes_align_up(bytes, unit);
+}
+
+static void shape(struct quantizer *quantizer, bool in_lines)
 {
     const bool wider = quantize_builds(quantizer->kind) && quantizer->metric == PDB_METRIC_DOT;
     quantizer->columns = quantizer->dimension + wider;
-    const size_t unit =
-        quantizer->kind == QUANTIZE_BINARY ? BINARY_ALIGNMENT : VECMATH_CODE_ALIGNMENT;
     if (quantizer->kind == QUANTIZE_PQ)
         pq_shape(quantizer);
     else
-        quantizer->stride = (uint32_t)bytes_align_up(code_bytes(quantizer), unit);
+        quantizer->stride = (uint32_t)stride_of(quantizer, in_lines);
+}
+
+void quantize_shape(struct quantizer *quantizer)
+{
+    shape(quantizer, false);
+}
+
+void quantize_shape_in_lines(struct quantizer *quantizer)
+{
+    shape(quantizer, true);
 }
 
 uint32_t quantize_sample_count(uint32_t row_count)

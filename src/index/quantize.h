@@ -52,12 +52,11 @@ struct quantizer {
     uint32_t dimension; /* of the vectors */
     uint32_t columns;   /* of a code: dimension, or one more */
     uint32_t bits;      /* BINARY: of a number, 1 to 8; else 0 */
-    /* bytes from code to code: a multiple of 64 (BINARY: 32), filled with 0. PQ: of 32 rows */
-    uint32_t stride;
-    float scale;    /* what one unit of a code is worth; > 0 */
-    float norm_max; /* dot: R */
-    uint64_t seed;  /* of the rotation of SQ4 and BINARY */
-    float *mean;    /* one for each column, of the heap that trained or opened it; NONE: NULL */
+    uint32_t stride;    /* bytes from code to code, filled with 0; PQ: of 32 rows */
+    float scale;        /* what one unit of a code is worth; > 0 */
+    float norm_max;     /* dot: R */
+    uint64_t seed;      /* of the rotation of SQ4 and BINARY */
+    float *mean;        /* one for each column, of the heap that trained or opened it; NONE: NULL */
     uint32_t part_columns, part_count; /* PQ; else 0 */
     float *codebook;                   /* PQ: as vecmath/pq4.h has it, of the same heap */
 };
@@ -90,6 +89,8 @@ size_t quantize_vector_bytes(enum pdb_metric metric, uint32_t dimension);
 /* Columns, parts and stride, which follow from kind, bits, metric, dimension and (PQ) part_columns;
  * 0 of these: the default. */
 void quantize_shape(struct quantizer *quantizer);
+/* The same with the longer strides of images of format 1: SQ8 and SQ4, too, have whole lines. */
+void quantize_shape_in_lines(struct quantizer *quantizer);
 
 struct quantize_spec {
     enum quantize_kind kind;

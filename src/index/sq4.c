@@ -59,7 +59,10 @@ void sq4_encode(const struct quantizer *quantizer, float *centred, uint8_t *nibb
     }
     for (uint32_t i = 0; i < columns; i++)
         nibbles[i] = (uint8_t)nibble_of(centred[i], inverse_step);
-    vecmath_sq4_pack(nibbles, columns, codes->bytes + (size_t)row * quantizer->stride);
+    uint8_t *code = codes->bytes + (size_t)row * quantizer->stride;
+    const size_t bytes = vecmath_sq4_code_bytes(columns);
+    vecmath_sq4_pack(nibbles, columns, code);
+    memset(code + bytes, 0, quantizer->stride - bytes);
     float product = agreement(centred, columns, inverse_step, &code_norm);
     codes->factors[2 * (size_t)row] = 0.5f * norm;
     codes->factors[2 * (size_t)row + 1] = product > 0 ? norm / product : 0.0f;

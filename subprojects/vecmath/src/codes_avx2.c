@@ -25,6 +25,14 @@ INLINE AVX2 __m256i load_some(const uint8_t *at, size_t count)
     return load(copy);
 }
 
+/* Bytes `from` to `from` + 32 of `count`, then zeros. */
+INLINE AVX2 __m256i load_from(const uint8_t *at, size_t from, size_t count)
+{
+    if (count >= from + BYTES)
+        return load(at + from);
+    return count > from ? load_some(at + from, count - from) : _mm256_setzero_si256();
+}
+
 INLINE AVX2 int64_t total(__m256i sum)
 {
     __m256i low = _mm256_cvtepi32_epi64(_mm256_castsi256_si128(sum));
@@ -123,9 +131,10 @@ INLINE AVX2 void sq4_rows(const size_t rows, const struct vecmath_sq4_query *que
         VECMATH_UNROLL
         for (size_t r = 0; r < rows; r++) {
             const uint8_t *at = (const uint8_t *)row[r] + i;
+            __m256i low = load_from(at, 0, bytes - i), high = load_from(at, BYTES, bytes - i);
             /* four sums of two products: at most 8 x 15 x 127, within 16 bits */
-            __m256i pairs = _mm256_add_epi16(multiply_nibbles(load(at), values),
-                                             multiply_nibbles(load(at + BYTES), values + BYTES));
+            __m256i pairs = _mm256_add_epi16(multiply_nibbles(low, values),
+                                             multiply_nibbles(high, values + BYTES));
             sum[r] = _mm256_add_epi32(sum[r], _mm256_madd_epi16(pairs, one));
             if (next != NULL)
                 VECMATH_PREFETCH((const uint8_t *)next[r] + i);

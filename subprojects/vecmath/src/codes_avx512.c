@@ -112,7 +112,7 @@ INLINE AVX512 void sq4_rows_wide(const size_t rows, const struct vecmath_sq4_que
         __m512i second = _mm512_loadu_si512(query->values + 2 * i + BYTES);
         VECMATH_UNROLL
         for (size_t r = 0; r < rows; r++) {
-            __m512i both = _mm512_loadu_si512((const uint8_t *)row[r] + i);
+            __m512i both = load_up_to((const uint8_t *)row[r] + i, bytes - i);
             __m512i low = _mm512_and_si512(both, nibble);
             __m512i high = _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble);
             __m512i pairs = _mm512_add_epi16(_mm512_maddubs_epi16(low, first),
@@ -232,29 +232,38 @@ INLINE VNNI void s8_rows_vnni(const size_t rows, const int8_t *query, const void
         dot_out[0] = _mm512_reduce_add_epi32(sum[0]);
 }
 
+/* 128 numbers in 64 bytes, or in the `left` last ones; queries are padded. */
+INLINE VNNI void sq4_step(const size_t rows, const int8_t *values, const void *const *row,
+                          const void *const *next, size_t i, size_t left, __m512i *sum)
+{
+    const __m512i nibble = _mm512_set1_epi8(15);
+    __m512i first = _mm512_loadu_si512(values + 2 * i);
+    __m512i second = _mm512_loadu_si512(values + 2 * i + BYTES);
+    VECMATH_UNROLL
+    for (size_t r = 0; r < rows; r++) {
+        __m512i both = load_up_to((const uint8_t *)row[r] + i, left);
+        __m512i low = _mm512_and_si512(both, nibble);
+        __m512i high = _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble);
+        sum[r] = _mm512_dpbusd_epi32(sum[r], low, first);
+        sum[r] = _mm512_dpbusd_epi32(sum[r], high, second);
+        if (next != NULL)
+            VECMATH_PREFETCH((const uint8_t *)next[r] + i);
+    }
+}
+
 INLINE VNNI void sq4_rows_vnni(const size_t rows, const struct vecmath_sq4_query *query,
                                const void *const *row, const void *const *next, int32_t *dot_out)
 {
-    const __m512i nibble = _mm512_set1_epi8(15);
     const size_t bytes = vecmath_sq4_code_bytes(query->dimension);
     __m512i sum[VECMATH_BLOCK];
     VECMATH_UNROLL
     for (size_t r = 0; r < rows; r++)
         sum[r] = _mm512_setzero_si512();
-    for (size_t i = 0; i < bytes; i += BYTES) {
-        __m512i first = _mm512_loadu_si512(query->values + 2 * i);
-        __m512i second = _mm512_loadu_si512(query->values + 2 * i + BYTES);
-        VECMATH_UNROLL
-        for (size_t r = 0; r < rows; r++) {
-            __m512i both = _mm512_loadu_si512((const uint8_t *)row[r] + i);
-            __m512i low = _mm512_and_si512(both, nibble);
-            __m512i high = _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble);
-            sum[r] = _mm512_dpbusd_epi32(sum[r], low, first);
-            sum[r] = _mm512_dpbusd_epi32(sum[r], high, second);
-            if (next != NULL)
-                VECMATH_PREFETCH((const uint8_t *)next[r] + i);
-        }
-    }
+    size_t i = 0;
+    for (; i + BYTES <= bytes; i += BYTES)
+        sq4_step(rows, query->values, row, next, i, BYTES, sum);
+    if (i < bytes)
+        sq4_step(rows, query->values, row, next, i, bytes - i, sum);
     if (rows == VECMATH_BLOCK)
         _mm_storeu_si128((__m128i_u *)dot_out, totals(sum));
     else

@@ -105,18 +105,19 @@ INLINE void sq4_rows_wide(const size_t rows, const struct vecmath_sq4_query *que
                           const void *const *row, const void *const *next, int32_t *dot_out)
 {
     const uint8x16_t nibble = vdupq_n_u8(15);
-    const size_t bytes = vecmath_sq4_code_bytes(query->dimension);
+    const size_t size = vecmath_sq4_code_bytes(query->dimension);
     int32x4_t sum[VECMATH_BLOCK];
     VECMATH_UNROLL
     for (size_t r = 0; r < rows; r++)
         sum[r] = vdupq_n_s32(0);
-    for (size_t i = 0; i < bytes; i += BYTES) {
+    for (size_t i = 0; i < size; i += BYTES) {
         const int8_t *values = query->values + i / SQ4_BYTES * VECMATH_SQ4_BLOCK + i % SQ4_BYTES;
         int8x16_t first = vld1q_s8(values);
         int8x16_t second = vld1q_s8(values + SQ4_BYTES);
         VECMATH_UNROLL
         for (size_t r = 0; r < rows; r++) {
-            uint8x16_t both = vld1q_u8((const uint8_t *)row[r] + i);
+            int8x16_t bytes = load_up_to((const int8_t *)row[r] + i, size - i);
+            uint8x16_t both = vreinterpretq_u8_s8(bytes);
             sum[r] = add_bytes(sum[r], vreinterpretq_s8_u8(vandq_u8(both, nibble)), first);
             sum[r] = add_bytes(sum[r], vreinterpretq_s8_u8(vshrq_n_u8(both, 4)), second);
             prefetch_line(next, r, i);
@@ -186,18 +187,19 @@ INLINE DOTPROD void sq4_rows_sdot(const size_t rows, const struct vecmath_sq4_qu
                                   const void *const *row, const void *const *next, int32_t *dot_out)
 {
     const uint8x16_t nibble = vdupq_n_u8(15);
-    const size_t bytes = vecmath_sq4_code_bytes(query->dimension);
+    const size_t size = vecmath_sq4_code_bytes(query->dimension);
     int32x4_t sum[VECMATH_BLOCK];
     VECMATH_UNROLL
     for (size_t r = 0; r < rows; r++)
         sum[r] = vdupq_n_s32(0);
-    for (size_t i = 0; i < bytes; i += BYTES) {
+    for (size_t i = 0; i < size; i += BYTES) {
         const int8_t *values = query->values + i / SQ4_BYTES * VECMATH_SQ4_BLOCK + i % SQ4_BYTES;
         int8x16_t first = vld1q_s8(values);
         int8x16_t second = vld1q_s8(values + SQ4_BYTES);
         VECMATH_UNROLL
         for (size_t r = 0; r < rows; r++) {
-            uint8x16_t both = vld1q_u8((const uint8_t *)row[r] + i);
+            int8x16_t bytes = load_up_to((const int8_t *)row[r] + i, size - i);
+            uint8x16_t both = vreinterpretq_u8_s8(bytes);
             sum[r] = sdot(sum[r], vreinterpretq_s8_u8(vandq_u8(both, nibble)), first);
             sum[r] = sdot(sum[r], vreinterpretq_s8_u8(vshrq_n_u8(both, 4)), second);
             prefetch_line(next, r, i);

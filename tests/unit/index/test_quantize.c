@@ -1,6 +1,8 @@
 /* Codes and their distances against the vectors' own: src/index/quantize.c, sq8.c, sq4.c. */
 #include "index_fixture.h"
 
+#include "index/hnsw_internal.h"
+
 #include <float.h>
 
 enum { ROWS = 400, QUERIES = 20, CLUSTERS = 10 };
@@ -198,6 +200,168 @@ static void distances_between_rows_are_exact(void **state)
     data_free(&data);
 }
 
+/* ---- from code to code ---- */
+
+static const enum quantize_kind kinds_in_a_row[] = {QUANTIZE_SQ8, QUANTIZE_SQ4, QUANTIZE_BINARY,
+                                                    QUANTIZE_NONE};
+enum { KINDS = sizeof kinds_in_a_row / sizeof kinds_in_a_row[0] };
+
+static size_t lines_of(size_t begin, size_t bytes)
+{
+    return (begin + bytes - 1) / 64 - begin / 64 + 1;
+}
+
+static void no_code_touches_more_lines_than_it_has_to(void **state)
+{
+    (void)state;
+    for (uint32_t d = 1; d < 3000; d++)
+        for (size_t k = 0; k < KINDS; k++) {
+            struct quantizer shape = {.kind = kinds_in_a_row[k],
+                                      .metric = PDB_METRIC_EUCLIDEAN,
+                                      .dimension = d,
+                                      .bits = kinds_in_a_row[k] == QUANTIZE_BINARY ? 1 : 0};
+            quantize_shape(&shape);
+            struct quantizer in_lines = shape;
+            quantize_shape_in_lines(&in_lines);
+            assert_in_range(shape.stride, 1, in_lines.stride);
+            for (size_t row = 0; row < 64; row++)
+                assert_int_equal(lines_of(row * shape.stride, shape.stride),
+                                 lines_of(0, shape.stride));
+        }
+}
+
+static void codes_take_the_bytes_that_are_told(void **state)
+{
+    (void)state;
+    const struct {
+        enum quantize_kind kind;
+        uint32_t dimension, stride;
+    } told[] = {
+        {QUANTIZE_SQ8, 768, 768},    {QUANTIZE_SQ8, 784, 784},    {QUANTIZE_SQ8, 100, 128},
+        {QUANTIZE_SQ8, 383, 384},    {QUANTIZE_SQ8, 385, 385},    {QUANTIZE_SQ8, 400, 400},
+        {QUANTIZE_SQ4, 768, 384},    {QUANTIZE_SQ4, 784, 400},    {QUANTIZE_SQ4, 100, 64},
+        {QUANTIZE_NONE, 768, 3072},  {QUANTIZE_NONE, 784, 3136},  {QUANTIZE_NONE, 100, 448},
+        {QUANTIZE_BINARY, 768, 128}, {QUANTIZE_BINARY, 784, 128}, {QUANTIZE_BINARY, 100, 32},
+    };
+    for (size_t i = 0; i < sizeof told / sizeof told[0]; i++) {
+        struct quantizer shape = {.kind = told[i].kind,
+                                  .metric = PDB_METRIC_EUCLIDEAN,
+                                  .dimension = told[i].dimension,
+                                  .bits = told[i].kind == QUANTIZE_BINARY ? 1 : 0};
+        quantize_shape(&shape);
+        assert_int_equal(shape.stride, told[i].stride);
+    }
+}
+
+/* Codes of `data` in memory that ends with them. */
+static struct codes codes_of(const struct quantizer *quantizer, const struct data *data)
+{
+    struct codes codes = {.row_count = data->count};
+    void *scratch = aligned(quantize_scratch_bytes(quantizer));
+    const size_t sums = quantize_sums_bytes(quantizer, data->count);
+    codes.bytes = aligned(quantize_codes_bytes(quantizer, data->count));
+    memset(codes.bytes, 0xa5, quantize_codes_bytes(quantizer, data->count));
+    if (quantizer->kind == QUANTIZE_SQ8)
+        codes.norms = malloc(sums);
+    else if (sums > 0)
+        codes.factors = malloc(sums);
+    for (uint32_t row = 0; row < data->count; row++)
+        quantize_encode(quantizer, vector_of(data, row), scratch, &codes, row);
+    free(scratch);
+    return codes;
+}
+
+static void codes_free(struct codes *codes)
+{
+    free(codes->bytes);
+    free(codes->norms);
+    free(codes->factors);
+}
+
+/* The same codes, with zeros behind those of whole lines. */
+static void compare_codes(const struct quantizer both[2], const struct codes codes[2])
+{
+    static const uint8_t zeros[64];
+    const size_t rest = both[1].stride - both[0].stride;
+    for (size_t row = 0; row < codes[0].row_count; row++) {
+        const uint8_t *in_lines = codes[1].bytes + row * both[1].stride;
+        assert_memory_equal(codes[0].bytes + row * both[0].stride, in_lines, both[0].stride);
+        assert_memory_equal(in_lines + both[0].stride, zeros, rest);
+    }
+    for (size_t row = 0; both[0].kind == QUANTIZE_SQ4 && row < codes[0].row_count; row++) {
+        const size_t bytes = vecmath_sq4_code_bytes(both[0].columns);
+        assert_memory_equal(codes[0].bytes + row * both[0].stride + bytes, zeros,
+                            both[0].stride - bytes);
+    }
+}
+
+/* Distances from codes side by side and from codes in whole lines are the same numbers. */
+static void compare_strides(const struct quantizer *quantizer, const struct data *data)
+{
+    struct quantizer both[2] = {*quantizer, *quantizer};
+    struct codes codes[2];
+    float scored[2][ROWS], scanned[2][ROWS], between[2][ROWS];
+    uint32_t rows[ROWS];
+    void *memory = aligned(quantize_query_bytes(quantizer));
+    assert_true(data->count <= ROWS);
+    quantize_shape_in_lines(&both[1]);
+    for (uint32_t row = 0; row < data->count; row++)
+        rows[row] = data->count - 1 - row;
+    for (int i = 0; i < 2; i++) {
+        struct coded_query query;
+        codes[i] = codes_of(&both[i], data);
+        quantize_query(&both[i], vector_of(data, 3), memory, &query);
+        quantize_score(&both[i], &codes[i], &query, rows, data->count, scored[i]);
+        quantize_scan(&both[i], &codes[i], &query, 0, data->count, scanned[i]);
+        if (quantize_builds(quantizer->kind))
+            quantize_score_row(&both[i], &codes[i], 5, rows, data->count, between[i]);
+    }
+    const size_t bytes = data->count * sizeof(float);
+    compare_codes(both, codes);
+    assert_memory_equal(scored[0], scored[1], bytes);
+    assert_memory_equal(scanned[0], scanned[1], bytes);
+    if (quantize_builds(quantizer->kind))
+        assert_memory_equal(between[0], between[1], bytes);
+    for (uint32_t row = 0; row < data->count; row++)
+        assert_true(scanned[0][rows[row]] == scored[0][row]);
+    codes_free(&codes[0]);
+    codes_free(&codes[1]);
+    free(memory);
+}
+
+static void codes_of_every_dimension_are_read_whole_and_no_further(void **state)
+{
+    (void)state;
+    enum { FEW = 13 }; /* three blocks and one */
+    for (uint32_t d = 1; d <= 1100; d = d == 300 ? 380 : d == 450 ? 760 : d + 1) {
+        struct data data = data_clustered(FEW, d, 3, d, 0, false);
+        for (size_t k = 0; k < KINDS; k++) {
+            struct built built = {0};
+            build_codes(&built, &data, kinds_in_a_row[k], metrics[d % 3]);
+            compare_strides(&built.index.quantizer, &data);
+            built_free(&built);
+        }
+        data_free(&data);
+    }
+}
+
+/* Goal: at most the dimension and 136 bytes a row, of SQ8 and a graph. */
+static void bytes_and_a_graph_take_136_bytes_a_row_beside_the_dimension(void **state)
+{
+    (void)state;
+    enum { MANY = 100000 };
+    const uint32_t dimensions[] = {384, 512, 768, 784, 1024, 1536};
+    const size_t graph = hnsw_graph_bytes(1, HNSW_M_DEFAULT, MANY);
+    for (size_t i = 0; i < sizeof dimensions / sizeof dimensions[0]; i++) {
+        struct quantizer shape = {
+            .kind = QUANTIZE_SQ8, .metric = PDB_METRIC_COSINE, .dimension = dimensions[i]};
+        quantize_shape(&shape);
+        const size_t bytes =
+            quantize_codes_bytes(&shape, MANY) + quantize_sums_bytes(&shape, MANY) + graph;
+        assert_in_range(bytes, 0, (size_t)MANY * (dimensions[i] + 136));
+    }
+}
+
 /* A rotation keeps lengths and angles. */
 static void codes_of_four_bits_estimate_a_row_itself_exactly(void **state)
 {
@@ -287,6 +451,10 @@ int main(void)
         cmocka_unit_test(extremes_give_numbers_not_nan),
         cmocka_unit_test(constant_dimensions_do_not_widen_the_steps),
         cmocka_unit_test(distances_between_rows_are_exact),
+        cmocka_unit_test(no_code_touches_more_lines_than_it_has_to),
+        cmocka_unit_test(codes_take_the_bytes_that_are_told),
+        cmocka_unit_test(codes_of_every_dimension_are_read_whole_and_no_further),
+        cmocka_unit_test(bytes_and_a_graph_take_136_bytes_a_row_beside_the_dimension),
         cmocka_unit_test(codes_of_four_bits_estimate_a_row_itself_exactly),
         cmocka_unit_test(samples_are_in_range_and_differ),
         cmocka_unit_test(only_metrics_with_codes_are_supported),

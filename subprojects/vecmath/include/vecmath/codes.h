@@ -79,10 +79,11 @@ size_t vecmath_sq4_query_bytes(size_t dimension);
 void vecmath_sq4_query_set(const float *values, float factor, size_t dimension, void *memory,
                            struct vecmath_sq4_query *query_out);
 
-/* Bytes of one code: 64 for each begun block of 128 dimensions. Byte j of a block holds dimension j
- * in its low half and dimension 64 + j in its high half. */
+/* Bytes of one code: 64 for each block of 128 dimensions, and of a last, shorter one as many as it
+ * has dimensions, 64 at most. Byte j of a block holds dimension j in its low half and dimension 64
+ * + j in its high half. */
 size_t vecmath_sq4_code_bytes(size_t dimension);
-/* nibbles: `dimension` numbers 0..15. The rest of the last block becomes 0. */
+/* nibbles: `dimension` numbers 0..15. Halves of bytes that have no dimension become 0. */
 void vecmath_sq4_pack(const uint8_t *nibbles, size_t dimension, void *code_out);
 
 void vecmath_sq4_gather(const struct vecmath_sq4_query *query, const void *codes,
