@@ -35,6 +35,9 @@ flush_bytes = "8MiB"
 segment_bytes = "4MiB"
 max_bytes = "16MiB"
 """
+# What is freed goes back at once: the allocator keeps it for seconds, for each thread, and then
+# tells of the pace of flushes and merges rather than of what the server holds.
+PROMPT = {"MIMALLOC_DECOMMIT_DELAY": "0", "MIMALLOC_PURGE_DELAY": "0"}
 # What the limit does not count (docs/operating/configuration.md): requests, stacks, the allocator.
 BESIDE_MIB = 32
 # AddressSanitizer keeps what is freed for a while, and maps more than any machine has.
@@ -208,7 +211,7 @@ def test_a_collection_larger_than_the_memory_loads_serves_and_starts_again(
     server_factory: ServerFactory, vectors: str
 ) -> None:
     matrix = made(TIMES)
-    server = server_factory.make(ServerOptions(config=CONFIG)).start()
+    server = server_factory.make(ServerOptions(config=CONFIG, env=PROMPT)).start()
     peak = Peak(server)
     middle = len(matrix) // 2 // BATCH * BATCH
     with RestClient(server) as rest:
@@ -233,7 +236,7 @@ def test_documents_larger_than_the_memory_are_flushed_and_merged_within_it(
     server_factory: ServerFactory,
 ) -> None:
     """An index holds the documents once more: it is not gathered in memory."""
-    server = server_factory.make(ServerOptions(config=CONFIG)).start()
+    server = server_factory.make(ServerOptions(config=CONFIG, env=PROMPT)).start()
     peak = Peak(server)
     text = "z" * 20000
     rows = TIMES * LIMIT_MIB * (1 << 20) // len(text)
@@ -260,7 +263,7 @@ def test_in_memory_means_that_writes_end_at_the_limit_and_deletes_give_room(
     server_factory: ServerFactory,
 ) -> None:
     matrix = made(2)
-    server = server_factory.make(ServerOptions(config=CONFIG)).start()
+    server = server_factory.make(ServerOptions(config=CONFIG, env=PROMPT)).start()
     peak = Peak(server)
     rows = 0
     with RestClient(server) as rest:
@@ -289,7 +292,7 @@ def test_a_start_with_less_memory_than_there_are_rows_serves_and_refuses_writes(
 ) -> None:
     matrix = made(2)
     roomy = CONFIG.replace(f'"{LIMIT_MIB}MiB"', f'"{8 * LIMIT_MIB}MiB"')
-    server = server_factory.make(ServerOptions(config=roomy)).start()
+    server = server_factory.make(ServerOptions(config=roomy, env=PROMPT)).start()
     with RestClient(server) as rest:
         rest.create_collection("c", DIMENSION, "euclidean", storage={"vectors": "memory"})
     load(server, Peak(server), matrix, 0, len(matrix))
