@@ -132,11 +132,13 @@ class Archive:
 
     def keys(self, folder: str) -> list[str]:
         root = self.root / folder
-        return sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())
+        found = (p for p in root.rglob("*") if p.is_file() and not p.name.startswith(".tmp-"))
+        return sorted(str(p.relative_to(root)) for p in found)
 
     def segments(self, log: str) -> dict[int, Path]:
-        """None: the log has no record yet."""
-        return {int(p.stem, 16): p for p in sorted((self.root / "wal" / log).glob("*"))}
+        """Of those that are there whole; what is being put has another name. None: the log has no
+        record yet."""
+        return {int(p.stem, 16): p for p in sorted((self.root / "wal" / log).glob("*.wal"))}
 
     def logs(self) -> list[str]:
         root = self.root / "wal"
